@@ -1,0 +1,65 @@
+"""MNIST and Fashion-MNIST: read from disk, fetched once by torchvision when absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gankit.data.idx import find_idx, load_idx
+from gankit.data.images import ImageData
+from gankit.errors import DataError, MissingExtra
+
+_CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
+_PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where data sets live: ``root``, else ``$GANKIT_DATA``, else ``~/.cache/gankit/data``."""
+    chosen = root or os.environ.get("GANKIT_DATA") or Path.home() / ".cache" / "gankit" / "data"
+    return Path(chosen).expanduser()
+
+
+def load_mnist(name: str, *, root: str | Path | None = None, split: str = "train") -> ImageData:
+    """``"mnist"`` or ``"fashion-mnist"`` from ``ROOT/MNIST/raw`` (torchvision's layout).
+
+    Files that are there, compressed or not, are read without torchvision and without a network.
+
+    Raises:
+        DataError: a file is absent and cannot be fetched, or is damaged.
+        MissingExtra: files are absent and torchvision, which would fetch them, is not installed.
+    """
+    base = data_root(root)
+    folder = base / _CLASSES[name] / "raw"
+    prefixes = _PREFIXES[split]
+    if not _present(folder, prefixes):
+        _fetch(name, base, folder, prefixes)
+    try:
+        return load_idx(folder, split=split, name=name)
+    except DataError as error:
+        raise DataError(f"{error}; delete the file to have it fetched again") from error
+
+
+def _present(folder: Path, prefixes: tuple[str, ...]) -> bool:
+    kinds = ("images", "labels")
+    return all(find_idx(folder, prefix, kind) for prefix in prefixes for kind in kinds)
+
+
+def _fetch(name: str, base: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
+    try:
+        from torchvision import datasets
+    except ImportError as error:
+        raise MissingExtra("torchvision", "train") from error
+    try:
+        getattr(datasets, _CLASSES[name])(str(base), train="train" in prefixes, download=True)
+    except Exception as error:  # torchvision's downloads fail in many ways, all mean the same
+        wanted = ", ".join(
+            f"{prefix}-{kind}-ubyte.gz"
+            for prefix in prefixes
+            for kind in ("images-idx3", "labels-idx1")
+        )
+        reason = str(error).strip(" :\n").splitlines()
+        raise DataError(
+            f"{name} is not in {folder} and could not be fetched "
+            f"({reason[0] if reason else type(error).__name__}): put {wanted} there, "
+            "or name another folder with idx:PATH"
+        ) from error

@@ -1,0 +1,17 @@
+"""Losses of GAN training: pure functions, and the pairs of them that a training step takes."""
+
+from gankit.losses.adversarial import (
+    AdversarialLoss,
+    bce_discriminator_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+    resolve,
+)
+
+__all__ = [
+    "AdversarialLoss",
+    "bce_discriminator_loss",
+    "minimax_generator_loss",
+    "non_saturating_generator_loss",
+    "resolve",
+]

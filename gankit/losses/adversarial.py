@@ -1,0 +1,189 @@
+"""The adversarial game of Goodfellow et al. (2014), arXiv:1406.2661.
+
+The discriminator D minimises the cross entropies H(p_data, D) + H(p_g, 1 - D); the generator plays
+against it. ``from_logits=True`` takes D's output before the sigmoid and stays exact where the
+sigmoid would round to 0 or 1; ``from_logits=False`` takes probabilities and, as
+``torch.nn.BCELoss`` does, clamps the logarithm at -100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gankit.errors import ConfigError
+
+__all__ = [
+    "AdversarialLoss",
+    "bce_discriminator_loss",
+    "minimax_generator_loss",
+    "non_saturating_generator_loss",
+    "resolve",
+]
+
+
+@dataclass(frozen=True)
+class AdversarialLoss:
+    """The two sides of one game.
+
+    Args:
+        name: what reports call it.
+        discriminator: ``(D(real), D(fake)) -> 0-d Tensor``, to be minimised by D.
+        generator: ``D(fake) -> 0-d Tensor``, to be minimised by G.
+    """
+
+    name: str
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def bce_discriminator_loss(
+    real: Tensor,
+    fake: Tensor,
+    *,
+    from_logits: bool = True,
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
+    reduction: str = "sum",
+) -> Tensor:
+    """Binary cross entropy of D on real and generated images.
+
+    With labels 1 and 0: ``-mean(log D(x)) - mean(log(1 - D(G(z))))``. In general each half is
+    ``-mean(t log D + (1 - t) log(1 - D))`` with t its label. ``real_label=0.9`` is one-sided label
+    smoothing (Salimans et al., 2016, arXiv:1606.03498).
+
+    Args:
+        real: D's output on real images, floating point of any shape.
+        fake: D's output on generated images.
+        from_logits: the outputs are logits; else probabilities in [0, 1].
+        real_label: target of the real half, 0 to 1.
+        fake_label: target of the generated half, 0 to 1.
+        reduction: ``"sum"`` adds the means of the two halves; ``"mean"`` is one mean over both, as
+            training on one concatenated batch gives: half of it for halves of equal size.
+
+    Returns:
+        0-d tensor.
+
+    Raises:
+        ConfigError: a label outside [0, 1] or an unknown reduction.
+    """
+    if reduction == "sum":
+        return _cross_entropy(real, real_label, from_logits) + _cross_entropy(
+            fake, fake_label, from_logits
+        )
+    if reduction == "mean":
+        total = _cross_entropy(real, real_label, from_logits, "sum") + _cross_entropy(
+            fake, fake_label, from_logits, "sum"
+        )
+        return total / (real.numel() + fake.numel())
+    raise ConfigError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
+
+
+def non_saturating_generator_loss(
+    fake: Tensor, *, from_logits: bool = True, real_label: float = 1.0
+) -> Tensor:
+    """``-mean(log D(G(z)))``: G raises the probability that D is wrong.
+
+    Its gradient stays large where D rejects the images with certainty (Goodfellow et al., 2014,
+    section 3).
+
+    Args:
+        fake: D's output on generated images, floating point of any shape.
+        from_logits: the output is logits; else probabilities in [0, 1].
+        real_label: what G wants D to answer, 0 to 1.
+
+    Returns:
+        0-d tensor.
+
+    Raises:
+        ConfigError: a label outside [0, 1].
+    """
+    return _cross_entropy(fake, real_label, from_logits)
+
+
+def minimax_generator_loss(fake: Tensor, *, from_logits: bool = True) -> Tensor:
+    """``mean(log(1 - D(G(z))))``: G minimises exactly what D maximises.
+
+    The value is at most 0 and its gradient vanishes where D rejects the images with certainty
+    (Goodfellow et al., 2014, equation 1).
+
+    Args:
+        fake: D's output on generated images, floating point of any shape.
+        from_logits: the output is logits; else probabilities in [0, 1].
+
+    Returns:
+        0-d tensor.
+    """
+    return -_cross_entropy(fake, 0.0, from_logits)
+
+
+def resolve(
+    loss: str | AdversarialLoss,
+    *,
+    from_logits: bool,
+    real_label: float = 1.0,
+    fake_label: float = 0.0,
+    reduction: str = "sum",
+) -> AdversarialLoss:
+    """The loss of that name, bound to its settings; an :class:`AdversarialLoss` passes through.
+
+    The labels smooth D's targets alone: G's target stays 1.
+
+    Args:
+        loss: ``"non-saturating"``, ``"minimax"`` or your own pair.
+        from_logits, real_label, fake_label, reduction: as for :func:`bce_discriminator_loss`.
+
+    Raises:
+        ConfigError: unknown name, a setting that is not allowed, or labels given beside your own
+            pair, which would not use them.
+    """
+    if isinstance(loss, AdversarialLoss):
+        if (real_label, fake_label, reduction) != (1.0, 0.0, "sum"):
+            raise ConfigError(
+                f"real_label, fake_label and reduction do not apply to your own loss "
+                f"{loss.name!r}, put them into its functions"
+            )
+        return loss
+    _check_label("real_label", real_label)
+    _check_label("fake_label", fake_label)
+    if reduction not in ("sum", "mean"):
+        raise ConfigError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
+    generators: dict[str, Callable[..., Tensor]] = {
+        "non-saturating": non_saturating_generator_loss,
+        "minimax": minimax_generator_loss,
+    }
+    if loss not in generators:
+        raise ConfigError(f"unknown loss {loss!r}, allowed are {', '.join(sorted(generators))}")
+    return AdversarialLoss(
+        name=loss,
+        discriminator=partial(
+            bce_discriminator_loss,
+            from_logits=from_logits,
+            real_label=real_label,
+            fake_label=fake_label,
+            reduction=reduction,
+        ),
+        generator=partial(generators[loss], from_logits=from_logits),
+    )
+
+
+def _cross_entropy(
+    output: Tensor, label: float, from_logits: bool, reduction: str = "mean"
+) -> Tensor:
+    _check_label("label", label)
+    if output.dtype in (torch.float16, torch.bfloat16):
+        output = output.float()
+    target = torch.full_like(output, label)
+    if from_logits:
+        return F.binary_cross_entropy_with_logits(output, target, reduction=reduction)
+    return F.binary_cross_entropy(output, target, reduction=reduction)
+
+
+def _check_label(name: str, label: float) -> None:
+    if not 0.0 <= label <= 1.0:
+        raise ConfigError(f"{name} must lie in [0, 1], got {label}")
