@@ -1,0 +1,71 @@
+# The targets. An op is added by adding files: csrc/<op>/<op>_cpu.cpp, _cuda.cu and _cuda.cpp are
+# found by their names.
+
+# Flags for every translation unit of ours. NaN and signed zero matter, so no -ffast-math.
+add_library(gankit_flags INTERFACE)
+target_include_directories(gankit_flags INTERFACE "${PROJECT_SOURCE_DIR}/csrc")
+target_compile_options(
+  gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-fno-math-errno;-fno-trapping-math>")
+if(GANKIT_CLONES)
+  target_compile_definitions(gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:GANKIT_CLONES>")
+endif()
+if(GANKIT_SANITIZE)
+  list(JOIN GANKIT_SANITIZE "," gankit_sanitizers)
+  set(gankit_sanitizers "-fsanitize=${gankit_sanitizers}")
+  target_compile_options(gankit_flags INTERFACE ${gankit_sanitizers} -fno-sanitize-recover=all
+                                                -fno-omit-frame-pointer -g)
+  target_link_options(gankit_flags INTERFACE ${gankit_sanitizers})
+endif()
+
+# Links `libraries` so that they stay recorded as needed, and removes the symbol table.
+function(gankit_link target)
+  target_link_libraries(${target} PRIVATE gankit_flags gankit_torch)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    target_link_options(${target} PRIVATE -Wl,--no-as-needed -Wl,--allow-shlib-undefined)
+    if(NOT GANKIT_SANITIZE)
+      target_link_options(${target} PRIVATE -Wl,-s)
+    endif()
+  elseif(APPLE)
+    target_link_options(${target} PRIVATE -undefined dynamic_lookup -Wl,-x)
+  endif()
+  foreach(library IN LISTS ARGN)
+    gankit_import_torch_library(${library})
+    target_link_libraries(${target} PRIVATE ${library})
+  endforeach()
+  set_target_properties(${target} PROPERTIES PREFIX "")
+  install(TARGETS ${target} LIBRARY DESTINATION . RUNTIME DESTINATION .)
+endfunction()
+
+function(gankit_add_cpu_module)
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cpu.cpp")
+  add_library(_C MODULE "${PROJECT_SOURCE_DIR}/csrc/module.cpp" ${sources})
+  set_target_properties(_C PROPERTIES SUFFIX "${GANKIT_EXT_SUFFIX}")
+  gankit_link(_C torch_cpu)
+  set(pybind11 "${GANKIT_PYBIND11_INCLUDE}")
+  if(NOT pybind11)
+    set(pybind11 "${GANKIT_TORCH_DIR}/include") # torch ships a copy
+  endif()
+  # Only module.cpp sees Python, and it sees this pybind11 before torch's copy.
+  set_source_files_properties(
+    "${PROJECT_SOURCE_DIR}/csrc/module.cpp"
+    PROPERTIES INCLUDE_DIRECTORIES "${pybind11};${GANKIT_PYTHON_INCLUDE}"
+               COMPILE_DEFINITIONS "GANKIT_VERSION=\"${GANKIT_VERSION}\"")
+endfunction()
+
+function(gankit_add_cuda_library)
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cuda.cu"
+       "${PROJECT_SOURCE_DIR}/csrc/*/*_cuda.cpp")
+  add_library(_C_cuda SHARED ${sources})
+  set_target_properties(
+    _C_cuda
+    PROPERTIES SUFFIX ".so"
+               CUDA_STANDARD 20
+               CUDA_STANDARD_REQUIRED ON
+               CUDA_RUNTIME_LIBRARY Static
+               CUDA_RESOLVE_DEVICE_SYMBOLS OFF)
+  target_compile_definitions(_C_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:USE_CUDA>")
+  target_include_directories(
+    _C_cuda SYSTEM
+    PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}>")
+  gankit_link(_C_cuda torch_cpu torch_cuda)
+endfunction()
