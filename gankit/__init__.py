@@ -1,0 +1,41 @@
+"""gankit: GANs in PyTorch, faster, without changing what they compute.
+
+The public API is what ``gankit.__all__`` and the ``__all__`` of its subpackages name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import data, losses, metrics, models, nn, ops, recipes, training
+    from .ops import backend
+
+__all__ = [
+    "__version__",
+    "backend",
+    "data",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "ops",
+    "recipes",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Subpackages load on first use, so that `gankit --help` does not wait for torch.
+    if name == "backend":
+        return importlib.import_module(".ops", __name__).backend
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""Modules, drop-in for their ``torch.nn`` counterparts: same arguments, same ``state_dict``."""
+
+from .leaky_relu_dropout import LeakyReLUDropout
+
+__all__ = ["LeakyReLUDropout"]

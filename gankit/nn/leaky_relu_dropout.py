@@ -1,0 +1,45 @@
+"""LeakyReLU and dropout as one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..ops import leaky_relu_dropout
+
+
+class LeakyReLUDropout(nn.Module):
+    """``nn.Sequential(nn.LeakyReLU(negative_slope), nn.Dropout(p))`` in one pass.
+
+    Drop-in: it has no parameters or buffers, so ``state_dict`` keys of its neighbours stay, and in
+    ``eval()`` it is a plain LeakyReLU. What differs from the pair (the random stream, the sign of
+    zeros) is listed at :func:`gankit.ops.leaky_relu_dropout`.
+
+    Args:
+        negative_slope: slope for negative inputs, finite, >= 0.
+        p: probability of dropping an element, in [0, 1].
+        inplace: overwrite the input. Unlike the pair of in-place torch modules, which today's
+            PyTorch refuses to differentiate, this works wherever the input is not a leaf.
+
+    Shape:
+        Any; the output has the input's shape and dtype.
+    """
+
+    def __init__(
+        self, negative_slope: float = 0.2, p: float = 0.5, inplace: bool = False
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= negative_slope < float("inf"):
+            raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p: expected a probability in [0, 1], got {p}")
+        self.negative_slope = negative_slope
+        self.p = p
+        self.inplace = inplace
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return leaky_relu_dropout(x, self.negative_slope, self.p, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        tail = ", inplace=True" if self.inplace else ""
+        return f"negative_slope={self.negative_slope}, p={self.p}{tail}"

@@ -1,0 +1,179 @@
+"""One derivative formula, three ways to run it.
+
+Which form is fastest depends on who is looking:
+
+* nobody differentiates: the raw kernel alone;
+* eager autograd and ``torch.compile``: a ctx-style ``autograd.Function`` over the raw kernel;
+* ``torch.func`` transforms: a ``setup_context`` Function, which they require;
+* the public dispatcher op: ``torch.library.register_autograd``.
+
+A formula is written once and serves all of them. The gradient of an op calls the op's backward
+kernel through another :class:`Differentiable`, which runs the raw kernel unless a second
+derivative is being recorded, so derivatives of any order come from the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from .registry import Kernel
+
+Tensors = tuple[torch.Tensor, ...]
+_transforming = torch._C._are_functorch_transforms_active
+
+
+class Differentiable:
+    """A kernel with its derivative; call it like the kernel.
+
+    Args:
+        kernel: the raw operation. Its first ``tensors`` arguments are tensors, the rest are not.
+        tensors: how many leading arguments are tensors.
+        save: ``(inputs, output) -> tensors`` kept for the gradient.
+        gradient: ``(needs, grad, saved, rest) -> gradients`` of the tensor arguments, in their
+            order, None where ``needs`` is False or the argument has none. ``rest`` holds the
+            arguments that are not tensors.
+        register: give the public dispatcher op this derivative.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        tensors: int,
+        save: Callable[[Sequence[Any], torch.Tensor], Tensors],
+        gradient: Callable[
+            [Sequence[bool], torch.Tensor, Tensors, Sequence[Any]],
+            tuple[torch.Tensor | None, ...],
+        ],
+        register: bool = True,
+    ) -> None:
+        self.kernel = kernel
+        self.tensors = tensors
+        self.eager = _eager_function(kernel, tensors, save, gradient)
+        self.functional = _functional_function(kernel, tensors, save, gradient)
+        if register and kernel.public is not None:
+            torch.library.register_autograd(
+                f"gankit::{kernel.name}",
+                self.functional.backward,
+                setup_context=self.functional.setup_context,
+            )
+
+    def __call__(self, *inputs: Any) -> torch.Tensor:
+        if forward_ad._current_level >= 0:
+            self.refuse_tangents(inputs)
+        if _transforming():
+            return self.functional.apply(*inputs)  # type: ignore[no-any-return]
+        if torch.is_grad_enabled():
+            for x in inputs[: self.tensors]:
+                if x.requires_grad:
+                    return self.eager.apply(*inputs)  # type: ignore[no-any-return]
+        return self.kernel(*inputs)  # type: ignore[no-any-return]
+
+    def refuse_tangents(self, inputs: Sequence[Any]) -> None:
+        # A raw kernel would drop them without a word, and Dynamo takes no Function with a jvp.
+        for x in inputs[: self.tensors]:
+            if forward_ad.unpack_dual(x).tangent is not None:
+                raise RuntimeError(
+                    f"gankit::{self.kernel.name} has no forward-mode derivative (jvp, jacfwd, "
+                    "dual tensors); use reverse mode"
+                )
+
+
+def _function_parts(kernel: Kernel, tensors: int, gradient: Any, suffix: str) -> dict[str, Any]:
+    """What every form of a Function shares: its name and the gradient."""
+    name = "".join(part.title() for part in kernel.name.split("_")) + suffix
+
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        rest = ctx.rest
+        return gradient(ctx.needs_input_grad, grad, ctx.saved_tensors, rest) + (None,) * len(rest)
+
+    return {
+        "__qualname__": name,
+        "__module__": __name__,
+        "backward": staticmethod(backward),
+        "name": name,
+    }
+
+
+def _build(parts: dict[str, Any], **methods: Any) -> Any:
+    return type(parts.pop("name"), (torch.autograd.Function,), {**parts, **methods})
+
+
+def _eager_function(kernel: Kernel, tensors: int, save: Any, gradient: Any) -> Any:
+    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
+        output: torch.Tensor = kernel(*inputs)
+        ctx.save_for_backward(*save(inputs, output))
+        ctx.rest = inputs[tensors:]
+        return output
+
+    return _build(
+        _function_parts(kernel, tensors, gradient, "Function"), forward=staticmethod(forward)
+    )
+
+
+def _functional_function(kernel: Kernel, tensors: int, save: Any, gradient: Any) -> Any:
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*save(inputs, output))
+        ctx.rest = inputs[tensors:]
+
+    return _build(
+        _function_parts(kernel, tensors, gradient, "Functional"),
+        forward=staticmethod(kernel.__call__),
+        setup_context=staticmethod(setup_context),
+        generate_vmap_rule=True,
+    )
+
+
+class InplaceDifferentiable:
+    """The in-place form of an op whose gradient needs its output alone.
+
+    Args:
+        differentiable: the functional form.
+        inplace: the raw kernel that overwrites its first argument.
+        gradient: as for :class:`Differentiable`, with ``saved == (output,)``.
+    """
+
+    def __init__(self, differentiable: Differentiable, inplace: Kernel, gradient: Any) -> None:
+        tensors = differentiable.tensors
+
+        def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
+            x: torch.Tensor = inputs[0]
+            inplace(*inputs)
+            ctx.mark_dirty(x)
+            ctx.save_for_backward(x)
+            ctx.rest = inputs[tensors:]
+            return x
+
+        self.differentiable = differentiable
+        self.inplace = inplace
+        self.eager = _build(
+            _function_parts(differentiable.kernel, tensors, gradient, "Inplace"),
+            forward=staticmethod(forward),
+        )
+
+    def __call__(self, *inputs: Any) -> torch.Tensor:
+        x: torch.Tensor = inputs[0]
+        if forward_ad._current_level >= 0:
+            self.differentiable.refuse_tangents(inputs)
+        if _transforming() or torch.compiler.is_compiling():
+            # copy_ is understood by every transform, and a compiler fuses it away.
+            return x.copy_(self.differentiable(*inputs))
+        if torch.is_grad_enabled() and x.requires_grad:
+            base = x._base if x._is_view() else x
+            if base is not None and base.is_leaf and base.requires_grad:
+                # Autograd says so too, but only after the data are gone.
+                raise RuntimeError(
+                    f"{self.differentiable.kernel.name}: inplace=True would overwrite a leaf "
+                    "tensor that requires grad (or a view of one); use inplace=False"
+                )
+            return self.eager.apply(*inputs)  # type: ignore[no-any-return]
+        self.inplace(*inputs)
+        if not x.is_inference():
+            # A stable-ABI kernel with a mutated argument does not bump the version counter, and
+            # autograd would use an overwritten saved tensor without noticing.
+            torch.autograd.graph.increment_version(x)
+        return x

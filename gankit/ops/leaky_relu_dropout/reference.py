@@ -1,0 +1,79 @@
+"""leaky_relu_dropout in pure PyTorch: what every other backend is checked against."""
+
+from __future__ import annotations
+
+import torch
+
+from ..philox import draws16
+
+
+def _compute_dtype(x: torch.Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _dropped(
+    x: torch.Tensor, seed: torch.Tensor, stream: int, threshold: int, channelwise: bool
+) -> torch.Tensor:
+    """Bool, True where an element of ``x`` is dropped; broadcasts against ``x``."""
+    if channelwise:
+        samples, channels = x.shape[:2]
+        draws = draws16(seed, stream, samples * channels)
+        return (draws < threshold).reshape(samples, channels, *[1] * (x.dim() - 2))
+    layout = torch.empty_like(x)  # elements are counted in the order of this memory
+    draws = draws16(seed, stream, x.numel())
+    return (draws < threshold).as_strided(layout.shape, layout.stride())
+
+
+def forward(
+    x: torch.Tensor,
+    seed: torch.Tensor,
+    stream: int,
+    threshold: int,
+    scale: float,
+    negative_scale: float,
+    channelwise: bool,
+) -> torch.Tensor:
+    positive = x > 0
+    value = x.to(_compute_dtype(x))
+    kept = torch.where(positive, value * scale, value * negative_scale).to(x.dtype)
+    marked = torch.where(positive, kept, -kept.abs())  # sets the sign bit, of zeros and NaN too
+    dropped = _dropped(x, seed, stream, threshold, channelwise)
+    # where() may choose another layout than empty_like(x), which is the op's contract.
+    return torch.empty_like(x).copy_(torch.where(dropped, torch.zeros_like(marked), marked))
+
+
+def forward_(
+    x: torch.Tensor,
+    seed: torch.Tensor,
+    stream: int,
+    threshold: int,
+    scale: float,
+    negative_scale: float,
+    channelwise: bool,
+) -> None:
+    x.copy_(forward(x, seed, stream, threshold, scale, negative_scale, channelwise))
+
+
+def backward(
+    grad: torch.Tensor, y: torch.Tensor, scale: float, negative_scale: float
+) -> torch.Tensor:
+    value = grad.to(_compute_dtype(y))
+    kept = torch.where(torch.signbit(y), value * negative_scale, value * scale).to(y.dtype)
+    dropped = (y == 0) & ~torch.signbit(y)
+    return torch.empty_like(y).copy_(torch.where(dropped, torch.zeros_like(kept), kept))
+
+
+def backward_from_input(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    seed: torch.Tensor,
+    stream: int,
+    threshold: int,
+    scale: float,
+    negative_scale: float,
+    channelwise: bool,
+) -> torch.Tensor:
+    value = grad.to(_compute_dtype(x))
+    kept = torch.where(x > 0, value * scale, value * negative_scale).to(x.dtype)
+    dropped = _dropped(x, seed, stream, threshold, channelwise)
+    return torch.empty_like(x).copy_(torch.where(dropped, torch.zeros_like(kept), kept))
