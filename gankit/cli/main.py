@@ -1,0 +1,139 @@
+"""Reading the command line. What the commands do is imported only when one runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from gankit._version import __version__
+from gankit.errors import GankitError
+
+
+class _Stop(Exception):
+    """The command line itself is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Stop(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command ``argv`` (default: the process's arguments) and return its exit code.
+
+    0: done. 2: one sentence on stderr says what is wrong. 130: interrupted.
+    """
+    # Own models are named by import path; `python -m` looks for them here too.
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        arguments = _parser().parse_args(argv)
+        return _run(arguments)
+    except SystemExit as end:  # --help and --version
+        return int(end.code or 0)
+    except (GankitError, _Stop) as error:
+        return _fail(str(error))
+    except OSError as error:
+        what = error.strerror or str(error)
+        return _fail(f"{error.filename}: {what}" if error.filename else what)
+    except KeyboardInterrupt:
+        print("gankit: interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"gankit: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "train":
+        from gankit.cli.train import train
+
+        return train(arguments)
+    if arguments.command == "sample":
+        from gankit.cli.sample import sample
+
+        return sample(arguments)
+    if arguments.command == "recipes":
+        return _recipes()
+    from gankit import doctor
+
+    return doctor.main()
+
+
+def _recipes() -> int:
+    from gankit import recipes
+
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        print(f"{name}: {recipe.summary}")
+        for source in recipe.sources:
+            print(f"    {source}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1")
+    return value
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 and below 2**63")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="gankit", description="Train GANs faster in PyTorch.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"gankit {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    _add_train(commands.add_parser("train", help="train a recipe", allow_abbrev=False))
+    _add_sample(commands.add_parser("sample", help="draw images from a run", allow_abbrev=False))
+    commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
+    commands.add_parser("doctor", help="say what runs where and why", allow_abbrev=False)
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("recipe", nargs="?", metavar="RECIPE", help="see `gankit recipes`; --config may name it")
+    add("--data", metavar="D", help="digits, mnist, fashion-mnist, idx:PATH or an import path")
+    add("--data-root", metavar="P", help="folder of downloaded data sets")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=_positive, metavar="N")
+    length.add_argument("--steps", type=_positive, metavar="N")
+    add("--batch-size", type=_positive, metavar="N")
+    add("--lr", type=float, metavar="F", help="learning rate of both networks")
+    add("--z-dim", type=_positive, metavar="N", help="length of the noise vector")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), help="auto: cuda, mps or cpu")
+    add("--out", metavar="DIR", help="where the run goes (default: runs/RECIPE)")
+    after = parser.add_mutually_exclusive_group()
+    after.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    after.add_argument("--resume", action="store_true", help="continue the run in DIR")
+    add("--seed", type=_seed, metavar="N")
+    add("--config", metavar="FILE", help="YAML settings, such as a run's config.yaml")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run")
+    add("--n", type=_positive, default=64, metavar="N", help="number of images (default: 64)")
+    add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")

@@ -1,0 +1,130 @@
+"""The folder of a run: what gankit writes there, and when it may."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from gankit.errors import CheckpointError, ConfigError
+from gankit.recipes.config import RunConfig, write_yaml
+from gankit.training.atomic import atomic_write
+from gankit.training.callbacks import (
+    SAMPLE_NAME,
+    Callback,
+    Checkpoint,
+    LossCurves,
+    MetricsCSV,
+    Progress,
+    SampleGrid,
+    SamplesGif,
+)
+
+HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
+CONFIG = "config.yaml"
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.csv"
+GIF = "samples.gif"
+CURVES = "losses.png"
+SAMPLES = "samples"
+_FILES = (CHECKPOINT, METRICS, GIF, CURVES, CONFIG)
+_TEMPORARY = re.compile(
+    rf"\.({'|'.join(map(re.escape, _FILES))}|epoch_\d+_step_\d+\.png)\.\d+\.tmp"
+)
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError unless a new run may be written to ``folder``; nothing is changed."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; allowed is a folder")
+    if not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"--out {folder} is not empty; pass --overwrite to replace the run in it, --resume to "
+            "continue it, or another --out"
+        )
+    if not _is_run(folder):
+        raise ConfigError(
+            f"--out {folder} is not empty and not a gankit run, so --overwrite does not touch it; "
+            "pass another --out"
+        )
+
+
+def check_resumable(folder: Path) -> Path:
+    """The checkpoint in ``folder``; CheckpointError if there is none."""
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.is_file():
+        raise CheckpointError(f"{folder} has no {CHECKPOINT} to resume from")
+    return checkpoint
+
+
+def claim(folder: Path, config: RunConfig) -> None:
+    """Make ``folder`` the home of a new run: drop what an older run wrote, write config.yaml.
+
+    Files that gankit did not write stay. If the disk refuses, folders made here are removed.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_run(folder):
+            _clear(folder)
+        write_config(folder, config)
+    except OSError:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write config.yaml."""
+    with atomic_write(folder / CONFIG) as file:
+        file.write(HEADER + write_yaml(config))
+
+
+def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
+    """What a run does beside training; the checkpoint comes before the pictures."""
+    callbacks: list[Callback] = [] if quiet else [Progress()]
+    callbacks += [
+        MetricsCSV(folder / METRICS),
+        Checkpoint(folder / CHECKPOINT, every=config.checkpoint_every),
+        SampleGrid(
+            folder / SAMPLES,
+            first=config.sample_first,
+            every=config.sample_every,
+            rows=config.grid_rows,
+            columns=config.grid_columns,
+            inverted=config.grid_inverted,
+            distribution=config.z_distribution,
+            seed=config.seed,
+        ),
+        SamplesGif(folder / SAMPLES, folder / GIF),
+        LossCurves(folder / METRICS, folder / CURVES),
+    ]
+    return callbacks
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        with open(folder / CONFIG, "rb") as file:
+            return file.read(len(HEADER)) == HEADER
+    except FileNotFoundError:
+        return False
+
+
+def _clear(folder: Path) -> None:
+    samples = folder / SAMPLES
+    if samples.is_dir():
+        for path in samples.iterdir():
+            if SAMPLE_NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+                path.unlink()
+        with suppress(OSError):  # something of the user's lies in it
+            samples.rmdir()
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
+    for name in _FILES:  # config.yaml last: it marks the folder as gankit's
+        (folder / name).unlink(missing_ok=True)

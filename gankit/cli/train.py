@@ -1,0 +1,115 @@
+"""``gankit train``."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gankit import recipes
+from gankit.cli import rundir
+from gankit.errors import CheckpointError, ConfigError, MissingExtra
+from gankit.recipes.build import build_trainer
+from gankit.recipes.config import RunConfig, read_yaml
+from gankit.training.checkpoint import load_checkpoint
+
+FLAGS = (
+    "data",
+    "data_root",
+    "epochs",
+    "steps",
+    "batch_size",
+    "lr",
+    "z_dim",
+    "device",
+    "seed",
+)
+# Import name and pip name of what a run needs at some point, maybe hours after its start.
+EXTRAS = {
+    "jsonargparse": "jsonargparse",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "torchvision": "torchvision",
+    "tqdm": "tqdm",
+    "yaml": "pyyaml",
+}
+# Settings that may change between a run and its continuation.
+CHANGEABLE = frozenset({"epochs", "steps", "device", "data_root"})
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Run or resume a training. Everything is checked before anything is written."""
+    for module, package in EXTRAS.items():
+        if find_spec(module) is None:
+            raise MissingExtra(package, "train")
+    flags = {name: getattr(arguments, name) for name in FLAGS}
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if arguments.resume:
+        folder = _resume(arguments, flags)
+    else:
+        folder = _start(arguments, flags)
+    if not arguments.quiet:
+        print(f"the run is in {folder}")
+    return 0
+
+
+def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
+    config = _new_config(arguments, flags)
+    folder = Path(arguments.out or Path("runs", config.recipe))
+    rundir.check_free(folder, overwrite=arguments.overwrite)
+    callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
+    trainer = build_trainer(config, callbacks=callbacks)
+    _announce(trainer.gan_step.notes, arguments.quiet)
+    rundir.claim(folder, config)
+    trainer.fit(steps=config.steps, epochs=config.epochs)
+    return folder
+
+
+def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
+    if arguments.config is not None:
+        raise ConfigError("--resume continues with the run's own settings; leave out --config")
+    if arguments.out is None and arguments.recipe is None:
+        raise ConfigError("--resume needs RECIPE or --out DIR to find the run")
+    folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
+    path = rundir.check_resumable(folder)
+    state = load_checkpoint(path)
+    try:
+        old = RunConfig.from_dict(state["config"]["run"], str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} was not written by gankit train") from error
+    if arguments.recipe not in (None, old.recipe):
+        raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
+    for name, value in flags.items():
+        before = getattr(old, name)
+        if name not in CHANGEABLE and value != before:
+            raise ConfigError(
+                f"--resume continues with the run's own settings: {name} is {before}, not {value}"
+            )
+    config = old.updated(**flags)
+    callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
+    trainer = build_trainer(config, callbacks=callbacks)
+    trainer.load_state_dict(state)
+    rundir.write_config(folder, config)
+    trainer.fit(steps=config.steps, epochs=config.epochs)
+    return folder
+
+
+def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConfig:
+    """Defaults of the recipe, over them the config file, over that the flags."""
+    given = read_yaml(arguments.config) if arguments.config is not None else {}
+    name = arguments.recipe or given.get("recipe")
+    if name is None:
+        raise ConfigError(
+            f"which recipe? Give one of {', '.join(recipes.names())}, or --config FILE"
+        )
+    recipe = recipes.get(name)
+    if given.get("recipe", name) != name:
+        raise ConfigError(f"RECIPE is {name!r}, but {arguments.config} is for {given['recipe']!r}")
+    return recipe.config.updated(**given).updated(**flags)
+
+
+def _announce(notes: tuple[str, ...], quiet: bool) -> None:
+    if not quiet:
+        for note in notes:
+            print(note)

@@ -1,0 +1,24 @@
+"""Recipes: a model, a loss, data and hyper-parameters, with the sources of the numbers."""
+
+from __future__ import annotations
+
+from gankit.errors import ConfigError
+from gankit.recipes import gan, gan_keras
+from gankit.recipes.config import RunConfig
+from gankit.recipes.recipe import Recipe
+
+__all__ = ["Recipe", "RunConfig", "get", "names"]
+
+_RECIPES: dict[str, Recipe] = {r.name: r for r in (gan.RECIPE, gan_keras.RECIPE)}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all recipes."""
+    return tuple(_RECIPES)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name. Raises ConfigError for an unknown one."""
+    if name not in _RECIPES:
+        raise ConfigError(f"there is no recipe {name!r}; allowed are {', '.join(_RECIPES)}")
+    return _RECIPES[name]

@@ -1,0 +1,126 @@
+"""From the settings of a run to the objects that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gankit import data as gankit_data
+from gankit.data import BatchSampler, ImageData
+from gankit.errors import ConfigError
+from gankit.losses import AdversarialLoss
+from gankit.recipes.component import complete, create
+from gankit.recipes.config import RunConfig, Spec
+from gankit.training.callbacks import Callback
+from gankit.training.noise import noise_for
+from gankit.training.optimizers import gan_adam
+from gankit.training.pairing import ends_in_sigmoid
+from gankit.training.step import GANStep
+from gankit.training.trainer import Trainer
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the first of cuda, mps and cpu that this machine has.
+
+    Raises ConfigError if the device asked for is not there.
+    """
+    has = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, available in has.items() if available)
+    if not has.get(name, False):
+        here = ", ".join(kind for kind, available in has.items() if available)
+        raise ConfigError(f"device {name!r} is not available here; allowed are auto, {here}")
+    return torch.device(name, 0) if name == "cuda" else torch.device(name)
+
+
+def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
+    """Load the data, seed the random generators and build the trainer of ``config``.
+
+    Sets torch's global seed. Raises ConfigError or DataError if ``config`` asks for something that
+    is not there; nothing is written.
+    """
+    device = pick_device(config.device)
+    images = load_data(config, device)
+    torch.manual_seed(config.seed)
+    order = torch.Generator().manual_seed(config.seed)
+    sampler = BatchSampler(
+        len(images), config.batch_size, generator=order, replacement=config.replacement
+    )
+    offers = {"z_dim": config.z_dim, "image_shape": images.shape}
+    generator_spec = complete("generator", config.generator, **offers)
+    discriminator_spec = complete("discriminator", config.discriminator, **offers)
+    G = create("generator", generator_spec, nn.Module).to(device)
+    D = create("discriminator", discriminator_spec, nn.Module).to(device)
+    gan_step = GANStep(
+        G,
+        D,
+        gan_adam(G.parameters(), config.lr, config.betas, config.eps),
+        gan_adam(D.parameters(), config.lr, config.betas, config.eps),
+        loss=_build_loss(config.loss, from_logits=not ends_in_sigmoid(D)),
+        n_critic=config.n_critic,
+        paired=config.paired,
+        precision=config.precision,
+        reuse_fakes=config.reuse_fakes,
+        noise=noise_for(G, config.z_distribution),
+        eval_fakes=config.eval_fakes,
+    )
+    description: dict[str, Any] = {
+        "run": config.as_dict(),
+        # What `gankit sample` needs to build G without the data.
+        "generator": _plain(generator_spec),
+        "image_shape": list(images.shape),
+    }
+    return Trainer(
+        gan_step,
+        images,
+        sampler,
+        callbacks=callbacks,
+        log_every=config.log_every,
+        config=description,
+    )
+
+
+def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageData:
+    """The images of ``config.data``: a name that gankit.data knows, or your own callable."""
+    spec = config.data
+    if isinstance(spec, str) and not _is_import_path(spec):
+        return gankit_data.load(
+            spec, root=config.data_root, image_size=config.image_size, device=device
+        )
+    images: ImageData = create(
+        "data", spec, ImageData, root=config.data_root, image_size=config.image_size
+    )
+    return images.to(device)
+
+
+def build_generator(description: dict[str, Any]) -> nn.Module:
+    """The generator of a checkpoint's ``config``, with fresh weights."""
+    generator: nn.Module = create("generator", description["generator"], nn.Module)
+    return generator
+
+
+def _build_loss(spec: Spec, *, from_logits: bool) -> str | AdversarialLoss:
+    if isinstance(spec, str) and not _is_import_path(spec):
+        return spec
+    loss: AdversarialLoss = create("loss", spec, AdversarialLoss, from_logits=from_logits)
+    return loss
+
+
+def _is_import_path(name: str) -> bool:
+    return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists, so that YAML and ``weights_only`` files give back what went in."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,185 @@
+"""The settings of a run, as they stand in config.yaml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gankit.errors import ConfigError, MissingExtra
+
+Spec = str | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    ``generator``, ``discriminator``, ``loss`` and ``data`` are an import path, or
+    ``{class_path: ..., init_args: {...}}``. ``loss`` and ``data`` may also be a name that
+    ``gankit.losses.resolve`` and ``gankit.data.load`` know. Arguments ``z_dim``, ``image_shape``
+    and ``from_logits`` are filled in where the callable takes them and ``init_args`` has none.
+
+    Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
+
+    Raises ConfigError for a value outside what is allowed.
+    """
+
+    recipe: str = "gan"
+    data: Spec = "digits"
+    data_root: str | None = None
+    image_size: int = 28
+    generator: Spec = "gankit.models.mlp.Generator"
+    discriminator: Spec = "gankit.models.mlp.Discriminator"
+    loss: Spec = "non-saturating"
+    z_dim: int = 100
+    z_distribution: Literal["normal", "uniform"] = "normal"
+    epochs: int | None = 100
+    steps: int | None = None
+    batch_size: int = 60
+    replacement: bool = False
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    eps: float = 1e-8
+    n_critic: int = 1
+    paired: bool | Literal["auto"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    reuse_fakes: bool = False
+    eval_fakes: bool = False
+    sample_first: int = 1
+    sample_every: int = 10
+    grid_rows: int = 8
+    grid_columns: int = 8
+    grid_inverted: bool = False
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        if (self.epochs is None) == (self.steps is None):
+            raise ConfigError(
+                f"epochs is {self.epochs} and steps is {self.steps}; exactly one of them must be set"
+            )
+        _check_count("epochs" if self.steps is None else "steps", self.steps or self.epochs)
+        for name in ("lr", "eps"):
+            value = getattr(self, name)
+            if not (_is_number(value) and math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value!r}; allowed are finite numbers above 0")
+        if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
+            raise ConfigError(f"betas is {list(self.betas)}; allowed are two numbers in [0, 1)")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(str, allowed))}"
+                )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed is {self.seed!r}; allowed are integers from 0")
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed is {self.seed}; allowed are integers below 2**63")
+
+    def updated(self, **changes: Any) -> RunConfig:
+        """A copy with ``changes``; setting one of epochs and steps unsets the other."""
+        if changes.get("steps") is not None:
+            changes.setdefault("epochs", None)
+        elif changes.get("epochs") is not None:
+            changes.setdefault("steps", None)
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and checkpoints."""
+        return {**asdict(self), "betas": list(self.betas)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> RunConfig:
+        """The config that ``as_dict`` gave; ``source`` is named in errors."""
+        unknown = sorted(set(values) - set(FIELDS))
+        if unknown:
+            raise ConfigError(f"{source} has the unknown setting {', '.join(unknown)}")
+        return cls(**values)
+
+
+FIELDS: tuple[str, ...] = tuple(f.name for f in fields(RunConfig))
+_COUNTS = (
+    "image_size",
+    "z_dim",
+    "batch_size",
+    "n_critic",
+    "sample_first",
+    "sample_every",
+    "grid_rows",
+    "grid_columns",
+    "log_every",
+    "checkpoint_every",
+)
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "z_distribution": ("normal", "uniform"),
+    "precision": ("fp32", "bf16"),
+    "paired": ("auto", True, False),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, each checked against the type of its field in RunConfig.
+
+    Raises ConfigError if the file is absent, is not YAML, or has an unknown setting or a value of
+    the wrong type.
+    """
+    path = Path(path)
+    try:
+        import yaml
+        from jsonargparse import ArgumentError, ArgumentParser
+    except ImportError as error:
+        raise MissingExtra("jsonargparse", "train") from error
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {_one_line(str(error))}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{path} holds no settings; allowed are lines such as 'batch_size: 60'")
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise ConfigError(
+            f"{path} has the unknown setting {', '.join(unknown)}; allowed are {', '.join(FIELDS)}"
+        )
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RunConfig)
+    try:
+        # One setting at a time, so that only the settings of the file come back, not the defaults.
+        return {
+            name: parser.parse_object({name: value}).as_dict()[name]
+            for name, value in values.items()
+        }
+    except ArgumentError as error:
+        raise ConfigError(f"{path}: {_one_line(str(error))}") from error
+
+
+def write_yaml(config: RunConfig) -> bytes:
+    """The text of config.yaml: every setting, in the order of the class."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtra("jsonargparse", "train") from error
+    text: str = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    return text.encode()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("<class '", "").replace("'>", "").split())

@@ -1,0 +1,43 @@
+"""Training: the step, the loop around it, checkpoints.
+
+Paper: Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv 1406.2661.
+"""
+
+from __future__ import annotations
+
+from gankit.training.callbacks import (
+    Callback,
+    Checkpoint,
+    LossCurves,
+    MetricsCSV,
+    Progress,
+    SampleGrid,
+    SamplesGif,
+)
+from gankit.training.checkpoint import load_checkpoint, save_checkpoint
+from gankit.training.noise import Noise, noise_for
+from gankit.training.optimizers import gan_adam
+from gankit.training.pictures import generate, save_grid
+from gankit.training.step import GANStep
+from gankit.training.trainer import DivergedError, Metrics, Trainer
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "DivergedError",
+    "GANStep",
+    "LossCurves",
+    "Metrics",
+    "MetricsCSV",
+    "Noise",
+    "Progress",
+    "SampleGrid",
+    "SamplesGif",
+    "Trainer",
+    "gan_adam",
+    "generate",
+    "load_checkpoint",
+    "noise_for",
+    "save_checkpoint",
+    "save_grid",
+]

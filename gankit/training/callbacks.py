@@ -1,0 +1,294 @@
+"""What happens beside the training: progress, metrics, pictures, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
+
+from gankit.errors import ConfigError, MissingExtra
+from gankit.training.atomic import atomic_write
+from gankit.training.checkpoint import save_checkpoint
+from gankit.training.noise import Distribution
+from gankit.training.pictures import generate, save_grid
+
+if TYPE_CHECKING:
+    from gankit.training.trainer import Metrics, Trainer
+
+COLUMNS = ("step", "epoch", "d_loss", "g_loss", "d_real", "d_fake", "images_per_second")
+SAMPLE_NAME = re.compile(r"epoch_\d{4,}_step_\d{7,}\.png")
+MAX_GIF_FRAMES = 200
+
+
+class Callback:
+    """Base of all callbacks: override what is needed. None of them may draw from global RNGs."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Called before the first step."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Called after each step. It must not wait for the device."""
+
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        """Called every ``log_every`` steps and after the last one."""
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Called when an epoch is done."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Called when the run has reached its end."""
+
+    def close(self) -> None:
+        """Called last, also when the run ended with an error."""
+
+
+class Progress(Callback):
+    """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``."""
+
+    def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
+        self.stream = stream if stream is not None else sys.stderr
+        self.seconds = seconds
+        self._bar: Any = None
+        self._last_line = 0.0
+
+    def on_start(self, trainer: Trainer) -> None:
+        self._last_line = time.monotonic()
+        if self.stream.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise MissingExtra("tqdm", "train") from error
+            self._bar = tqdm(
+                total=trainer.total_steps,
+                initial=trainer.step,
+                file=self.stream,
+                unit="step",
+                dynamic_ncols=True,
+            )
+
+    def on_step(self, trainer: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        text = (
+            f"D loss {metrics.d_loss:.3f}  G loss {metrics.g_loss:.3f}  "
+            f"D(real) {metrics.d_real:.2f}  D(fake) {metrics.d_fake:.2f}  "
+            f"{metrics.images_per_second:,.0f} images/s"
+        )
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= self.seconds or trainer.step == trainer.total_steps:
+            self._last_line = now
+            where = f"step {metrics.step}/{trainer.total_steps}  epoch {metrics.epoch:.1f}"
+            print(f"{where}  {text}", file=self.stream, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class MetricsCSV(Callback):
+    """One row per log in ``path``. Rows past the step a run resumes at are dropped first."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_start(self, trainer: Trainer) -> None:
+        rows = [row for row in read_metrics(self.path) if int(row["step"]) <= trainer.step]
+        with atomic_write(self.path) as file:
+            lines = [",".join(COLUMNS)] + [",".join(row[c] for c in COLUMNS) for row in rows]
+            file.write(("\n".join(lines) + "\n").encode())
+
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        values = (getattr(metrics, column) for column in COLUMNS)
+        line = ",".join(
+            f"{value:.6g}" if isinstance(value, float) else str(value) for value in values
+        )
+        append_line(self.path, line)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a whole line to ``path``, or nothing if the disk is full (OSError naming ``path``)."""
+    with open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        data = (line + "\n").encode()
+        try:
+            written = file.write(data)
+            if written != len(data):
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The whole rows of a metrics.csv; an empty list if there is none."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [row for row in csv.DictReader(file) if all(row.get(c) for c in COLUMNS)]
+
+
+class SampleGrid(Callback):
+    """Draw ``samples/epoch_EEEE_step_SSSSSSS.png``: generated images left, real ones right.
+
+    It draws after epoch ``first``, after every ``every``-th epoch and at the end, always from the
+    same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``).
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        first: int = 1,
+        every: int = 10,
+        rows: int = 8,
+        columns: int = 8,
+        inverted: bool = False,
+        distribution: Distribution = "normal",
+        seed: int = 0,
+    ) -> None:
+        for name, value in (
+            ("first", first),
+            ("every", every),
+            ("rows", rows),
+            ("columns", columns),
+        ):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; allowed are integers from 1.")
+        self.folder = Path(folder)
+        self.first, self.every = first, every
+        self.rows, self.columns = rows, columns
+        self.inverted = inverted
+        self.distribution = distribution
+        self.seed = seed
+        self._drawn_at = -1
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        if trainer.epoch == self.first or trainer.epoch % self.every == 0:
+            self._draw(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        if self._drawn_at != trainer.step:
+            self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        n = self.rows * self.columns
+        fakes = generate(trainer.gan_step.G, n, seed=self.seed, distribution=self.distribution)
+        picks = torch.randperm(
+            len(trainer.data), generator=torch.Generator().manual_seed(self.seed)
+        )
+        reals = trainer.data.gather(picks[torch.arange(n) % len(picks)]).cpu()
+        epoch = -(-trainer.step // trainer.steps_per_epoch)
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"epoch_{epoch:04d}_step_{trainer.step:07d}.png"
+        fakes = fakes.reshape(n, *reals.shape[1:])
+        save_grid(path, [fakes, reals], columns=self.columns, inverted=self.inverted)
+        self._drawn_at = trainer.step
+
+
+class SamplesGif(Callback):
+    """Join the pictures of ``folder`` into a GIF at the end of the run."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        milliseconds: int = 250,
+    ) -> None:
+        self.folder, self.path, self.milliseconds = Path(folder), Path(path), milliseconds
+
+    def on_end(self, trainer: Trainer) -> None:
+        try:
+            from PIL import Image
+        except ImportError as error:
+            raise MissingExtra("pillow", "train") from error
+        files = sorted(f for f in self.folder.iterdir() if SAMPLE_NAME.fullmatch(f.name))
+        if not files:
+            return
+        stride = -(-len(files) // MAX_GIF_FRAMES)
+        files = files[::-1][::stride][::-1]
+        frames = [Image.open(file).convert("L" if _is_grey(trainer) else "RGB") for file in files]
+        durations = [self.milliseconds] * (len(frames) - 1) + [8 * self.milliseconds]
+        with atomic_write(self.path) as file:
+            frames[0].save(
+                file,
+                format="GIF",
+                save_all=True,
+                append_images=frames[1:],
+                duration=durations,
+                loop=0,
+            )
+
+
+def _is_grey(trainer: Trainer) -> bool:
+    return trainer.data.shape[0] == 1
+
+
+class LossCurves(Callback):
+    """Plot the losses and D's mean probabilities of a metrics.csv at the end of the run."""
+
+    def __init__(self, metrics: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+        self.metrics, self.path = Path(metrics), Path(path)
+
+    def on_end(self, trainer: Trainer) -> None:
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingExtra("matplotlib", "train") from error
+        rows = read_metrics(self.metrics)
+        steps = [int(row["step"]) for row in rows]
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        for axes, pairs, label in (
+            (top, (("d_loss", "D loss"), ("g_loss", "G loss")), "loss"),
+            (bottom, (("d_real", "D(real)"), ("d_fake", "D(fake)")), "mean probability"),
+        ):
+            for column, name in pairs:
+                axes.plot(steps, [float(row[column]) for row in rows], label=name)
+            axes.set_ylabel(label)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        bottom.set_xlabel("step")
+        bottom.set_ylim(0, 1)
+        with atomic_write(self.path) as file:
+            canvas.print_png(file)
+
+
+class Checkpoint(Callback):
+    """Write ``path`` every ``every`` steps and at the end, never with a weight that is not finite."""
+
+    def __init__(self, path: str | os.PathLike[str], *, every: int = 1000) -> None:
+        if every < 1:
+            raise ConfigError(f"checkpoint_every is {every}; allowed are integers from 1.")
+        self.path, self.every = Path(path), every
+        self._saved_at = -1
+
+    def on_start(self, trainer: Trainer) -> None:
+        self._saved_at = trainer.step if trainer.step else -1
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.step % self.every == 0:
+            self._save(trainer)
+
+    def on_end(self, trainer: Trainer) -> None:
+        if self._saved_at != trainer.step:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.check_finite()
+        save_checkpoint(self.path, trainer.state_dict())
+        self._saved_at = trainer.step

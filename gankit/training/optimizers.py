@@ -1,0 +1,34 @@
+"""The optimizer of the textbook GAN recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gankit.errors import ConfigError
+
+
+def gan_adam(
+    parameters: Iterable[Tensor],
+    lr: float = 2e-4,
+    betas: tuple[float, float] = (0.5, 0.999),
+    eps: float = 1e-8,
+) -> torch.optim.Adam:
+    """Adam with the settings of Radford, Metz and Chintala (2015, arXiv 1511.06434).
+
+    The fused kernel (one launch for all parameters) is used where torch has one for the
+    parameters' device and dtype; it computes the same update as the plain one.
+
+    Raises ConfigError if ``lr``, ``betas`` or ``eps`` is outside what Adam allows.
+    """
+    parameters = list(parameters)
+    try:
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
+    except RuntimeError:  # no fused kernel for this device or dtype
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
+    except ValueError as error:
+        raise ConfigError(
+            f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}."
+        ) from error

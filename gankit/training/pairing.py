@@ -1,0 +1,150 @@
+"""Decide whether a discriminator may see real and fake images in one pass.
+
+One pass over ``cat([real, fake])`` computes the same numbers as two passes only if every layer
+treats each sample on its own. That is a property of the code of each layer, so it is decided by a
+whitelist of exact types: a subclass may do anything in its ``forward``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch.nn.modules.module as module_globals
+from torch import nn
+
+from gankit.nn import LeakyReLUDropout
+
+PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
+    {
+        nn.Identity,
+        nn.Linear,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.Conv3d,
+        nn.ConvTranspose1d,
+        nn.ConvTranspose2d,
+        nn.ConvTranspose3d,
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.RReLU,
+        nn.ELU,
+        nn.SELU,
+        nn.CELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.Sigmoid,
+        nn.LogSigmoid,
+        nn.Tanh,
+        nn.Softplus,
+        nn.Softsign,
+        nn.Hardtanh,
+        nn.Hardsigmoid,
+        nn.Hardswish,
+        nn.Dropout,
+        nn.Dropout1d,
+        nn.Dropout2d,
+        nn.Dropout3d,
+        nn.AlphaDropout,
+        nn.FeatureAlphaDropout,
+        LeakyReLUDropout,
+        nn.GroupNorm,
+        nn.LayerNorm,
+        nn.AvgPool2d,
+        nn.MaxPool2d,
+        nn.AdaptiveAvgPool2d,
+        nn.ZeroPad2d,
+        nn.ReflectionPad2d,
+        nn.Upsample,
+        nn.PixelShuffle,
+    }
+)
+_BATCH_NORM = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
+_INSTANCE_NORM = frozenset({nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d})
+# Containers whose forward is known to hand each sample through its children and nothing else.
+_OUR_MODELS = "gankit.models."
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What was found in one discriminator.
+
+    ``reason`` is empty when one pass is exact, else it says which module asks for two.
+    ``eval_only`` lists batch norms that treat samples one by one only in eval mode; they are looked
+    at before each pass because ``train()`` may be called at any time.
+    """
+
+    reason: str = ""
+    eval_only: tuple[tuple[str, nn.Module], ...] = field(default_factory=tuple)
+
+    def reason_now(self) -> str:
+        """The reason for two passes in the modules' present mode; empty when one pass is exact."""
+        if self.reason:
+            return self.reason
+        for name, module in self.eval_only:
+            if module.training:
+                return f"{name} is a {type(module).__name__} in training mode, which mixes samples"
+        return ""
+
+
+def examine(discriminator: nn.Module) -> Pairing:
+    """Walk ``discriminator`` and return whether one pass over both halves is exact.
+
+    Every leaf must be of a type listed in ``PER_SAMPLE`` (exact type, no hooks, no patched
+    ``forward``); every container must be exactly ``nn.Sequential`` or one of ``gankit.models``,
+    since any other ``forward`` is Python code that could look across the batch.
+    """
+    if any(getattr(module_globals, f"_global{hook}", None) for hook in _HOOKS):
+        return Pairing(
+            "global module hooks are installed, and they would see one pass in place of two"
+        )
+    eval_only: list[tuple[str, nn.Module]] = []
+    for name, module in discriminator.named_modules():
+        label = f"D.{name}" if name else "D"
+        reason = "".join(_objections(module, label))
+        if reason:
+            return Pairing(reason)
+        if type(module) in _BATCH_NORM:
+            eval_only.append((label, module))
+    return Pairing("", tuple(eval_only))
+
+
+def _objections(module: nn.Module, label: str) -> Iterator[str]:
+    """Yield at most one reason why ``module`` asks for two passes."""
+    kind = type(module)
+    if any(getattr(module, hook, None) for hook in _HOOKS):
+        yield f"{label} ({kind.__name__}) has hooks, and they would see one pass in place of two"
+    elif "forward" in vars(module):
+        yield f"{label} ({kind.__name__}) has a patched forward"
+    elif kind in _BATCH_NORM:
+        if getattr(module, "running_mean", None) is None:
+            yield f"{label} ({kind.__name__}) keeps no running statistics, so it mixes samples"
+    elif kind in _INSTANCE_NORM:
+        if getattr(module, "running_mean", None) is not None:
+            yield f"{label} ({kind.__name__}) tracks statistics over the batch"
+    elif kind is nn.Flatten:
+        if module.start_dim < 1:
+            yield f"{label} (Flatten) flattens the batch dimension"
+    elif kind is nn.Unflatten:
+        if not isinstance(module.dim, int) or module.dim < 1:
+            yield f"{label} (Unflatten) may split the batch dimension"
+    elif kind in PER_SAMPLE or kind is nn.Sequential:
+        return
+    elif not f"{kind.__module__}.".startswith(_OUR_MODELS):
+        yield (
+            f"{label} is a {kind.__name__}, which is not known to treat samples one by one; "
+            "pass paired=True if it does"
+        )
+
+
+def ends_in_sigmoid(discriminator: nn.Module) -> bool:
+    """True iff the last leaf module of ``discriminator``, in registration order, is nn.Sigmoid."""
+    last: nn.Module | None = None
+    for module in discriminator.modules():
+        if next(module.children(), None) is None:
+            last = module
+    return isinstance(last, nn.Sigmoid)

@@ -1,0 +1,85 @@
+"""Images out of a generator, and onto a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError, MissingExtra
+from gankit.training.atomic import atomic_write
+from gankit.training.noise import Distribution, noise_for
+
+
+@torch.no_grad()
+def generate(
+    G: nn.Module, n: int, *, seed: int, distribution: Distribution = "normal", batch: int = 256
+) -> Tensor:
+    """``n`` images of G in eval mode, float32 on the CPU, decided by ``seed`` alone.
+
+    Neither G's mode nor any global random state is changed. z is drawn on the CPU, so that one seed
+    means the same z on every device. Raises ConfigError if n < 1.
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; allowed are integers from 1.")
+    random = torch.Generator().manual_seed(seed)
+    z = noise_for(G, distribution, device="cpu", random=random)(n)
+    device = next(G.parameters()).device
+    with _eval_mode(G), _seeded(seed, device):
+        return torch.cat([G(part.to(device)).float().cpu() for part in z.split(batch)])
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    training = [child for child in module.modules() if child.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators of the CPU and of ``device``, and put their states back at the end."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def save_grid(
+    path: str | os.PathLike[str],
+    panels: list[Tensor],
+    *,
+    columns: int,
+    inverted: bool = False,
+) -> None:
+    """Write a PNG of one or more grids side by side.
+
+    Each panel is float ``[N, C, H, W]`` in [-1, 1] on the CPU. Raises MissingExtra without
+    torchvision or Pillow, OSError if the file cannot be written.
+    """
+    try:
+        from torchvision.utils import make_grid, save_image
+    except ImportError as error:
+        raise MissingExtra("torchvision", "train") from error
+    grids = []
+    for panel in panels:
+        images = (panel.clamp(-1, 1) + 1) / 2
+        if inverted:
+            images = 1 - images
+        grids.append(make_grid(images, nrow=columns, padding=2, pad_value=1.0 if inverted else 0.0))
+    picture = grids[0]
+    for grid in grids[1:]:
+        gap = torch.full((*picture.shape[:2], 12), 0.5)
+        picture = torch.cat([picture, gap, grid], dim=2)
+    with atomic_write(path) as file:
+        save_image(picture, file, format="png")

@@ -1,0 +1,317 @@
+"""One training step of a GAN: the textbook loop without its waste.
+
+The textbook loop (Goodfellow et al. 2014, arXiv 1406.2661) trains D on a batch of real and a batch
+of generated images, then G through D. Written plainly it computes gradients that are thrown away:
+G's while D learns, and D's while G learns. ``GANStep`` computes the same updates without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError
+from gankit.losses import AdversarialLoss, resolve
+from gankit.training.noise import NoiseSource, noise_for
+from gankit.training.pairing import ends_in_sigmoid, examine
+
+Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Auto = Literal["auto"] | bool
+KEYS = ("d_loss", "g_loss", "d_real", "d_fake")
+
+
+class GANStep:
+    """Trains G and D by one step per call: D's turn first, then G's.
+
+    Args:
+        G: generator, from noise to images. Needs an int attribute ``z_dim`` unless ``noise`` is
+            given.
+        D: discriminator, from images ``[N, ...]`` to one value per image ``[N, 1]`` or ``[N]``:
+            a probability if it ends in ``nn.Sigmoid``, else a logit.
+        g_optimizer, d_optimizer: optimizers over G's and over D's parameters.
+        loss: name known to ``gankit.losses.resolve``, or an ``AdversarialLoss``.
+        penalty: ``penalty(D, real, fake) -> 0-d tensor``, added to D's loss. ``fake`` is detached.
+            It runs outside autocast.
+        n_critic: D learns in every call, G in every ``n_critic``-th.
+        paired: one pass of D over ``cat([real, fake])`` in place of two. "auto" does so only where
+            every layer is known to treat each sample on its own (``gankit.training.pairing``): a
+            known layer of torch or gankit without hooks, inside ``nn.Sequential`` or a model of
+            ``gankit.models``. For a D with its own ``forward`` say ``paired=True`` if that holds.
+            With dropout the two halves draw other masks than two passes would, from the same
+            distribution.
+        cuda_graph: "auto" or False; both run eagerly.
+        precision: "fp32" leaves the models' dtype alone; "bf16" runs each forward in its own
+            autocast block and computes the losses in float32.
+        reuse_fakes: G's turn learns from the fakes of D's turn (one forward of G fewer) in place of
+            fresh ones.
+        noise: ``noise(n) -> z``; default N(0, 1) of shape ``[n, G.z_dim]``.
+        from_logits: whether D returns logits. "auto": False iff D's last leaf module is
+            ``nn.Sigmoid``.
+        eval_fakes: G makes the fakes of D's turn in eval mode, as a Keras loop with ``predict``
+            does.
+
+    Raises ConfigError for arguments outside what is said here.
+
+    ``paired`` (attribute) says what happens now, and ``notes`` says why, in sentences.
+    """
+
+    def __init__(
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        g_optimizer: torch.optim.Optimizer,
+        d_optimizer: torch.optim.Optimizer,
+        loss: str | AdversarialLoss = "non-saturating",
+        penalty: Penalty | None = None,
+        n_critic: int = 1,
+        paired: Auto = "auto",
+        cuda_graph: Auto = "auto",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        reuse_fakes: bool = False,
+        *,
+        noise: NoiseSource | None = None,
+        from_logits: Auto = "auto",
+        eval_fakes: bool = False,
+    ) -> None:
+        _check_optimizer("g_optimizer", g_optimizer, "G", G)
+        _check_optimizer("d_optimizer", d_optimizer, "D", D)
+        if penalty is not None and not callable(penalty):
+            raise ConfigError(
+                f"penalty is {penalty!r}; allowed is None or a function of D, real and fake."
+            )
+        if isinstance(n_critic, bool) or not isinstance(n_critic, int) or n_critic < 1:
+            raise ConfigError(f"n_critic is {n_critic!r}; allowed are integers from 1.")
+        for name, value in (
+            ("paired", paired),
+            ("cuda_graph", cuda_graph),
+            ("from_logits", from_logits),
+        ):
+            if value != "auto" and not isinstance(value, bool):
+                raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False.")
+        if cuda_graph is True:
+            raise ConfigError(
+                "cuda_graph=True is not available in this version; allowed are 'auto' and False, "
+                "which both run eagerly."
+            )
+        if precision not in ("fp32", "bf16"):
+            raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'.")
+        if reuse_fakes and eval_fakes:
+            raise ConfigError(
+                "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made "
+                "in training mode."
+            )
+        self.G, self.D = G, D
+        self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
+        self.from_logits = not ends_in_sigmoid(D) if from_logits == "auto" else from_logits
+        if isinstance(loss, AdversarialLoss):
+            self.loss = loss
+        else:
+            self.loss = resolve(loss, from_logits=self.from_logits)
+        self.penalty = penalty
+        self.n_critic = n_critic
+        self.precision = precision
+        self.reuse_fakes = reuse_fakes
+        self.eval_fakes = eval_fakes
+        self.noise: NoiseSource = noise if noise is not None else noise_for(G)
+        self.calls = 0
+        self._asked = paired
+        self._pairing = examine(D)
+        self._shapes_differ = False
+        self._d_params = list(D.parameters())
+        self._device = self._d_params[0].device
+        self._g_loss = torch.full((), float("nan"), device=self._device)
+
+    @property
+    def paired(self) -> bool:
+        """Whether D sees real and fake images in one pass, in D's present mode."""
+        return not self._reason_for_two_passes()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was decided and why, one sentence each."""
+        reason = self._reason_for_two_passes()
+        if reason:
+            first = f"D makes two passes, one over real and one over fake images: {reason}."
+        elif self._asked is True:
+            first = "D makes one pass over real and fake images: paired=True."
+        else:
+            first = (
+                "D makes one pass over real and fake images: every layer treats each sample on its "
+                "own."
+            )
+        kind = "logits" if self.from_logits else "probabilities"
+        graph = "The step runs eagerly, without a CUDA graph."
+        return (first, f"D's output is read as {kind}.", graph)
+
+    def __call__(self, real: Tensor) -> dict[str, Tensor]:
+        """Train on one batch of real images ``[N, ...]`` (floating point, on D's device).
+
+        Returns detached 0-d tensors without synchronising with the device: ``d_loss``; ``g_loss``
+        of G's latest turn (NaN before its first, which happens only with n_critic > 1); ``d_real``
+        and ``d_fake``, the mean probability that D, before its update, gives to the real and to
+        the generated images.
+        """
+        self._check_real(real)
+        g_learns = (self.calls + 1) % self.n_critic == 0
+        keep_graph = self.reuse_fakes and g_learns
+        fake = self._fakes_for_d(real.shape[0], keep_graph)
+        scalars = self._d_turn(real, fake.detach())
+        if g_learns:
+            self._g_loss = self._g_turn(fake if keep_graph else None, real.shape[0])
+        self.calls += 1
+        scalars["g_loss"] = self._g_loss
+        return scalars
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the step itself remembers between calls (models and optimizers are not in it)."""
+        return {"calls": self.calls, "g_loss": self._g_loss}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue as if the calls recorded in ``state`` had been made here."""
+        self.calls = int(state["calls"])
+        self._g_loss = state["g_loss"].to(self._device)
+
+    def _reason_for_two_passes(self) -> str:
+        if self._asked is False:
+            return "paired=False"
+        if self._shapes_differ:
+            return "G's images have another shape than the real ones"
+        return "" if self._asked is True else self._pairing.reason_now()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        # One block per forward: autocast caches the bf16 weights until its block ends, and a block
+        # around both turns would go on using D's weights from before its update.
+        if self.precision == "bf16":
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _generate(self, n: int) -> Tensor:
+        with self._autocast():
+            fake: Tensor = self.G(self.noise(n))
+        return self._wide(fake)
+
+    def _judge(self, images: Tensor) -> Tensor:
+        with self._autocast():
+            out: Tensor = self.D(images)
+        return self._wide(out)
+
+    def _wide(self, x: Tensor) -> Tensor:
+        return x.float() if self.precision == "bf16" else x
+
+    def _fakes_for_d(self, n: int, keep_graph: bool) -> Tensor:
+        if keep_graph:
+            return self._generate(n)
+        with torch.no_grad():
+            if not (self.eval_fakes and self.G.training):
+                return self._generate(n)
+            training = [module for module in self.G.modules() if module.training]
+            self.G.eval()
+            try:
+                return self._generate(n)
+            finally:
+                for module in training:
+                    module.training = True
+
+    def _d_turn(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        real_out, fake_out = self._judge_both(real, fake)
+        loss = self.loss.discriminator(real_out, fake_out)
+        if self.penalty is not None:
+            loss = loss + self._checked_penalty(real, fake)
+        self.d_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.d_optimizer.step()
+        with torch.no_grad():
+            return {
+                "d_loss": loss.detach(),
+                "g_loss": self._g_loss,
+                "d_real": self._mean_probability(real_out),
+                "d_fake": self._mean_probability(fake_out),
+            }
+
+    def _judge_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        self._shapes_differ = real.shape != fake.shape
+        if self._shapes_differ and self._asked is True:
+            raise ConfigError(
+                f"paired=True needs fakes shaped like the real images: G made {list(fake.shape)}, "
+                f"real is {list(real.shape)}."
+            )
+        if self._reason_for_two_passes():
+            return self._judge(real), self._judge(fake)
+        n = real.shape[0]
+        out = self._judge(torch.cat([real, fake.to(real.dtype)]))
+        if out.ndim == 0 or out.shape[0] != 2 * n:
+            raise ConfigError(
+                f"D returned {list(out.shape)} for {2 * n} images; allowed is one value per image, "
+                f"[{2 * n}, 1] or [{2 * n}]."
+            )
+        real_out, fake_out = out.split(n)
+        return real_out, fake_out
+
+    def _g_turn(self, fake: Tensor | None, n: int) -> Tensor:
+        # Freezing is what skips D's weight gradients: autograd's `inputs=` leaves them computed.
+        with _frozen(self._d_params):
+            loss = self.loss.generator(self._judge(self._generate(n) if fake is None else fake))
+            self.g_optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        self.g_optimizer.step()
+        return loss.detach()
+
+    def _checked_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        assert self.penalty is not None
+        value = self.penalty(self.D, real, fake)
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor.")
+        return value
+
+    def _mean_probability(self, out: Tensor) -> Tensor:
+        out = out.detach()
+        return (out.sigmoid() if self.from_logits else out).mean()
+
+    def _check_real(self, real: Tensor) -> None:
+        if not isinstance(real, Tensor):
+            raise ConfigError(f"real is a {type(real).__name__}; allowed is a tensor of images.")
+        if not real.is_floating_point():
+            raise ConfigError(
+                f"real has dtype {real.dtype}; allowed are floating-point images, "
+                "such as those of ImageData.gather."
+            )
+        if real.ndim == 0 or real.shape[0] == 0:
+            raise ConfigError(
+                f"real has shape {list(real.shape)}; allowed is a batch of at least one image."
+            )
+        if real.device != self._device:
+            raise ConfigError(f"real is on {real.device}, but D is on {self._device}.")
+
+
+@contextmanager
+def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
+    trainable = [p for p in parameters if p.requires_grad]
+    try:
+        for p in trainable:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in trainable:
+            p.requires_grad_(True)
+
+
+def _check_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
+) -> None:
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module.")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(
+            f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer."
+        )
+    own = {id(p) for p in module.parameters()}
+    if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
+        raise ConfigError(
+            f"{name} holds a parameter that is not {owner}'s; build it from {owner}.parameters()."
+        )

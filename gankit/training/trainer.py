@@ -1,0 +1,206 @@
+"""The training loop: batches, counters, callbacks, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gankit.data import BatchSampler, ImageData
+from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.training.callbacks import Callback
+from gankit.training.checkpoint import rng_state, set_rng_state
+from gankit.training.step import KEYS, GANStep
+
+
+class DivergedError(GankitError, ArithmeticError):
+    """A loss or a weight became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Means over the steps since the last log.
+
+    ``g_loss`` is NaN while G has not had its first turn (n_critic > 1).
+    """
+
+    step: int
+    epoch: float
+    d_loss: float
+    g_loss: float
+    d_real: float
+    d_fake: float
+    images_per_second: float
+
+
+class Trainer:
+    """Runs a ``GANStep`` over batches of ``data`` and calls ``callbacks`` on the way.
+
+    Args:
+        gan_step: the step to run.
+        data: images on the device where the step's models are.
+        sampler: gives index tensors into ``data``.
+        callbacks: called in this order; see ``gankit.training.callbacks``.
+        log_every: steps between two logs. The device is waited for only at a log.
+        config: plain values that describe the run; kept in its checkpoints.
+
+    ``step`` counts the steps done, also those before a resume.
+    """
+
+    def __init__(
+        self,
+        gan_step: GANStep,
+        data: ImageData,
+        sampler: BatchSampler,
+        *,
+        callbacks: Sequence[Callback] = (),
+        log_every: int = 50,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
+            raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1.")
+        self.gan_step = gan_step
+        self.data = data
+        self.sampler = sampler
+        self.callbacks = tuple(callbacks)
+        self.log_every = log_every
+        self.config = dict(config or {})
+        self.step = 0
+        self.total_steps = 0
+        self._pending: dict[str, list[torch.Tensor]] = {key: [] for key in KEYS}
+        self._images = 0
+        self._seconds = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the data."""
+        return self.sampler.steps_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.steps_per_epoch
+
+    def fit(self, *, steps: int | None = None, epochs: int | None = None) -> None:
+        """Train until ``steps`` steps or ``epochs`` epochs are done in all (earlier ones count).
+
+        Raises DivergedError when a loss or weight is not finite: nothing is written after that, so
+        the last checkpoint is a good one. OSError from a callback that cannot write ends the run.
+        """
+        if (steps is None) == (epochs is None):
+            raise ConfigError("fit needs either steps or epochs, one of them.")
+        name, value = ("steps", steps) if steps is not None else ("epochs", epochs)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name} is {value!r}; allowed are integers from 1.")
+        self.total_steps = value if steps is not None else value * self.steps_per_epoch
+        on_step = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
+        with ExitStack() as closing:
+            for callback in self.callbacks:
+                closing.callback(callback.close)
+            for callback in self.callbacks:
+                callback.on_start(self)
+            while self.step < self.total_steps:
+                self._train_one()
+                self._after_step()
+                for callback in on_step:  # last, so that a checkpoint follows the log of its step
+                    callback.on_step(self)
+            for callback in self.callbacks:
+                callback.on_end(self)
+
+    def check_finite(self) -> None:
+        """Raise DivergedError if a weight of G or D is NaN or infinite (waits for the device)."""
+        for owner, module in (("G", self.gan_step.G), ("D", self.gan_step.D)):
+            for name, parameter in module.named_parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise DivergedError(self._diverged(f"the weight {name} of {owner}"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on exactly (a checkpoint's content)."""
+        step = self.gan_step
+        return {
+            "generator": step.G.state_dict(),
+            "discriminator": step.D.state_dict(),
+            "g_optimizer": step.g_optimizer.state_dict(),
+            "d_optimizer": step.d_optimizer.state_dict(),
+            "gan_step": step.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "rng": rng_state(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "config": self.config,
+            "pending": {k: torch.stack(v).cpu() for k, v in self._pending.items() if v},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the run that ``state`` was taken from.
+
+        Raises CheckpointError if it does not fit the models or optimizers at hand.
+        """
+        step = self.gan_step
+        try:
+            step.G.load_state_dict(state["generator"])
+            step.D.load_state_dict(state["discriminator"])
+            step.g_optimizer.load_state_dict(state["g_optimizer"])
+            step.d_optimizer.load_state_dict(state["d_optimizer"])
+            step.load_state_dict(state["gan_step"])
+            self.sampler.load_state_dict(state["sampler"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint does not fit this run: {reason}") from error
+        self.step = int(state["step"])
+        device = next(step.D.parameters()).device
+        pending = state.get("pending", {})
+        self._pending = {
+            key: list(pending[key].to(device).unbind()) if key in pending else [] for key in KEYS
+        }
+        set_rng_state(state["rng"])
+
+    def _train_one(self) -> None:
+        start = time.perf_counter()
+        real = self.data.gather(next(self.sampler))
+        scalars = self.gan_step(real)
+        for key in KEYS:
+            # Before G's first turn its loss does not exist, and its NaN means no harm.
+            if key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic:
+                self._pending[key].append(scalars[key])
+        self.step += 1
+        self._images += real.shape[0]
+        self._seconds += time.perf_counter() - start
+
+    def _after_step(self) -> None:
+        last = self.step == self.total_steps
+        if self.step % self.log_every == 0 or last:
+            metrics = self._log()
+            for callback in self.callbacks:
+                callback.on_log(self, metrics)
+        if self.step % self.steps_per_epoch == 0:
+            for callback in self.callbacks:
+                callback.on_epoch(self)
+
+    def _log(self) -> Metrics:
+        start = time.perf_counter()
+        means = {key: math.nan for key in KEYS}
+        for key, values in self._pending.items():
+            if not values:
+                continue
+            numbers = torch.stack(values).double().cpu()
+            if not bool(torch.isfinite(numbers).all()):
+                raise DivergedError(self._diverged(key))
+            means[key] = float(numbers.mean())
+            values.clear()
+        self._seconds += time.perf_counter() - start
+        rate = self._images / self._seconds if self._seconds > 0 else 0.0
+        self._images, self._seconds = 0, 0.0
+        epoch = self.step / self.steps_per_epoch
+        return Metrics(step=self.step, epoch=epoch, images_per_second=rate, **means)
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"training stopped at step {self.step}: {what} is not finite; the last checkpoint is "
+            "kept. Try a smaller learning rate."
+        )
