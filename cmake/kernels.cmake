@@ -59,7 +59,7 @@ function(gankit_add_cuda_library)
   set_target_properties(
     _C_cuda
     PROPERTIES SUFFIX ".so"
-               CUDA_STANDARD 20
+               CUDA_STANDARD 17 # CMake 3.25 knows no later one for nvcc
                CUDA_STANDARD_REQUIRED ON
                CUDA_RUNTIME_LIBRARY Static
                CUDA_RESOLVE_DEVICE_SYMBOLS OFF)

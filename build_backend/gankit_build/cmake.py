@@ -29,7 +29,7 @@ def first_error(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for index, line in enumerate(lines):
         if line.startswith("CMake Error"):
-            return " ".join(lines[index + 1 : index + 3])
+            return lines[index + 1] if index + 1 < len(lines) else line
         if re.search(r"\b(fatal )?error\b\s*[:#]", line, re.IGNORECASE):
             return line
     return lines[-1] if lines else "no output"
