@@ -37,19 +37,24 @@ function(gankit_link target)
 endfunction()
 
 function(gankit_add_cpu_module)
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cpu.cpp")
-  add_library(_C MODULE "${PROJECT_SOURCE_DIR}/csrc/module.cpp" ${sources})
-  set_target_properties(_C PROPERTIES SUFFIX "${GANKIT_EXT_SUFFIX}")
-  gankit_link(_C torch_cpu)
   set(pybind11 "${GANKIT_PYBIND11_INCLUDE}")
   if(NOT pybind11)
     set(pybind11 "${GANKIT_TORCH_DIR}/include") # torch ships a copy
   endif()
-  # Only module.cpp sees Python, and it sees this pybind11 before torch's copy.
-  set_source_files_properties(
-    "${PROJECT_SOURCE_DIR}/csrc/module.cpp"
-    PROPERTIES INCLUDE_DIRECTORIES "${pybind11};${GANKIT_PYTHON_INCLUDE}"
-               COMPILE_DEFINITIONS "GANKIT_VERSION=\"${GANKIT_VERSION}\"")
+  # On its own, because torch's copy of pybind11 refuses the stable ABI's definitions, and so that
+  # nothing but module.cpp sees Python.
+  add_library(gankit_module OBJECT "${PROJECT_SOURCE_DIR}/csrc/module.cpp")
+  target_link_libraries(gankit_module PRIVATE gankit_flags)
+  target_include_directories(
+    gankit_module SYSTEM PRIVATE "${pybind11}" "${GANKIT_PYTHON_INCLUDE}"
+                                 "${GANKIT_TORCH_DIR}/include")
+  target_compile_definitions(gankit_module PRIVATE GANKIT_VERSION="${GANKIT_VERSION}"
+                                                   GANKIT_TORCH_TARGET=${GANKIT_TORCH_TARGET})
+
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cpu.cpp")
+  add_library(_C MODULE $<TARGET_OBJECTS:gankit_module> ${sources})
+  set_target_properties(_C PROPERTIES SUFFIX "${GANKIT_EXT_SUFFIX}")
+  gankit_link(_C torch_cpu)
 endfunction()
 
 function(gankit_add_cuda_library)

@@ -6,9 +6,10 @@ if(NOT EXISTS "${GANKIT_TORCH_DIR}/include/torch/csrc/stable/library.h")
                       "torch 2.11 or later")
 endif()
 
-add_library(gankit_torch INTERFACE)
 # 2.11 is the oldest torch that the binary shall load in.
-target_compile_definitions(gankit_torch INTERFACE TORCH_TARGET_VERSION=0x020b000000000000
+set(GANKIT_TORCH_TARGET 0x020b000000000000)
+add_library(gankit_torch INTERFACE)
+target_compile_definitions(gankit_torch INTERFACE TORCH_TARGET_VERSION=${GANKIT_TORCH_TARGET}
                                                   TORCH_STABLE_ONLY)
 # The CUDA compiler gets no torch header: kernels take plain pointers.
 target_include_directories(

@@ -53,7 +53,7 @@ bool cuda_built() {
 }
 
 std::string torch_target() {
-  constexpr unsigned long long kTarget = TORCH_TARGET_VERSION;
+  constexpr unsigned long long kTarget = GANKIT_TORCH_TARGET;
   return std::to_string(kTarget >> 56) + "." + std::to_string((kTarget >> 48) & 0xff);
 }
 

@@ -78,7 +78,7 @@ def write_report(plan: Plan, target: Path, version: str, reasons: dict[str, str]
     (target / REPORT).write_text(json.dumps(report, indent=2) + "\n")
 
 
-class CMakeBuild(build_ext):  # type: ignore[misc]
+class CMakeBuild(build_ext):
     """build_ext that runs CMake; the extension it is given only marks that there is something."""
 
     def _in_place(self) -> bool:
@@ -100,7 +100,7 @@ class CMakeBuild(build_ext):  # type: ignore[misc]
         return []
 
 
-class Wheel(bdist_wheel):  # type: ignore[misc]
+class Wheel(bdist_wheel):
     """bdist_wheel that makes a pure wheel when there is nothing to compile."""
 
     def finalize_options(self) -> None:
@@ -108,7 +108,7 @@ class Wheel(bdist_wheel):  # type: ignore[misc]
         self.root_is_pure = not current_plan().native
 
 
-class NativeDistribution(Distribution):  # type: ignore[misc]
+class NativeDistribution(Distribution):
     """A distribution that always runs build_ext, which decides and reports."""
 
     def has_ext_modules(self) -> bool:

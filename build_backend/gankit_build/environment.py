@@ -54,8 +54,8 @@ def read_torch(folder: Path) -> Torch:
     major, minor = (int(number) for number in version.split(".")[:2])
     if (major, minor) < MINIMUM_TORCH:
         raise BuildError(
-            f"gankit needs torch >= {MINIMUM_TORCH[0]}.{MINIMUM_TORCH[1]}, but {folder} holds torch "
-            f"{version}; upgrade it with: pip install --upgrade torch"
+            f"gankit needs torch >= {MINIMUM_TORCH[0]}.{MINIMUM_TORCH[1]}, but {folder} holds "
+            f"torch {version}; upgrade it with: pip install --upgrade torch"
         )
     return Torch(folder, version, values.get("cuda"))
 

@@ -66,7 +66,7 @@ def build_mode(environ: Mapping[str, str]) -> str:
 
 
 def cuda_archs(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """CMake's architectures from TORCH_CUDA_ARCH_LIST, e.g. ('80-real', '90-real', '90-virtual')."""
+    """CMake's architectures from TORCH_CUDA_ARCH_LIST, e.g. ('80-real', '90-virtual')."""
     text = environ.get("TORCH_CUDA_ARCH_LIST") or DEFAULT_ARCHS
     for name, archs in ARCH_NAMES.items():
         text = re.sub(rf"\b{name}\b", archs, text, flags=re.IGNORECASE)
@@ -89,9 +89,8 @@ def available_memory() -> int | None:
     """Bytes that this process may still take: the smaller of the machine's and the cgroup's."""
     limits: list[int] = []
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) * 1024)
+        match = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+        limits += [int(match[1]) * 1024] if match else []
     except OSError:
         pass
     try:
@@ -140,7 +139,7 @@ def _why_no_native(
 
 
 def make_plan(environ: Mapping[str, str] = os.environ) -> Plan:
-    """Looks at the machine and decides. Raises BuildError when GANKIT_BUILD asks for the missing."""
+    """Looks at the machine and decides; a missing part that is asked for raises BuildError."""
     mode = build_mode(environ)
     archs = cuda_archs(environ)
     job_count(environ, CPU_JOB_BYTES)

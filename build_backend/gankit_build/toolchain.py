@@ -110,7 +110,8 @@ def find_nvcc(torch: Torch, environ: Mapping[str, str]) -> tuple[Nvcc | None, st
             refused.append(f"{place} does not run")
         elif torch.cuda_major is not None and version[0] != torch.cuda_major:
             refused.append(
-                f"{place} is CUDA {version[0]}.{version[1]} while torch is built for CUDA {torch.cuda}"
+                f"{place} is CUDA {version[0]}.{version[1]} while torch is built for CUDA "
+                f"{torch.cuda}"
             )
         else:
             return Nvcc(place, version), ""

@@ -1,0 +1,64 @@
+"""Checks what no linter does: file length, names, unfinished-work marks, machine paths.
+
+Usage: python tools/check_house_rules.py
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MAXIMUM_LINES = 500
+TEXT = {".py", ".cpp", ".cu", ".h", ".cmake", ".txt", ".toml", ".yaml", ".yml", ".md", ".sh", ""}
+# In pieces, so that this file passes its own check.
+MARKS = re.compile(
+    r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error"]) + r")\b"
+    r"|\bx" + r"fail\b"
+)
+MACHINE_PATHS = re.compile(r"(?<![\w.:/])/(work|root|home|Users|opt)/\w")
+
+
+def tracked_files() -> list[Path]:
+    """The files git knows, as they are in the working tree."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [file for file in files if file.is_file() and file.suffix in TEXT]
+
+
+def complaints(file: Path, text: str) -> list[str]:
+    """What is wrong with one file, one sentence each."""
+    found = []
+    name = file.name
+    lines = text.splitlines()
+    if len(lines) > MAXIMUM_LINES:
+        found.append(f"{file}: {len(lines)} lines; allowed are {MAXIMUM_LINES}")
+    if name == "utils" + ".py":
+        found.append(f"{file}: name the file after what it holds")
+    for number, line in enumerate(lines, 1):
+        for pattern, what in (
+            (MARKS, "an unfinished-work mark"),
+            (MACHINE_PATHS, "a machine path"),
+        ):
+            match = pattern.search(line)
+            if match:
+                found.append(f"{file}:{number}: {what}, {match[0]!r}")
+    return found
+
+
+def main() -> int:
+    """Prints every complaint; returns 1 if there is one."""
+    files = tracked_files()
+    found = [
+        line for file in files for line in complaints(file.relative_to(ROOT), file.read_text())
+    ]
+    print("\n".join([*found, f"check: house rules: {len(files)} files, {len(found)} complaints"]))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Builds the wheel with this environment's torch and runs the op tests under an older torch.
+
+One build has to serve every torch from 2.11 on; here is the proof for one of them. The tests run
+from a copy outside the source tree, so that the installed package is what they import.
+
+Usage: python tools/check_wheel.py CACHE_FOLDER [TORCH_VERSION]
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TEST_PACKAGES = ["numpy", "pytest>=8", "hypothesis>=6.100"]
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> None:
+    """Runs a command; raises CalledProcessError when it fails."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([str(part) for part in command], cwd=cwd, env=environ, check=True)
+
+
+def build_wheel(folder: Path) -> Path:
+    """Builds the wheel of the source tree into `folder` with native parts, as pip does it."""
+    os.environ.setdefault("GANKIT_BUILD", "cpu")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    run(*pip, "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.glob("gankit-*.whl")
+    return wheel
+
+
+def environment(cache: Path, version: str) -> Path:
+    """The Python of a virtual environment with torch `version`; kept in `cache`."""
+    folder = cache / f"venv-torch-{version}"
+    python = folder / "bin" / "python"
+    if not (folder / "complete").is_file():
+        run(sys.executable, "-m", "venv", "--clear", folder)
+        run(python, "-m", "pip", "install", "--quiet", f"torch=={version}", *TEST_PACKAGES)
+        (folder / "complete").touch()
+    return python
+
+
+def main() -> int:
+    """Returns pytest's exit status under the older torch."""
+    cache = Path(sys.argv[1]).resolve()
+    version = sys.argv[2] if len(sys.argv) > 2 else "2.13.0"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        outside = Path(temporary)
+        wheel = build_wheel(outside / "wheel")
+        python = environment(cache, version)
+        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
+        run(*pip, wheel)
+        shutil.copytree(ROOT / "tests" / "ops", outside / "tests" / "ops")
+        for name in ("tests/conftest.py", "tests/__init__.py", "pyproject.toml"):
+            if (ROOT / name).is_file():
+                shutil.copy(ROOT / name, outside / name)
+        seen = "import torch, gankit._C as c; print(torch.__version__, c.__file__, c.build_info())"
+        run(python, "-c", seen, cwd=outside)
+        tests = [python, "-m", "pytest", "tests/ops", "-q", "-p", "no:cacheprovider"]
+        tests += ["-m", "not slow and not cuda"]
+        status = subprocess.run([str(part) for part in tests], cwd=outside, check=False).returncode
+    word = "pass" if status == 0 else f"FAILED with status {status}"
+    print(f"check: wheel {wheel.name} under torch {version}: op tests {word}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
