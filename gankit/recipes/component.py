@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitError
 from gankit.recipes.config import Spec
 
 
@@ -39,7 +39,7 @@ def import_object(what: str, path: str) -> Callable[..., Any]:
         ) from None
     if not callable(found):
         raise ConfigError(f"{what} {path!r} is a {type(found).__name__}; allowed is a callable")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
@@ -66,7 +66,12 @@ def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
 def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:
     """Call what ``spec`` names. Raises ConfigError if the result is not a ``kind``."""
     path, arguments = split_spec(what, complete(what, spec, **offers))
-    made = import_object(what, path)(**arguments)
+    try:
+        made = import_object(what, path)(**arguments)
+    except GankitError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{what} {path!r} cannot be built: {error}") from error
     if not isinstance(made, kind):
         raise ConfigError(
             f"{what} {path!r} gave a {type(made).__name__}; allowed is a {kind.__name__}"

@@ -64,7 +64,7 @@ class RunConfig:
             _check_count(name, getattr(self, name))
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError(
-                f"epochs is {self.epochs} and steps is {self.steps}; exactly one of them must be set"
+                f"epochs is {self.epochs} and steps is {self.steps}; exactly one must be set"
             )
         _check_count("epochs" if self.steps is None else "steps", self.steps or self.epochs)
         for name in ("lr", "eps"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -124,9 +126,10 @@ def append_line(path: Path, line: str) -> None:
         try:
             written = file.write(data)
             if written != len(data):
-                raise OSError(28, "No space left on device")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            file.truncate(end)
+            with suppress(OSError):
+                file.truncate(end)
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -165,7 +168,7 @@ class SampleGrid(Callback):
             ("columns", columns),
         ):
             if value < 1:
-                raise ConfigError(f"{name} is {value}; allowed are integers from 1.")
+                raise ConfigError(f"{name} is {value}; allowed are integers from 1")
         self.folder = Path(folder)
         self.first, self.every = first, every
         self.rows, self.columns = rows, columns
@@ -269,11 +272,11 @@ class LossCurves(Callback):
 
 
 class Checkpoint(Callback):
-    """Write ``path`` every ``every`` steps and at the end, never with a weight that is not finite."""
+    """Write ``path`` every ``every`` steps and at the end, never with a NaN or infinite weight."""
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1000) -> None:
         if every < 1:
-            raise ConfigError(f"checkpoint_every is {every}; allowed are integers from 1.")
+            raise ConfigError(f"checkpoint_every is {every}; allowed are integers from 1")
         self.path, self.every = Path(path), every
         self._saved_at = -1
 

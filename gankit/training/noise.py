@@ -33,7 +33,7 @@ class Noise:
     def __post_init__(self) -> None:
         if self.distribution not in DISTRIBUTIONS:
             raise ConfigError(
-                f"z_distribution is {self.distribution!r}; allowed are 'normal' and 'uniform'."
+                f"z_distribution is {self.distribution!r}; allowed are 'normal' and 'uniform'"
             )
 
     def __call__(self, n: int) -> Tensor:
@@ -63,7 +63,7 @@ def noise_for(
     if not isinstance(z_dim, int) or z_dim < 1:
         raise ConfigError(
             f"the generator {type(generator).__name__} has no attribute z_dim (a positive int); "
-            "add one, or pass noise=, a function from a batch size to a tensor."
+            "add one, or pass noise=, a function from a batch size to a tensor"
         )
     like = next(generator.parameters(), torch.empty(0))
     return Noise((z_dim,), distribution, device or like.device, like.dtype, random)

@@ -30,5 +30,5 @@ def gan_adam(
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
     except ValueError as error:
         raise ConfigError(
-            f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}."
+            f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}"
         ) from error

@@ -126,10 +126,10 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
     elif kind in _INSTANCE_NORM:
         if getattr(module, "running_mean", None) is not None:
             yield f"{label} ({kind.__name__}) tracks statistics over the batch"
-    elif kind is nn.Flatten:
+    elif isinstance(module, nn.Flatten) and kind is nn.Flatten:
         if module.start_dim < 1:
             yield f"{label} (Flatten) flattens the batch dimension"
-    elif kind is nn.Unflatten:
+    elif isinstance(module, nn.Unflatten) and kind is nn.Unflatten:
         if not isinstance(module.dim, int) or module.dim < 1:
             yield f"{label} (Unflatten) may split the batch dimension"
     elif kind in PER_SAMPLE or kind is nn.Sequential:

@@ -24,7 +24,7 @@ def generate(
     means the same z on every device. Raises ConfigError if n < 1.
     """
     if n < 1:
-        raise ConfigError(f"n is {n}; allowed are integers from 1.")
+        raise ConfigError(f"n is {n}; allowed are integers from 1")
     random = torch.Generator().manual_seed(seed)
     z = noise_for(G, distribution, device="cpu", random=random)(n)
     device = next(G.parameters()).device

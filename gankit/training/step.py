@@ -81,28 +81,28 @@ class GANStep:
         _check_optimizer("d_optimizer", d_optimizer, "D", D)
         if penalty is not None and not callable(penalty):
             raise ConfigError(
-                f"penalty is {penalty!r}; allowed is None or a function of D, real and fake."
+                f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
             )
         if isinstance(n_critic, bool) or not isinstance(n_critic, int) or n_critic < 1:
-            raise ConfigError(f"n_critic is {n_critic!r}; allowed are integers from 1.")
+            raise ConfigError(f"n_critic is {n_critic!r}; allowed are integers from 1")
         for name, value in (
             ("paired", paired),
             ("cuda_graph", cuda_graph),
             ("from_logits", from_logits),
         ):
             if value != "auto" and not isinstance(value, bool):
-                raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False.")
+                raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False")
         if cuda_graph is True:
             raise ConfigError(
                 "cuda_graph=True is not available in this version; allowed are 'auto' and False, "
-                "which both run eagerly."
+                "which both run eagerly"
             )
         if precision not in ("fp32", "bf16"):
-            raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'.")
+            raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
         if reuse_fakes and eval_fakes:
             raise ConfigError(
                 "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made "
-                "in training mode."
+                "in training mode"
             )
         self.G, self.D = G, D
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
@@ -237,7 +237,7 @@ class GANStep:
         if self._shapes_differ and self._asked is True:
             raise ConfigError(
                 f"paired=True needs fakes shaped like the real images: G made {list(fake.shape)}, "
-                f"real is {list(real.shape)}."
+                f"real is {list(real.shape)}"
             )
         if self._reason_for_two_passes():
             return self._judge(real), self._judge(fake)
@@ -246,7 +246,7 @@ class GANStep:
         if out.ndim == 0 or out.shape[0] != 2 * n:
             raise ConfigError(
                 f"D returned {list(out.shape)} for {2 * n} images; allowed is one value per image, "
-                f"[{2 * n}, 1] or [{2 * n}]."
+                f"[{2 * n}, 1] or [{2 * n}]"
             )
         real_out, fake_out = out.split(n)
         return real_out, fake_out
@@ -265,7 +265,7 @@ class GANStep:
         value = self.penalty(self.D, real, fake)
         if not isinstance(value, Tensor) or value.ndim != 0:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor.")
+            raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
         return value
 
     def _mean_probability(self, out: Tensor) -> Tensor:
@@ -274,18 +274,18 @@ class GANStep:
 
     def _check_real(self, real: Tensor) -> None:
         if not isinstance(real, Tensor):
-            raise ConfigError(f"real is a {type(real).__name__}; allowed is a tensor of images.")
+            raise ConfigError(f"real is a {type(real).__name__}; allowed is a tensor of images")
         if not real.is_floating_point():
             raise ConfigError(
                 f"real has dtype {real.dtype}; allowed are floating-point images, "
-                "such as those of ImageData.gather."
+                "such as those of ImageData.gather"
             )
         if real.ndim == 0 or real.shape[0] == 0:
             raise ConfigError(
-                f"real has shape {list(real.shape)}; allowed is a batch of at least one image."
+                f"real has shape {list(real.shape)}; allowed is a batch of at least one image"
             )
         if real.device != self._device:
-            raise ConfigError(f"real is on {real.device}, but D is on {self._device}.")
+            raise ConfigError(f"real is on {real.device}, but D is on {self._device}")
 
 
 @contextmanager
@@ -305,13 +305,13 @@ def _check_optimizer(
     name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
 ) -> None:
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module.")
+        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(
-            f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer."
+            f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer"
         )
     own = {id(p) for p in module.parameters()}
     if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
         raise ConfigError(
-            f"{name} holds a parameter that is not {owner}'s; build it from {owner}.parameters()."
+            f"{name} holds a parameter that is not {owner}'s; build it from {owner}.parameters()"
         )

@@ -63,7 +63,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
     ) -> None:
         if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
-            raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1.")
+            raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1")
         self.gan_step = gan_step
         self.data = data
         self.sampler = sampler
@@ -93,10 +93,10 @@ class Trainer:
         the last checkpoint is a good one. OSError from a callback that cannot write ends the run.
         """
         if (steps is None) == (epochs is None):
-            raise ConfigError("fit needs either steps or epochs, one of them.")
+            raise ConfigError("fit needs either steps or epochs, one of them")
         name, value = ("steps", steps) if steps is not None else ("epochs", epochs)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} is {value!r}; allowed are integers from 1.")
+            raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
         self.total_steps = value if steps is not None else value * self.steps_per_epoch
         on_step = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
         with ExitStack() as closing:
@@ -163,7 +163,12 @@ class Trainer:
     def _train_one(self) -> None:
         start = time.perf_counter()
         real = self.data.gather(next(self.sampler))
-        scalars = self.gan_step(real)
+        try:
+            scalars = self.gan_step(real)
+        except RuntimeError:
+            # Cross entropies refuse a probability that is NaN before any log can notice it.
+            self.check_finite()
+            raise
         for key in KEYS:
             # Before G's first turn its loss does not exist, and its NaN means no harm.
             if key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic:
@@ -184,7 +189,7 @@ class Trainer:
 
     def _log(self) -> Metrics:
         start = time.perf_counter()
-        means = {key: math.nan for key in KEYS}
+        means = dict.fromkeys(KEYS, math.nan)
         for key, values in self._pending.items():
             if not values:
                 continue

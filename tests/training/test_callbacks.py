@@ -1,0 +1,140 @@
+"""Progress, metrics and pictures."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from gankit.errors import ConfigError, MissingExtra
+from gankit.training import (
+    LossCurves,
+    MetricsCSV,
+    Progress,
+    SampleGrid,
+    SamplesGif,
+    generate,
+    save_grid,
+)
+from gankit.training.callbacks import COLUMNS, read_metrics
+from tests.training.nets import small_generator
+from tests.training.test_trainer import make_trainer
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    make_trainer(Progress(stream, seconds=0)).fit(steps=8)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("step 8/8  epoch 1.6  D loss ")
+    for word in ("G loss", "D(real)", "D(fake)", "images/s"):
+        assert word in lines[1]
+    assert "\r" not in stream.getvalue()
+
+
+def test_the_last_line_is_always_printed() -> None:
+    stream = io.StringIO()
+    make_trainer(Progress(stream, seconds=1e9)).fit(steps=8)
+    assert [line[:8] for line in stream.getvalue().splitlines()] == ["step 8/8"]
+
+
+def test_a_bar_on_a_terminal() -> None:
+    stream = Terminal()
+    make_trainer(Progress(stream)).fit(steps=8)
+    assert "8/8" in stream.getvalue()
+    assert "D(fake)" in stream.getvalue()
+
+
+def test_metrics_have_one_row_per_log(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    make_trainer(MetricsCSV(path), log_every=3).fit(steps=7)
+    rows = read_metrics(path)
+    assert [row["step"] for row in rows] == ["3", "6", "7"]
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert 0 < float(rows[0]["d_real"]) < 1
+
+
+def test_grids_at_the_epochs_asked_for_and_at_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    grid = SampleGrid(folder, first=1, every=2, rows=3, columns=2)
+    make_trainer(grid).fit(steps=23)
+    assert sorted(os.listdir(folder)) == [
+        "epoch_0001_step_0000005.png",
+        "epoch_0002_step_0000010.png",
+        "epoch_0004_step_0000020.png",
+        "epoch_0005_step_0000023.png",
+    ]
+    with Image.open(folder / "epoch_0001_step_0000005.png") as picture:
+        width, height = picture.size
+    cell = 6 + 2
+    assert (width, height) == (2 * (2 * cell + 2) + 12, 3 * cell + 2)
+
+
+def test_an_inverted_grid_is_dark_on_light(tmp_path: Path) -> None:
+    images = torch.full((4, 1, 3, 3), -1.0)
+    images[0] = 1.0
+    for inverted in (False, True):
+        path = tmp_path / f"{inverted}.png"
+        save_grid(path, [images], columns=2, inverted=inverted)
+        with Image.open(path) as picture:
+            grey = picture.convert("L")
+            assert grey.getpixel((3, 3)) == (0 if inverted else 255)
+            assert grey.getpixel((8, 8)) == (255 if inverted else 0)
+
+
+def test_the_gif_has_a_frame_per_grid(tmp_path: Path) -> None:
+    folder, path = tmp_path / "samples", tmp_path / "samples.gif"
+    grid = SampleGrid(folder, every=1, rows=2, columns=2)
+    make_trainer(grid, SamplesGif(folder, path)).fit(steps=20)
+    with Image.open(path) as picture:
+        assert picture.format == "GIF"
+        assert picture.n_frames == 4  # type: ignore[attr-defined]
+
+
+def test_the_curves_are_a_picture(tmp_path: Path) -> None:
+    metrics, path = tmp_path / "metrics.csv", tmp_path / "losses.png"
+    make_trainer(MetricsCSV(metrics), LossCurves(metrics, path)).fit(steps=12)
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert len(picture.convert("L").getcolors()) > 10
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("torchvision.utils", "torchvision"), ("tqdm", "tqdm")]
+)
+def test_a_missing_extra_is_named(
+    module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    trainer = make_trainer(
+        Progress(Terminal()), SampleGrid(tmp_path / "samples", rows=2, columns=2)
+    )
+    with pytest.raises(MissingExtra, match=rf"{package}.*pip install 'gankit\[train\]'"):
+        trainer.fit(steps=5)
+
+
+def test_images_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(0)
+    G = small_generator()
+    first = generate(G, 9, seed=1)
+    state = torch.get_rng_state()
+    assert torch.equal(generate(G, 9, seed=1), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(generate(G, 9, seed=2), first)
+    assert not torch.equal(generate(G, 9, seed=1, distribution="uniform"), first)
+    torch.testing.assert_close(generate(G, 9, seed=1, batch=2), first)
+    assert G.training
+    assert not first.requires_grad
+    with pytest.raises(ConfigError, match="n is 0"):
+        generate(G, 0, seed=1)

@@ -1,0 +1,94 @@
+"""What a checkpoint holds, and what is not taken for one."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gankit.errors import CheckpointError
+from gankit.training import load_checkpoint, save_checkpoint
+from gankit.training.checkpoint import REQUIRED, rng_state, set_rng_state
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    state: dict[str, Any] = dict.fromkeys(REQUIRED, 0)
+    state["generator"] = {"main.0.weight": torch.arange(6.0).view(2, 3)}
+    state["rng"] = rng_state()
+    return {**state, **changes}
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, content(step=7))
+    assert torch.load(path, weights_only=True)["step"] == 7
+    back = load_checkpoint(path)
+    assert back["step"] == 7
+    assert torch.equal(back["generator"]["main.0.weight"], torch.arange(6.0).view(2, 3))
+
+
+def test_every_truncation_is_noticed(tmp_path: Path) -> None:
+    whole = tmp_path / "c.pt"
+    save_checkpoint(whole, content())
+    data = whole.read_bytes()
+    cut = tmp_path / "cut.pt"
+    for length in (0, 1, 10, len(data) // 3, len(data) // 2, len(data) - 100, len(data) - 1):
+        cut.write_bytes(data[:length])
+        with pytest.raises(CheckpointError, match=r"cut\.pt"):
+            load_checkpoint(cut)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_text("hello, this is no checkpoint"), "cannot be read"),
+        (lambda path: path.write_bytes(bytes(1000)), "cannot be read"),
+        (
+            lambda path: torch.save({"main.0.weight": torch.ones(1)}, path),
+            "not a gankit checkpoint",
+        ),
+        (lambda path: torch.save([1, 2], path), "not a gankit checkpoint"),
+        (lambda path: torch.save(Path("/"), path), "more than tensors and plain values"),
+        (
+            lambda path: torch.save({"format": "gankit-checkpoint", "version": 99}, path),
+            "version 99; this gankit reads version 1",
+        ),
+        (
+            lambda path: torch.save({"format": "gankit-checkpoint", "version": 1}, path),
+            "lacks config, d_optimizer",
+        ),
+        (lambda path: None, "there is no checkpoint"),
+        (lambda path: path.mkdir(), "there is no checkpoint"),
+    ],
+)
+def test_anything_else_gets_a_sentence(tmp_path: Path, make: Any, words: str) -> None:
+    path = tmp_path / "c.pt"
+    make(path)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_incomplete_state_is_not_written(tmp_path: Path) -> None:
+    state = content()
+    del state["sampler"]
+    with pytest.raises(CheckpointError, match="sampler"):
+        save_checkpoint(tmp_path / "c.pt", state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_random_states_come_back_through_a_file(tmp_path: Path) -> None:
+    def draw() -> tuple[Any, ...]:
+        numbers = np.random.standard_normal(3).tolist()  # noqa: NPY002
+        return torch.rand(3).tolist(), random.random(), numbers
+
+    draw()
+    save_checkpoint(tmp_path / "c.pt", content())
+    first = draw()
+    assert draw() != first
+    set_rng_state(load_checkpoint(tmp_path / "c.pt")["rng"])
+    assert draw() == first
