@@ -47,7 +47,8 @@ def read_torch(folder: Path) -> Torch:
             continue
         for target in targets:
             if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant):
-                values[target.id] = node.value.value if node.value.value else None
+                value = node.value.value
+                values[target.id] = value if isinstance(value, str) and value else None
     version = values.get("__version__")
     if version is None:
         raise BuildError(f"{folder / 'version.py'} states no torch version.")

@@ -1,0 +1,108 @@
+# Everything runs in .venv, which the targets make themselves:
+#
+#   make demo        train the tutorial's GAN on digits and judge the samples
+#   make test        what CI runs
+#   make test-all    that, and the tests that take long or download much
+#   make lint format cpp-test bench
+#
+# TORCH names the torch to install, e.g. make demo TORCH='torch==2.13.0'; PYTHON the interpreter.
+PYTHON ?= python3
+TORCH ?= torch
+VENV ?= .venv
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+CACHE := $(VENV)/cache
+PYTEST := $(PY) -m pytest --timeout 900
+
+BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt $(wildcard cmake/*) \
+  $(wildcard build_backend/gankit_build/*.py) $(wildcard csrc/*.cpp csrc/*/*)
+TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d' ' -f1)
+CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
+
+.PHONY: demo test test-all lint format bench cpp-test dev \
+  check-headers check-machine-code check-wheel test-python test-triton test-slow clean
+.DEFAULT_GOAL := test
+
+# --- set-up -----------------------------------------------------------------------------------
+
+$(TORCH_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gankit needs Python 3.10 or later, $(PYTHON) is " + sys.version.split()[0])'
+	@echo "Setting up $(VENV): $(TORCH) (the first time takes some minutes)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet '$(TORCH)'
+	@rm -f $(VENV)/.torch-* $(VENV)/.train $(VENV)/.dev
+	@touch $@
+
+$(VENV)/.train: $(TORCH_STAMP) $(BUILD_INPUTS)
+	@echo "Building and installing gankit into $(VENV)"
+	@$(PIP) install --quiet --editable '.[train]'
+	@PYTHONPATH=build_backend $(PY) -m gankit_build
+	@touch $@
+
+$(VENV)/.dev: $(TORCH_STAMP) $(BUILD_INPUTS)
+	@echo "Building and installing gankit and its test tools into $(VENV)"
+	@$(PY) tools/install_nvcc.py
+	@GANKIT_BUILD=$${GANKIT_BUILD:-auto} $(PIP) install --quiet --editable '.[dev]'
+	@PYTHONPATH=build_backend $(PY) -m gankit_build
+	@touch $(VENV)/.train $@
+
+dev: $(VENV)/.dev
+
+# --- use --------------------------------------------------------------------------------------
+
+demo: $(VENV)/.train
+	@$(PY) -m examples.demo
+
+bench: $(VENV)/.dev
+	$(PY) -m pytest benchmarks --benchmark-only --benchmark-json=build/benchmarks.json
+	$(PY) -m benchmarks.report build/benchmarks.json
+
+# --- checks -----------------------------------------------------------------------------------
+
+CHECKS := lint check-headers check-machine-code cpp-test test-triton check-wheel test-python
+
+# Every check runs even when one fails; pytest's own summary comes last.
+test: $(VENV)/.dev
+	@$(MAKE) --keep-going --no-print-directory $(CHECKS)
+
+test-all: $(VENV)/.dev
+	@$(MAKE) --keep-going --no-print-directory $(CHECKS) test-slow
+
+test-python: $(VENV)/.dev
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow --timeout 7200
+
+# A process of its own: Triton reads the variable when it is imported.
+test-triton: $(VENV)/.dev
+	TRITON_INTERPRET=1 $(PYTEST) tests/ops -m "not slow" -q
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
+	$(PY) tools/check_house_rules.py
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/clang-format -i $(CXX_SOURCES)
+
+# ASan and UBSan with the SIMD clones, TSan without them, and the flags that ship.
+cpp-test: $(VENV)/.dev
+	$(PY) tools/run_cpp_tests.py build/cpp-tests
+
+check-headers: $(VENV)/.dev
+	$(PY) tools/check_headers.py $(CACHE)
+
+check-machine-code: $(VENV)/.dev
+	$(PY) tools/check_machine_code.py
+
+check-wheel: $(VENV)/.dev
+	$(PY) tools/check_wheel.py $(CACHE)
+
+clean:
+	rm -rf build dist *.egg-info gankit/*.so gankit/_build_report.json
