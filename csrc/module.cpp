@@ -2,9 +2,9 @@
 // the module itself only says how it was built. The ops go through torch's dispatcher.
 #include <pybind11/pybind11.h>
 
+#include <torch/headeronly/version.h>
 #include <filesystem>
 #include <string>
-#include <torch/headeronly/version.h>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <dlfcn.h>

@@ -19,6 +19,7 @@ inline void parallel_for(int64_t begin, int64_t end, int64_t grain, const F& f) 
   if (total <= 0) return;
   const int64_t wanted = (total + grain - 1) / grain;
   const int64_t workers = std::min<int64_t>(GANKIT_TEST_THREADS, wanted);
+  if (workers == 1) return f(begin, end);
   const int64_t share = (total + workers - 1) / workers;
   std::vector<std::thread> threads;
   for (int64_t w = 0; w < workers; ++w) {

@@ -26,10 +26,10 @@ inline int finish() {
 
 }  // namespace gankit_test
 
-#define CHECK(condition)                                                     \
-  do {                                                                       \
-    ++gankit_test::checks;                                                   \
-    if (!(condition)) gankit_test::fail(__FILE__, __LINE__, #condition);     \
+#define CHECK(condition)                                                 \
+  do {                                                                   \
+    ++gankit_test::checks;                                               \
+    if (!(condition)) gankit_test::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 
 // For loops: says with which number it failed.

@@ -49,7 +49,7 @@ void rounding(uint16_t largest_finite) {
   for (uint16_t low = 0; low < largest_finite; ++low) {
     const auto high = static_cast<uint16_t>(low + 1);
     const double a = T::load(low), b = T::load(high);
-    const auto middle = static_cast<float>((a + b) / 2);  // exact: one bit more than a and b
+    const auto middle = static_cast<float>((a + b) / 2);       // exact: one bit more than a and b
     if (static_cast<double>(middle) != (a + b) / 2) continue;  // below float's own subnormals
     CHECK_AT(T::store(middle) == (low & 1 ? high : low), low);
     CHECK_AT(T::store(std::nextafter(middle, INFINITY)) == high, low);

@@ -154,10 +154,10 @@ struct Layout {
 
 void channel_dropout() {
   const Layout layouts[] = {
-      {{3, 5, 7, 11}, {385, 77, 11, 1}},    // contiguous
-      {{3, 5, 7, 11}, {385, 1, 55, 5}},     // channels_last
-      {{3, 5, 7, 11}, {77, 231, 11, 1}},    // channels outermost
-      {{70, 600, 1, 1}, {600, 1, 1, 1}},    // (N, C), more than one unit of draws
+      {{3, 5, 7, 11}, {385, 77, 11, 1}},  // contiguous
+      {{3, 5, 7, 11}, {385, 1, 55, 5}},   // channels_last
+      {{3, 5, 7, 11}, {77, 231, 11, 1}},  // channels outermost
+      {{70, 600, 1, 1}, {600, 1, 1, 1}},  // (N, C), more than one unit of draws
       {{1, 4, 30, 40}, {4800, 1200, 40, 1}},
   };
   const Factors<Float32> f = factors<Float32>(32768);
@@ -181,8 +181,7 @@ void channel_dropout() {
             const int64_t at = a * stride[0] + c * stride[1] + h * stride[2] + w * stride[3];
             const auto k = static_cast<size_t>(at);
             CHECK_AT(same<Float32>(y[k], expected_forward<Float32>(x[k], draw, f)), at);
-            CHECK_AT(same<Float32>(grad_x[k], expected_backward<Float32>(x[k], x[k], draw, f)),
-                     at);
+            CHECK_AT(same<Float32>(grad_x[k], expected_backward<Float32>(x[k], x[k], draw, f)), at);
           }
         }
       }

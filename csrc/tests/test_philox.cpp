@@ -1,14 +1,19 @@
 // Philox4x32-10 against the known answers that Random123 publishes, and the order of the draws.
 #include "check.h"
 
+#include <vector>
+
 #include "common/philox.h"
+#include "common/philox_cpu.h"
 
 namespace {
 
 using gankit::Philox;
 using gankit::philox4x32_10;
 
-uint64_t pair(uint32_t low, uint32_t high) { return low | static_cast<uint64_t>(high) << 32; }
+uint64_t pair(uint32_t low, uint32_t high) {
+  return low | static_cast<uint64_t>(high) << 32;
+}
 
 void known_answer(const uint32_t counter[4], const uint32_t key[2], const uint32_t expected[4]) {
   const Philox block = philox4x32_10(pair(key[0], key[1]), pair(counter[0], counter[1]),
@@ -39,10 +44,39 @@ void order_of_draws() {
   }
 }
 
+// Every vector implementation that this CPU runs, over the ends of both halves of the counter.
+void vector_implementations() {
+  int count = 0;
+  const gankit::FillDraws* implementations = gankit::fill_draws_implementations(&count);
+  const uint64_t blocks[] = {0, 1, 64, 0xfffffff0ull, 0x100000000ull, 0xffffffffffffffe0ull};
+  const uint64_t keys[] = {0, 0x9876543210abcdefull, ~0ull};
+  const int draws_per_fill = gankit::kBlocksPerFill * gankit::kDrawsPerBlock;
+  for (int i = 0; i < count; ++i) {
+    if (!implementations[i].supported) continue;
+    std::printf("fill_draws on %s\n", implementations[i].isa);
+    for (const uint64_t block : blocks) {
+      for (const uint64_t key : keys) {
+        const uint64_t stream = ~key;
+        std::vector<uint16_t> draws(static_cast<size_t>(draws_per_fill));
+        implementations[i].run(draws.data(), block, key, stream);
+        for (int j = 0; j < draws_per_fill; ++j) {
+          const Philox words =
+              philox4x32_10(key, block + static_cast<uint64_t>(j / gankit::kDrawsPerBlock), stream);
+          CHECK_AT(
+              draws[static_cast<size_t>(j)] == gankit::draw16(words, j % gankit::kDrawsPerBlock),
+              j);
+        }
+      }
+    }
+  }
+  CHECK(count > 0 && implementations[count - 1].supported);
+}
+
 }  // namespace
 
 int main() {
   known_answers();
   order_of_draws();
+  vector_implementations();
   return gankit_test::finish();
 }
