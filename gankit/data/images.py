@@ -117,7 +117,7 @@ class ImageData:
         return _normalise(self.images)
 
     def resize(self, image_size: int) -> ImageData:
-        """The set with images of ``image_size`` x ``image_size`` (bilinear, antialiased)."""
+        """The set at ``image_size`` x ``image_size`` (bilinear, antialiased when shrinking)."""
         if image_size < 1:
             raise DataError(f"image_size must be at least 1, got {image_size}")
         if self.shape[1:] == (image_size, image_size):
@@ -130,13 +130,14 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 def resize_to_uint8(images: Tensor, image_size: int) -> Tensor:
     """Bilinear resize of ``[N, C, H, W]`` floats in [0, 255] to uint8, in bounded memory."""
+    shrinking = image_size < min(images.shape[2:])
     parts = [
         F.interpolate(
             part,
             size=(image_size, image_size),
             mode="bilinear",
             align_corners=False,
-            antialias=True,
+            antialias=shrinking,
         )
         .round_()
         .clamp_(0, 255)

@@ -1,0 +1,6 @@
+"""What generated samples are worth, in numbers."""
+
+from gankit.metrics.judge import Judge, Verdict
+from gankit.metrics.near_copies import near_copies
+
+__all__ = ["Judge", "Verdict", "near_copies"]
