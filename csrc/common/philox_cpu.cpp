@@ -10,6 +10,11 @@
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define GANKIT_X86 1
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC's own intrinsics start masked operations from a deliberately undefined vector.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #endif
 

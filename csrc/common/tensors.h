@@ -1,6 +1,7 @@
 // What the stable ABI leaves out: memory layouts, and the dispatch over element types.
 #pragma once
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
@@ -29,15 +30,6 @@ inline bool same_layout(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-// `x` itself if it already lies like `model`, else a copy that does. `model` must be dense: the
-// result of empty_like always is.
-inline Tensor laid_out_like(const Tensor& x, const Tensor& model) {
-  if (same_layout(x, model)) return x;
-  Tensor copy = torch::stable::empty_like(model);
-  torch::stable::copy_(copy, x);
-  return copy;
-}
-
 // Whether the elements fill one stretch of memory exactly once, in any order of the dimensions.
 inline bool is_dense(const Tensor& x) {
   if (x.is_contiguous()) return true;
@@ -53,6 +45,31 @@ inline bool is_dense(const Tensor& x) {
     expected *= sizes[d];
   }
   return true;
+}
+
+// torch.empty_like(x). Dense tensors, the usual case, go past the dispatcher, whose look-up by name
+// takes longer than a small kernel.
+inline Tensor new_like(const Tensor& x) {
+  if (!is_dense(x)) return torch::stable::empty_like(x);
+  const auto sizes = x.sizes(), strides = x.strides();
+  int32_t dtype = 0, device_type = 0, device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(x.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(x.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(x.get(), &device_index));
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                  strides.data(), dtype, device_type, device_index,
+                                                  &handle));
+  return Tensor(handle);
+}
+
+// `x` itself if it already lies like `model`, else a copy that does. `model` must be dense, as the
+// result of empty_like always is.
+inline Tensor laid_out_like(const Tensor& x, const Tensor& model) {
+  if (same_layout(x, model)) return x;
+  Tensor copy = new_like(model);
+  torch::stable::copy_(copy, x);
+  return copy;
 }
 
 // A dense tensor with the elements of `x`: `x` itself unless it is sliced, expanded or overlapping.

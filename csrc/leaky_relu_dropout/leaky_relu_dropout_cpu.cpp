@@ -38,7 +38,7 @@ void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream,
 
 Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t threshold,
                   double scale, double negative_scale, bool channelwise) {
-  Tensor y = torch::stable::empty_like(x);
+  Tensor y = new_like(x);
   run_forward(laid_out_like(x, y), y, seed, stream, threshold, scale, negative_scale, channelwise);
   return y;
 }
@@ -52,7 +52,7 @@ void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold,
 
 Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double negative_scale) {
   const Tensor dense_y = dense(y);
-  Tensor grad_x = torch::stable::empty_like(dense_y);
+  Tensor grad_x = new_like(dense_y);
   const int64_t n = grad_x.numel();
   if (n == 0) return grad_x;
   const Tensor dense_grad = laid_out_like(grad, grad_x);
@@ -71,7 +71,7 @@ Tensor backward_from_input_op(const Tensor& grad, const Tensor& x, const Tensor&
                               int64_t stream, int64_t threshold, double scale,
                               double negative_scale, bool channelwise) {
   const Tensor dense_x = dense(x);
-  Tensor grad_x = torch::stable::empty_like(dense_x);
+  Tensor grad_x = new_like(dense_x);
   const int64_t n = grad_x.numel();
   if (n == 0) return grad_x;
   const Tensor dense_grad = laid_out_like(grad, grad_x);
