@@ -30,20 +30,20 @@ $(TORCH_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "gankit needs Python 3.10 or later, $(PYTHON) is " + sys.version.split()[0])'
 	@echo "Setting up $(VENV): $(TORCH) (the first time takes some minutes)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet '$(TORCH)'
+	@$(PIP) install -qq '$(TORCH)'
 	@rm -f $(VENV)/.torch-* $(VENV)/.train $(VENV)/.dev
 	@touch $@
 
 $(VENV)/.train: $(TORCH_STAMP) $(BUILD_INPUTS)
 	@echo "Building and installing gankit into $(VENV)"
-	@$(PIP) install --quiet --editable '.[train]'
+	@$(PIP) install -qq --editable '.[train]'
 	@PYTHONPATH=build_backend $(PY) -m gankit_build
 	@touch $@
 
 $(VENV)/.dev: $(TORCH_STAMP) $(BUILD_INPUTS)
 	@echo "Building and installing gankit and its test tools into $(VENV)"
 	@$(PY) tools/install_nvcc.py
-	@GANKIT_BUILD=$${GANKIT_BUILD:-auto} $(PIP) install --quiet --editable '.[dev]'
+	@GANKIT_BUILD=$${GANKIT_BUILD:-auto} $(PIP) install -qq --editable '.[dev]'
 	@PYTHONPATH=build_backend $(PY) -m gankit_build
 	@touch $(VENV)/.train $@
 
