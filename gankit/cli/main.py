@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done. 2: one sentence on stderr says what is wrong. 130: interrupted.
     """
-    # Own models are named by import path; `python -m` looks for them here too.
+    # Own parts are named by import path and often lie in the folder at hand.
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
     try:
         arguments = _parser().parse_args(argv)
         return _run(arguments)
@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
     except KeyboardInterrupt:
-        print("gankit: interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        print(
+            "gankit: interrupted; --resume continues a run from its last checkpoint",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -66,7 +66,8 @@ class RunConfig:
             raise ConfigError(
                 f"epochs is {self.epochs} and steps is {self.steps}; exactly one must be set"
             )
-        _check_count("epochs" if self.steps is None else "steps", self.steps or self.epochs)
+        length = "epochs" if self.steps is None else "steps"
+        _check_count(length, getattr(self, length))
         for name in ("lr", "eps"):
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):

@@ -1,0 +1,244 @@
+"""Each kind of bad input: exit code 2, one sentence on stderr, nothing written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gankit.cli import main
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
+grid_rows: 2
+grid_columns: 2
+device: cpu
+"""
+TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "3", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(SMALL)
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail; return its one sentence."""
+
+    def run(*argv: str) -> str:
+        code = main(argv)
+        captured = capfd.readouterr()
+        assert code == 2, captured
+        assert captured.err.startswith("gankit: error: ")
+        assert captured.err.count("\n") == 1
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return run
+
+
+def files() -> set[str]:
+    return {str(path) for path in Path().rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["train", "dcgann"], "there is no recipe 'dcgann'; allowed are gan, gan-keras"),
+        (["train"], "which recipe? Give one of gan, gan-keras"),
+        (["train", "gan", "--data", "nothing"], "unknown data 'nothing', allowed are digits"),
+        (["train", "gan", "--data", "idx:absent"], "absent"),
+        (["train", "gan", "--data", "idx:cut"], "cut"),
+        (["train", "gan", "--data", "my.data"], "cannot be imported"),
+        (["train", "gan", "--batch-size", "100000"], "batch_size is 100000"),
+        (["train", "gan", "--batch-size", "0"], "--batch-size: '0' is not an integer from 1"),
+        (["train", "gan", "--epochs", "none"], "--epochs: 'none' is not an integer from 1"),
+        (["train", "gan", "--epochs", "1", "--steps", "1"], "not allowed with argument"),
+        (["train", "gan", "--lr", "nan"], "lr is nan"),
+        (["train", "gan", "--lr", "-1"], "lr is -1.0"),
+        (["train", "gan", "--z-dim", "-5"], "--z-dim"),
+        (["train", "gan", "--seed", "-5"], "--seed"),
+        (["train", "gan", "--device", "tpu"], "--device"),
+        (["train", "gan", "--config", "absent.yaml"], "there is no config file absent.yaml"),
+        (["train", "gan", "--config", "."], "Is a directory"),
+        (["train", "gan-keras", "--config", "other.yaml"], "other.yaml is for 'gan'"),
+        (["train", "gan", "--config", "broken.yaml"], "unknown setting lrr"),
+        (["train", "gan", "--config", "wide.yaml"], "dropout"),
+        (["train", "gan", "--resume"], "runs/gan has no checkpoint.pt to resume from"),
+        (["train", "gan", "--resume", "--overwrite"], "not allowed with argument"),
+        (["train", "gan", "--out", "small.yaml"], "small.yaml is a file"),
+        (["train", "gan", "--out", "full"], "full is not empty; pass --overwrite"),
+        (["train", "gan", "--out", "full", "--overwrite"], "not a gankit run"),
+        (["train", "gan", "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["sample", "absent"], "absent holds no checkpoint.pt"),
+        (["sample", "foreign"], "not a gankit checkpoint"),
+        (["sample", "foreign", "--n", "0"], "--n: '0' is not an integer from 1"),
+        (["sample", "foreign", "--out", "grid.jpg"], "does not end in .png"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        ([], "required: COMMAND"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(argv: list[str], words: str, refused: Callable[..., str]) -> None:
+    Path("cut").mkdir()
+    Path("cut/train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9]))
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("mine")
+    Path("foreign").mkdir()
+    torch.save({"weight": torch.ones(1)}, "foreign/checkpoint.pt")
+    Path("other.yaml").write_text("recipe: gan\n")
+    Path("broken.yaml").write_text("lrr: 1\n")
+    Path("wide.yaml").write_text(
+        "discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {dropout: 2}}\n"
+    )
+    before = files()
+    sentence = refused(*argv)
+    assert words in sentence
+    assert files() == before
+
+
+def test_a_missing_cuda_is_named(refused: Callable[..., str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert "device 'cuda' is not available here" in refused("train", "gan", "--device", "cuda")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("package", ["torchvision", "matplotlib", "jsonargparse"])
+def test_a_missing_extra_is_named_before_anything_is_written(
+    package: str, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gankit.cli.train as command
+
+    find = command.find_spec
+    monkeypatch.setattr(command, "find_spec", lambda n: None if n == package else find(n))
+    before = files()
+    assert f"{package} is not installed: pip install 'gankit[train]'" in refused(*TRAIN)
+    assert files() == before
+
+
+def test_a_folder_that_cannot_be_made(refused: Callable[..., str]) -> None:
+    sentence = refused(*TRAIN, "--out", "small.yaml/run")
+    assert "small.yaml" in sentence
+    assert "Not a directory" in sentence
+
+
+def test_a_folder_that_cannot_be_written(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "replace", denied)
+    before = files()
+    assert "config.yaml: Permission denied" in refused(*TRAIN, "--out", "a/b")
+    assert files() == before
+
+
+def test_a_disk_that_is_full_from_the_start(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = files()
+    assert "No space left on device" in refused(*TRAIN)
+    assert files() == before
+
+
+def test_a_disk_that_fills_up_later() -> None:
+    """A limit on file size stands in for the disk: the settings fit, the checkpoint does not."""
+    command = [sys.executable, "-m", "gankit", *TRAIN]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "gankit: error: runs/gan/checkpoint.pt: File too large\n"
+    assert sorted(os.listdir("runs/gan")) == ["config.yaml", "metrics.csv"]
+
+
+@pytest.fixture
+def a_run(capfd: pytest.CaptureFixture[str]) -> Path:
+    assert main(TRAIN) == 0
+    return Path("runs/gan")
+
+
+def test_a_finished_run_is_not_written_over(a_run: Path, refused: Callable[..., str]) -> None:
+    assert "runs/gan is not empty; pass --overwrite" in refused(*TRAIN)
+
+
+def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_start(
+    a_run: Path, refused: Callable[..., str]
+) -> None:
+    before = files()
+    refused(*TRAIN, "--overwrite", "--data", "idx:absent")
+    refused(*TRAIN, "--overwrite", "--batch-size", "99999")
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--lr", "0.1"], "lr is 0.0002, not 0.1"),
+        (["--batch-size", "7"], "batch_size is 60, not 7"),
+        (["--seed", "3"], "seed is 0, not 3"),
+        (["--config", "small.yaml"], "leave out --config"),
+    ],
+)
+def test_resume_keeps_the_settings(
+    a_run: Path, flags: list[str], words: str, refused: Callable[..., str]
+) -> None:
+    assert words in refused("train", "gan", "--resume", *flags)
+
+
+def test_resume_needs_the_same_recipe(a_run: Path, refused: Callable[..., str]) -> None:
+    sentence = refused("train", "gan-keras", "--resume", "--out", str(a_run))
+    assert "is a run of recipe 'gan', not 'gan-keras'" in sentence
+    assert "needs RECIPE or --out DIR" in refused("train", "--resume")
+
+
+def test_a_truncated_checkpoint_is_named(a_run: Path, refused: Callable[..., str]) -> None:
+    path = a_run / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-200])
+    for argv in (["train", "gan", "--resume"], ["sample", str(a_run)]):
+        assert "runs/gan/checkpoint.pt cannot be read as a checkpoint" in refused(*argv)
+    assert not Path("grid.png").exists()
+
+
+def test_a_library_checkpoint_without_a_run_is_named(
+    a_run: Path, refused: Callable[..., str]
+) -> None:
+    path = a_run / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "config": {}}, path)
+    for argv in (["train", "gan", "--resume"], ["sample", str(a_run)]):
+        assert "was not written by gankit train" in refused(*argv)
+
+
+def test_sampling_where_nothing_can_be_written(a_run: Path, refused: Callable[..., str]) -> None:
+    assert "absent/grid.png: No such file or directory" in refused(
+        "sample", str(a_run), "--out", "absent/grid.png"
+    )
+    shutil.rmtree(a_run)
+    assert "holds no checkpoint.pt" in refused("sample", str(a_run))

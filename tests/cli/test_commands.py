@@ -1,0 +1,109 @@
+"""The other commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import gankit
+from gankit.cli import main
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
+device: cpu
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(SMALL)
+    arguments = ["train", "gan", "--config", "small.yaml", "--steps", "2", "--quiet"]
+    assert main(arguments) == 0
+    return Path("runs/gan")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gankit {gankit.__version__}\n"
+
+
+def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("gan: ")
+    assert "\ngan-keras: " in out
+    assert "arXiv 1406.2661" in out
+
+
+def test_help_comes_without_torch() -> None:
+    code = (
+        "import sys; from gankit.cli import main; code = main(['train', '--help']); "
+        "sys.exit(code + ('torch' in sys.modules))"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    for flag in (
+        *("--data", "--data-root", "--epochs", "--steps", "--batch-size", "--lr", "--z-dim"),
+        *("--device", "--out", "--overwrite", "--resume", "--seed", "--config", "--quiet"),
+    ):
+        assert flag in done.stdout
+
+
+def test_sample_draws_as_many_as_asked(a_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(a_run), "--n", "7", "--out", "seven.png"]) == 0
+    assert "7 images are in seven.png" in capfd.readouterr().out
+    with Image.open("seven.png") as picture:
+        assert picture.size == (3 * 30 + 2, 3 * 30 + 2)
+
+
+def test_sample_depends_on_the_seed(a_run: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(["sample", str(a_run), "--seed", str(seed), "--out", f"{name}.png"]) == 0
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_doctor_says_what_runs_where(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capfd.readouterr().out
+    assert "torch" in out
+    assert "leaky_relu_dropout" in out
+
+
+def test_ctrl_c_ends_without_a_traceback(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gankit.cli.train.train", interrupted)
+    assert main(["train", "gan"]) == 130
+    assert capfd.readouterr().err == (
+        "gankit: interrupted; --resume continues a run from its last checkpoint\n"
+    )
+
+
+def test_python_m_gankit_passes_the_exit_code_on() -> None:
+    done = run("-m", "gankit", "train", "nothing")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gankit: error: there is no recipe 'nothing'")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""

@@ -1,0 +1,168 @@
+"""``gankit train``: what it writes, repeats and continues."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from gankit.cli import main
+from gankit.training import load_checkpoint
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
+sample_every: 1
+grid_rows: 2
+grid_columns: 2
+log_every: 5
+device: cpu
+"""
+WRITTEN = ["checkpoint.pt", "config.yaml", "losses.png", "metrics.csv", "samples", "samples.gif"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(SMALL)
+
+
+def train(*arguments: Any, recipe: str = "gan", config: str | None = "small.yaml") -> int:
+    options = ["--config", config] if config else []
+    return main(["train", recipe, *options, *map(str, arguments)])
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    state = load_checkpoint(Path(folder) / "checkpoint.pt")
+    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+
+
+def same_weights(a: str, b: str) -> bool:
+    left, right = weights(a), weights(b)
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def steps_logged(folder: str) -> list[int]:
+    with open(Path(folder) / "metrics.csv", newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def test_a_run_leaves_everything_it_promises(capfd: pytest.CaptureFixture[str]) -> None:
+    assert train("--epochs", 2) == 0
+    run = Path("runs/gan")
+    assert sorted(os.listdir(run)) == WRITTEN
+    assert sorted(os.listdir(run / "samples")) == [
+        "epoch_0001_step_0000024.png",
+        "epoch_0002_step_0000048.png",
+    ]
+    assert steps_logged("runs/gan") == [*range(5, 50, 5), 48]
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["step"] == 48
+    for name in ("losses.png", "samples.gif"):
+        with Image.open(run / name) as picture:
+            picture.load()
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["recipe"] == "gan"
+    assert settings["epochs"] == 2
+    captured = capfd.readouterr()
+    assert "step 48/48  epoch 2.0  D loss" in captured.err
+    assert "images/s" in captured.err
+    assert "the run is in runs/gan" in captured.out
+
+
+def test_quiet_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert train("--steps", 3, "--quiet") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_of_steps_ends_with_a_grid() -> None:
+    assert train("--steps", 7, "--quiet") == 0
+    assert os.listdir("runs/gan/samples") == ["epoch_0001_step_0000007.png"]
+
+
+def test_config_yaml_repeats_the_run() -> None:
+    assert train("--steps", 12, "--seed", 5, "--lr", 1e-3, "--z-dim", 9, "--out", "a") == 0
+    assert main(["train", "--config", "a/config.yaml", "--out", "b", "--quiet"]) == 0
+    assert Path("a/config.yaml").read_text() == Path("b/config.yaml").read_text()
+    assert same_weights("a", "b")
+    assert main(["train", "--config", "a/config.yaml", "--out", "c", "--quiet", "--seed", "6"]) == 0
+    assert not same_weights("a", "c")
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_recipe() -> None:
+    Path("more.yaml").write_text(SMALL + "batch_size: 9\nlr: 0.001\nepochs: 3\n")
+    assert train("--lr", 0.002, "--steps", 2, "--quiet", config="more.yaml") == 0
+    settings = yaml.safe_load(Path("runs/gan/config.yaml").read_text())
+    assert (settings["batch_size"], settings["lr"], settings["eps"]) == (9, 0.002, 1e-8)
+    assert (settings["steps"], settings["epochs"]) == (2, None)
+
+
+def test_resume_is_exact() -> None:
+    assert train("--steps", 40, "--out", "straight", "--quiet") == 0
+    assert train("--steps", 17, "--out", "halves", "--quiet") == 0
+    assert main(["train", "gan", "--out", "halves", "--resume", "--steps", "40", "--quiet"]) == 0
+    assert same_weights("straight", "halves")
+    assert steps_logged("halves") == [5, 10, 15, 17, 20, 25, 30, 35, 40]
+    assert yaml.safe_load(Path("halves/config.yaml").read_text())["steps"] == 40
+
+
+def test_resuming_a_finished_run_changes_no_weight() -> None:
+    assert train("--steps", 4, "--quiet") == 0
+    before = weights("runs/gan")
+    assert main(["train", "gan", "--resume", "--quiet"]) == 0
+    after = weights("runs/gan")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_overwrite_removes_what_gankit_wrote_and_nothing_else() -> None:
+    assert train("--steps", 30, "--quiet") == 0
+    run = Path("runs/gan")
+    (run / "notes.txt").write_text("mine")
+    (run / "samples" / "favourite.png").write_bytes(b"mine")
+    (run / ".checkpoint.pt.123.tmp").write_bytes(b"left by a crash")
+    assert train("--steps", 2, "--overwrite", "--quiet") == 0
+    assert sorted(os.listdir(run)) == sorted([*WRITTEN, "notes.txt"])
+    assert sorted(os.listdir(run / "samples")) == ["epoch_0001_step_0000002.png", "favourite.png"]
+    assert steps_logged("runs/gan") == [2]
+
+
+def test_an_empty_folder_is_fine() -> None:
+    Path("here").mkdir()
+    assert train("--steps", 1, "--out", "here", "--quiet") == 0
+
+
+def test_own_networks_from_the_folder_at_hand(tmp_path: Path) -> None:
+    Path("my_nets.py").write_text(
+        "import gankit.models.mlp as mlp\n"
+        "class MyG(mlp.Generator):\n"
+        "    def __init__(self, z_dim, image_shape, width):\n"
+        "        super().__init__(z_dim, image_shape, hidden=(width,))\n"
+    )
+    Path("mine.yaml").write_text(
+        "generator: {class_path: my_nets.MyG, init_args: {width: 11}}\n"
+        "discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [8]}}\n"
+    )
+    command = [sys.executable, "-m", "gankit"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    made = subprocess.run(
+        [*command, "train", "gan", "--config", "mine.yaml", "--steps", "2", "--device", "cpu"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, "Traceback" in made.stderr) == (0, False), made.stderr
+    drawn = subprocess.run(
+        [*command, "sample", "runs/gan", "--n", "3"], env=environment, check=False
+    )
+    assert drawn.returncode == 0
+    assert weights("runs/gan")["main.0.weight"].shape == (11, 100)

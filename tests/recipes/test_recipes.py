@@ -1,0 +1,122 @@
+"""The named recipes: their numbers, and that they train."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from gankit import recipes
+from gankit.data import BatchSampler
+from gankit.errors import ConfigError, DataError
+from gankit.recipes.build import build_trainer, pick_device
+
+
+def test_names_and_get_agree() -> None:
+    assert recipes.names() == ("gan", "gan-keras")
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        assert recipe.name == recipe.config.recipe == name
+        assert recipe.summary
+        assert any("http" in source for source in recipe.sources)
+
+
+def test_an_unknown_recipe_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="no recipe 'dcgann'; allowed are gan, gan-keras"):
+        recipes.get("dcgann")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_trains(name: str) -> None:
+    trainer = build_trainer(recipes.get(name).config.updated(device="cpu"))
+    before = [p.detach().clone() for p in trainer.gan_step.G.parameters()]
+    trainer.fit(steps=2)
+    assert trainer.gan_step.paired
+    after = list(trainer.gan_step.G.parameters())
+    assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_tutorials_numbers() -> None:
+    config = recipes.get("gan").config
+    trainer = build_trainer(config.updated(device="cpu"))
+    step = trainer.gan_step
+    assert (config.epochs, config.batch_size, config.z_distribution) == (100, 60, "normal")
+    assert sum(p.numel() for p in step.G.parameters()) == 1_486_352
+    assert sum(p.numel() for p in step.D.parameters()) == 1_460_225
+    for optimizer in (step.g_optimizer, step.d_optimizer):
+        assert optimizer.defaults["lr"] == 2e-4
+        assert optimizer.defaults["betas"] == (0.5, 0.999)
+    assert [m.p for m in step.D.modules() if hasattr(m, "p")] == [0.5] * 3
+    assert not step.from_logits
+
+
+def test_the_keras_numbers() -> None:
+    config = recipes.get("gan-keras").config
+    assert (config.epochs, config.batch_size, config.eps) == (400, 128, 1e-7)
+    assert (config.grid_rows, config.grid_columns, config.grid_inverted) == (10, 10, True)
+    assert (config.sample_first, config.sample_every) == (1, 20)
+    assert BatchSampler(60_000, config.batch_size, replacement=True).steps_per_epoch == 468
+    trainer = build_trainer(config.updated(device="cpu"))
+    step = trainer.gan_step
+    assert trainer.sampler.replacement
+    assert step.eval_fakes
+    assert step.g_optimizer.defaults["eps"] == step.d_optimizer.defaults["eps"] == 1e-7
+    assert [m.p for m in step.D.modules() if hasattr(m, "p")] == [0.3] * 3
+    for network in (step.G, step.D):
+        linears = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        assert float(linears[0].weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+        for linear in linears[1:]:
+            limit = (6 / (linear.in_features + linear.out_features)) ** 0.5
+            largest = float(linear.weight.detach().abs().max())
+            assert 0.9 * limit < largest <= limit
+        assert all(not linear.bias.detach().any() for linear in linears)
+
+
+def test_the_keras_losses_are_those_of_train_on_batch() -> None:
+    step = build_trainer(recipes.get("gan-keras").config.updated(device="cpu")).gan_step
+    real, fake = torch.rand(128, 1), torch.rand(128, 1)
+    labels = torch.cat([torch.full((128, 1), 0.9), torch.zeros(128, 1)])
+    both = torch.cat([real, fake])
+    keras = -(labels * both.log() + (1 - labels) * (1 - both).log()).mean()
+    torch.testing.assert_close(step.loss.discriminator(real, fake), keras)
+    torch.testing.assert_close(step.loss.generator(fake), -fake.log().mean())
+
+
+def test_the_seed_decides_the_run() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        trainer = build_trainer(recipes.get("gan").config.updated(device="cpu", seed=seed))
+        trainer.fit(steps=2)
+        return next(trainer.gan_step.G.parameters()).detach()
+
+    first = weights(5)
+    assert torch.equal(first, weights(5))
+    assert not torch.equal(first, weights(6))
+
+
+def test_uniform_noise_reaches_the_generator() -> None:
+    config = recipes.get("gan").config.updated(device="cpu", z_distribution="uniform", z_dim=7)
+    step = build_trainer(config).gan_step
+    z = step.noise(4000)
+    assert z.shape == (4000, 7)
+    assert -1 <= float(z.min()) < -0.99
+    assert 0.99 < float(z.max()) < 1
+
+
+def test_more_images_asked_for_than_there_are() -> None:
+    with pytest.raises(DataError, match="batch_size is 100000"):
+        build_trainer(recipes.get("gan").config.updated(device="cpu", batch_size=100_000))
+
+
+def test_an_absent_device_is_named() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cuda", "mps", "cpu")
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(ConfigError, match=f"device '{absent}' is not available here"):
+        pick_device(absent)
+
+
+def test_a_recipe_cannot_be_changed_in_place() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipes.get("gan").config.lr = 1.0  # type: ignore[misc]
