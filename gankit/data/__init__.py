@@ -1,5 +1,7 @@
 """Image sets that live on the device, and the order in which training sees them."""
 
+from __future__ import annotations
+
 from gankit.data.images import ImageData
 from gankit.data.sampler import BatchSampler
 from gankit.data.sources import load

@@ -1,5 +1,7 @@
 """Losses of GAN training: pure functions, and the pairs of them that a training step takes."""
 
+from __future__ import annotations
+
 from gankit.losses.adversarial import (
     AdversarialLoss,
     bce_discriminator_loss,

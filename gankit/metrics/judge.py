@@ -178,7 +178,7 @@ def _at_size(images: Tensor) -> Tensor:
         size=(_SIZE, _SIZE),
         mode="bilinear",
         align_corners=False,
-        antialias=_SIZE < min(images.shape[2:]),
+        antialias=min(images.shape[2:]) > _SIZE,
     )
 
 

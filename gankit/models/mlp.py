@@ -18,7 +18,7 @@ from gankit.nn import LeakyReLUDropout
 
 __all__ = ["Discriminator", "Generator"]
 
-Init = str | Callable[[nn.Module], object]
+Init = str | Callable[[nn.Module], None]
 
 
 class Generator(nn.Module):
