@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit.data import load
@@ -88,6 +88,7 @@ def test_float_images_in_range_are_quantised(tmp_path):
     assert np.abs(data.normalized().numpy()[:, 0] - values).max() <= 1 / 255 + 1e-6
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4 + 12 + 95))
 def test_any_truncation_is_refused(cut):
     content = encode(np.zeros((6, 4, 4), dtype=np.uint8))
@@ -99,6 +100,7 @@ def test_any_truncation_is_refused(cut):
     assert str(path) in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_a_damaged_gzip_file_never_gives_other_images(position, value):
     array = np.random.default_rng(0).integers(0, 256, (20, 8, 8)).astype(np.uint8)
