@@ -25,8 +25,9 @@ def main() -> int:
     if nvcc is not None:
         return 0
     print(f"{reason}: installing nvidia-cuda-nvcc {torch.cuda} from pip")
-    package = f"nvidia-cuda-nvcc=={torch.cuda}.*"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", package, "nvidia-cuda-cccl"]
+    # nvcc does not hold its own parts to its version, and parts of two versions do not work.
+    packages = [f"nvidia-{name}=={torch.cuda}.*" for name in ("cuda-nvcc", "cuda-crt", "nvvm")]
+    command = [sys.executable, "-m", "pip", "install", "-qq", *packages, "nvidia-cuda-cccl"]
     return subprocess.run(command, check=False).returncode
 
 

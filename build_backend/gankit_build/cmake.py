@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -25,13 +26,14 @@ class CompileError(BuildError):
 
 
 def first_error(output: str) -> str:
-    """The line of `output` that says most: the first with an error in it, else the last."""
+    """The line of `output` that says most: a compiler's error, CMake's, or the last one."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for index, line in enumerate(lines):
-        if line.startswith("CMake Error"):
-            return lines[index + 1] if index + 1 < len(lines) else line
-        if re.search(r"\b(fatal )?error\b\s*[:#]", line, re.IGNORECASE):
+    for line in lines:
+        if re.search(r"\b(error|fatal)\b[^:]{0,12}:", line):
             return line
+    for line, following in itertools.pairwise(lines):
+        if line.startswith("CMake Error"):
+            return following
     return lines[-1] if lines else "no output"
 
 

@@ -102,6 +102,11 @@ def test_files_of_an_earlier_build_go(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("a\nx.cpp:3:1: error: bad\nnote: more\n", "x.cpp:3:1: error: bad"),
         ("x.cu(7): error: bad\n", "x.cu(7): error: bad"),
         ("-- ok\nCMake Error at a:1 (f):\n  No compiler\n", "No compiler"),
+        (
+            "CMake Error at a:1 (f):\n  Compiling failed\n  ptxas t.ptx; fatal : Unsupported 9.5\n",
+            "ptxas t.ptx; fatal : Unsupported 9.5",
+        ),
+        ("x.cu:1:2: fatal error: y.h: No such file\n", "x.cu:1:2: fatal error: y.h: No such file"),
         ("just this\n", "just this"),
         ("", "no output"),
     ],
