@@ -1,5 +1,7 @@
 """Modules, drop-in for their ``torch.nn`` counterparts: same arguments, same ``state_dict``."""
 
+from __future__ import annotations
+
 from .leaky_relu_dropout import LeakyReLUDropout
 
 __all__ = ["LeakyReLUDropout"]

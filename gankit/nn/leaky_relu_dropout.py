@@ -25,9 +25,7 @@ class LeakyReLUDropout(nn.Module):
         Any; the output has the input's shape and dtype.
     """
 
-    def __init__(
-        self, negative_slope: float = 0.2, p: float = 0.5, inplace: bool = False
-    ) -> None:
+    def __init__(self, negative_slope: float = 0.2, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0.0 <= negative_slope < float("inf"):
             raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")

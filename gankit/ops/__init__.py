@@ -1,5 +1,7 @@
 """Fused ops as functions. Each takes torch tensors and is differentiable twice."""
 
+from __future__ import annotations
+
 from .backends import backend
 from .leaky_relu_dropout import leaky_relu_dropout
 from .philox import draw_seed

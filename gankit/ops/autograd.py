@@ -66,12 +66,12 @@ class Differentiable:
         if forward_ad._current_level >= 0:
             self.refuse_tangents(inputs)
         if _transforming():
-            return self.functional.apply(*inputs)  # type: ignore[no-any-return]
+            return self.functional.apply(*inputs)
         if torch.is_grad_enabled():
             for x in inputs[: self.tensors]:
                 if x.requires_grad:
-                    return self.eager.apply(*inputs)  # type: ignore[no-any-return]
-        return self.kernel(*inputs)  # type: ignore[no-any-return]
+                    return self.eager.apply(*inputs)
+        return self.kernel(*inputs)
 
     def refuse_tangents(self, inputs: Sequence[Any]) -> None:
         # A raw kernel would drop them without a word, and Dynamo takes no Function with a jvp.
@@ -170,7 +170,7 @@ class InplaceDifferentiable:
                     f"{self.differentiable.kernel.name}: inplace=True would overwrite a leaf "
                     "tensor that requires grad (or a view of one); use inplace=False"
                 )
-            return self.eager.apply(*inputs)  # type: ignore[no-any-return]
+            return self.eager.apply(*inputs)
         self.inplace(*inputs)
         if not x.is_inference():
             # A stable-ABI kernel with a mutated argument does not bump the version counter, and

@@ -77,7 +77,7 @@ def native_cpu() -> Availability:
 
 @functools.cache
 def native_cuda() -> Availability:
-    """Loads the CUDA kernels on the first call; they load on a CUDA build of torch without a GPU."""
+    """Loads the CUDA kernels on the first call; a CUDA build of torch is enough, without a GPU."""
     if torch.version.cuda is None:
         return Availability(False, f"torch {torch.__version__} is built without CUDA")
     library = _PACKAGE / "_C_cuda.so"
@@ -153,6 +153,22 @@ def servable(device_type: str) -> bool:
 def requested() -> str:
     """The name in force: ``auto`` or the backend asked for."""
     return _requested
+
+
+def describe() -> list[dict[str, str]]:
+    """For every op and for CPU and CUDA tensors: the backend in force and why."""
+    from . import __all__ as public  # here, because the ops import this module
+
+    ops = [name for name in public if (_PACKAGE / "ops" / name / "spec.py").exists()]
+    rows = []
+    for op in ops:
+        for device_type in ("cpu", "cuda"):
+            try:
+                chosen, reason = choose(device_type)
+            except RuntimeError as error:
+                chosen, reason = _requested, str(error)
+            rows.append({"op": op, "device": device_type, "backend": chosen, "reason": reason})
+    return rows
 
 
 # Called after every change of the request; the registry makes its choices here.

@@ -17,7 +17,7 @@ import torch
 
 from . import backends
 
-LIBRARY = torch.library.Library("gankit", "FRAGMENT")  # noqa: TOR901 (lives as long as the process)
+LIBRARY = torch.library.Library("gankit", "FRAGMENT")
 
 Implementation = Callable[..., Any]
 
@@ -88,16 +88,16 @@ class Kernel:
     def implementation(self, backend: str) -> Implementation:
         """The callable that ``backend`` runs (whether it is available here or not)."""
         if backend == "native":
-            return self.raw  # type: ignore[no-any-return]
+            return self.raw
         if backend == "triton":
             if self.triton_op is None:
                 raise RuntimeError(f"{self.name} has no Triton kernel")
-            return self.triton_op  # type: ignore[no-any-return]
+            return self.triton_op
         return self.reference
 
     def choose(self, device_type: str) -> Implementation:
         if device_type == "meta":  # shapes alone; the dispatcher runs `fake`
-            return self.raw  # type: ignore[no-any-return]
+            return self.raw
         return self.implementation(backends.choose(device_type)[0])
 
     def _choose_ahead(self) -> None:

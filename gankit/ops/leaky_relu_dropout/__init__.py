@@ -34,7 +34,7 @@ def _gradient_from_input(
 
 # The backward kernels are linear in the gradient: each is its own derivative. y and x enter them
 # only through signs and zeros, so their derivative is zero almost everywhere.
-_backward = Differentiable(
+_backward: Differentiable = Differentiable(
     spec.BACKWARD,
     tensors=2,
     save=lambda inputs, output: (inputs[1],),
@@ -43,7 +43,7 @@ _backward = Differentiable(
         None,
     ),
 )
-_backward_from_input = Differentiable(
+_backward_from_input: Differentiable = Differentiable(
     spec.BACKWARD_FROM_INPUT,
     tensors=3,
     save=lambda inputs, output: (inputs[1], inputs[2]),

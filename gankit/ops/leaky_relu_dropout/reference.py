@@ -33,6 +33,7 @@ def forward(
     negative_scale: float,
     channelwise: bool,
 ) -> torch.Tensor:
+    """y from x: negative results (and zeros, and NaN) carry the sign, dropped elements are +0."""
     positive = x > 0
     value = x.to(_compute_dtype(x))
     kept = torch.where(positive, value * scale, value * negative_scale).to(x.dtype)
@@ -51,12 +52,14 @@ def forward_(
     negative_scale: float,
     channelwise: bool,
 ) -> None:
+    """:func:`forward` into its input."""
     x.copy_(forward(x, seed, stream, threshold, scale, negative_scale, channelwise))
 
 
 def backward(
     grad: torch.Tensor, y: torch.Tensor, scale: float, negative_scale: float
 ) -> torch.Tensor:
+    """dL/dx from dL/dy and the mask that y carries."""
     value = grad.to(_compute_dtype(y))
     kept = torch.where(torch.signbit(y), value * negative_scale, value * scale).to(y.dtype)
     dropped = (y == 0) & ~torch.signbit(y)
@@ -73,6 +76,7 @@ def backward_from_input(
     negative_scale: float,
     channelwise: bool,
 ) -> torch.Tensor:
+    """dL/dx from dL/dy and x; the mask is drawn again."""
     value = grad.to(_compute_dtype(x))
     kept = torch.where(x > 0, value * scale, value * negative_scale).to(x.dtype)
     dropped = _dropped(x, seed, stream, threshold, channelwise)

@@ -68,6 +68,7 @@ def _input(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 
 def samples(dtype: torch.dtype, device: torch.device) -> Iterator[Sample]:
+    """Calls of the public function: shapes, channelwise, both ways to save, extremes."""
     seed = _seed(device)
     for shape in _SHAPES:
         x = _input(shape, dtype, device)
@@ -81,9 +82,8 @@ def samples(dtype: torch.dtype, device: torch.device) -> Iterator[Sample]:
     yield Sample((x,), {"training": False})
 
 
-def raw_samples(
-    dtype: torch.dtype, device: torch.device
-) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def raw_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Calls of every dispatcher entry."""
     seed, factors = _seed(device), (32768, 2.0, 0.4)
     for shape in ((5, 129), (2, 3, 4, 5), (0, 4)):
         x = _input(shape, dtype, device).requires_grad_()

@@ -45,6 +45,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
     samples, sample_stride, channels, channel_stride,
     CHANNELWISE: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
+    """One program per 8 * BLOCKS elements; y may be x."""
     offset = tl.program_id(0).to(tl.int64) * (8 * BLOCKS) + tl.arange(0, 8 * BLOCKS)
     inside = offset < n
     draws = _draws(
@@ -66,6 +67,7 @@ def forward_kernel(  # type: ignore[no-untyped-def]
 def backward_kernel(  # type: ignore[no-untyped-def]
     grad_ptr, y_ptr, grad_x_ptr, n, scale, negative_scale, BLOCKS: tl.constexpr
 ):
+    """The mask is read off y: zero bits dropped, sign set negative."""
     offset = tl.program_id(0).to(tl.int64) * (8 * BLOCKS) + tl.arange(0, 8 * BLOCKS)
     inside = offset < n
     grad = tl.load(grad_ptr + offset, mask=inside)
@@ -82,6 +84,7 @@ def backward_from_input_kernel(  # type: ignore[no-untyped-def]
     samples, sample_stride, channels, channel_stride,
     CHANNELWISE: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
+    """The mask is drawn again."""
     offset = tl.program_id(0).to(tl.int64) * (8 * BLOCKS) + tl.arange(0, 8 * BLOCKS)
     inside = offset < n
     draws = _draws(
@@ -147,6 +150,7 @@ def forward(
     negative_scale: float,
     channelwise: bool,
 ) -> torch.Tensor:
+    """As ``reference.forward``."""
     y = torch.empty_like(x)
     factors = (stream, threshold, scale, negative_scale, channelwise)
     _run_forward(_laid_out_like(x, y), y, seed, *factors)
@@ -162,6 +166,7 @@ def forward_(
     negative_scale: float,
     channelwise: bool,
 ) -> None:
+    """As ``reference.forward_``."""
     y = _laid_out_like(x, torch.empty_like(x))
     _run_forward(y, y, seed, stream, threshold, scale, negative_scale, channelwise)
     if y is not x:
@@ -171,6 +176,7 @@ def forward_(
 def backward(
     grad: torch.Tensor, y: torch.Tensor, scale: float, negative_scale: float
 ) -> torch.Tensor:
+    """As ``reference.backward``."""
     grad_x = torch.empty_like(y)
     n = grad_x.numel()
     if n == 0:
@@ -193,6 +199,7 @@ def backward_from_input(
     negative_scale: float,
     channelwise: bool,
 ) -> torch.Tensor:
+    """As ``reference.backward_from_input``."""
     grad_x = torch.empty_like(x)
     n = grad_x.numel()
     if n == 0:
