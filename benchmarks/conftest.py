@@ -1,0 +1,88 @@
+"""Options, the races of each benchmark file, and the machine's record in the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import environment
+from benchmarks.interleaved import Race
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line asks for."""
+
+    device: torch.device
+    seconds: float
+    batch_sizes: tuple[int, ...]
+
+
+RACES = pytest.StashKey[dict[tuple[str, str], Race]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gankit")
+    group.addoption(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to measure (default: CUDA if there is a device, else the CPU)",
+    )
+    group.addoption(
+        "--seconds", type=float, default=0.5, help="time for each contender (default: 0.5)"
+    )
+    group.addoption(
+        "--batch-sizes", default="60", help="for the steps, such as 16,60,512 (default: 60)"
+    )
+    group.addoption("--threads", type=int, default=None, help="CPU threads (default: torch's)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("python_files", "bench_*.py")
+    config.stash[RACES] = {}
+    if config.getoption("--threads"):
+        torch.set_num_threads(config.getoption("--threads"))
+    if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda: torch sees no CUDA device")
+
+
+def settings(config: pytest.Config) -> Settings:
+    device = config.getoption("--device")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    sizes = tuple(int(size) for size in config.getoption("--batch-sizes").split(","))
+    return Settings(torch.device(device), config.getoption("--seconds"), sizes)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A benchmark file offers ``races(settings)``; its test takes ``race`` and ``contender``."""
+    if "race" not in metafunc.fixturenames:
+        return
+    make: Callable[[Settings], Iterable[Race]] = metafunc.module.races
+    known = metafunc.config.stash[RACES]
+    pairs = []
+    for race in make(settings(metafunc.config)):
+        known[metafunc.module.__name__, race.group] = race
+        pairs += [(race.group, contender.name) for contender in race.contenders]
+    metafunc.parametrize(
+        ("race", "contender"),
+        pairs,
+        indirect=["race"],
+        ids=[f"{environment.slug(group)}-{environment.slug(name)}" for group, name in pairs],
+    )
+
+
+@pytest.fixture
+def race(request: pytest.FixtureRequest) -> Race:
+    return request.config.stash[RACES][request.module.__name__, request.param]
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    machine_info["gankit"] = environment.collect(settings(config).device)
