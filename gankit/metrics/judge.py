@@ -8,6 +8,8 @@ images that show no class at all it is taught to be unsure.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -99,8 +101,8 @@ class Judge:
     def fit(cls, data: ImageData, *, seed: int = 0) -> Judge:
         """Trains a judge on four fifths of ``data`` (at most 10,000 images), tests it on the rest.
 
-        Runs on the CPU in some ten seconds; the same seed gives the same judge, and torch's own
-        random state is left as it was.
+        Runs on one thread of the CPU in some ten seconds; the same seed gives the same judge, and
+        torch's own random state and number of threads are left as they were.
 
         Args:
             data: labelled images, at least two classes.
@@ -128,6 +130,7 @@ class Judge:
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.random.fork_rng(devices=[]),
+            _one_thread(),
         ):
             torch.default_generator.manual_seed(seed)
             network = _network(images.shape[1], len(classes))
@@ -168,6 +171,17 @@ class Judge:
     @torch.no_grad()
     def _probabilities(self, images: Tensor) -> Tensor:
         return torch.cat([self.network(part).softmax(dim=1) for part in images.split(512)])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Batches are too small to share, and the judge must not depend on the number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _at_size(images: Tensor) -> Tensor:

@@ -99,9 +99,10 @@ def test_a_collapsed_generator_is_found_out(judge, digits):
 def test_the_same_seed_gives_the_same_judge_and_leaves_torchs_state(monkeypatch):
     monkeypatch.setattr("gankit.metrics.judge._STEPS", 30)
     data = load("digits", split="test")
-    before = torch.get_rng_state()
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
     first, second = Judge.fit(data, seed=3), Judge.fit(data, seed=3)
     assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
     samples = noise("uniform", 20)
     assert torch.equal(first.probabilities(samples), second.probabilities(samples))
     other = Judge.fit(data, seed=4)
