@@ -37,11 +37,11 @@ def compile_kernel(kernel: Any, dtype: str, capability: int, constants: dict[str
     from triton.compiler import ASTSource
 
     known = signature(kernel, dtype)
-    # 16-byte alignment of the pointers, as the launcher finds it for whole tensors.
+    # Divisible by 16, as the launcher finds the pointers of whole tensors and most sizes.
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(kernel.arg_names)
-        if known[name].startswith("*") and name != "seed_ptr"
+        if name == "n" or (known[name].startswith("*") and name != "seed_ptr")
     }
     source = ASTSource(fn=kernel, signature=known, constexprs=constants, attrs=aligned)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32))

@@ -11,6 +11,12 @@ def _compute_dtype(x: torch.Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def _with_sign(x: torch.Tensor) -> torch.Tensor:
+    """``x`` with the sign bit set, of zeros and NaN too (negation loses that of a bfloat16 NaN)."""
+    bits = x.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    return (bits | torch.iinfo(bits.dtype).min).view(x.dtype)
+
+
 def _dropped(
     x: torch.Tensor, seed: torch.Tensor, stream: int, threshold: int, channelwise: bool
 ) -> torch.Tensor:
@@ -37,7 +43,7 @@ def forward(
     positive = x > 0
     value = x.to(_compute_dtype(x))
     kept = torch.where(positive, value * scale, value * negative_scale).to(x.dtype)
-    marked = torch.where(positive, kept, -kept.abs())  # sets the sign bit, of zeros and NaN too
+    marked = torch.where(positive, kept, _with_sign(kept))
     dropped = _dropped(x, seed, stream, threshold, channelwise)
     # where() may choose another layout than empty_like(x), which is the op's contract.
     return torch.empty_like(x).copy_(torch.where(dropped, torch.zeros_like(marked), marked))
