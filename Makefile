@@ -77,7 +77,7 @@ test-slow: $(VENV)/.dev
 
 # A process of its own: Triton reads the variable when it is imported.
 test-triton: $(VENV)/.dev
-	TRITON_INTERPRET=1 $(PYTEST) tests/ops -m "not slow" -q
+	TRITON_INTERPRET=1 $(PYTEST) tests/ops -k triton -m "not slow" -q
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check
