@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--batch-sizes", default="60", help="for the steps, such as 16,60,512 (default: 60)"
     )
+    group.addoption(
+        "--leave-out",
+        default="",
+        help="contenders not to race: parts of their names, such as max-autotune,triton",
+    )
     group.addoption("--threads", type=int, default=None, help="CPU threads (default: torch's)")
 
 
@@ -66,7 +71,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     make: Callable[[Settings], Iterable[Race]] = metafunc.module.races
     known = metafunc.config.stash[RACES]
     pairs = []
+    unwanted = [part for part in metafunc.config.getoption("--leave-out").split(",") if part]
     for race in make(settings(metafunc.config)):
+        race.contenders = tuple(
+            contender
+            for contender in race.contenders
+            if not any(part in contender.name for part in unwanted)
+        )
         known[metafunc.module.__name__, race.group] = race
         pairs += [(race.group, contender.name) for contender in race.contenders]
     metafunc.parametrize(

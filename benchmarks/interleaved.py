@@ -40,7 +40,7 @@ class Contender:
     Args:
         name: as the report shows it.
         role: "plain" is the ratio's base; "peer" is another way without gankit; "gankit" is what a
-            user gets by default; "variant" is gankit with another setting (shown, not summarised);
+            user gets by default; "variant" is gankit with another setting (listed, not summarised);
             "copy" moves memory and nothing else.
         build: makes the call to time; inputs, compilation and checks belong here.
         context: entered around ``build`` and around each turn, outside the timed region.
@@ -64,17 +64,21 @@ class Race:
     seconds: float = 0.5
     durations: dict[str, list[float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     finished: bool = False
 
     def run(self) -> None:
-        """Times every contender, once. One that cannot run here is left out with the reason.
+        """Times every contender, once.
 
-        gankit itself has no such excuse: its exceptions pass through.
+        One that cannot run here is ``left_out`` with the reason; gankit has no such excuse, its
+        exceptions are in ``failed``. The others race all the same.
         """
         if self.finished:
             return
         self.finished = True
         ready = self._build()
+        if not ready:
+            return
         turns = {name: _iterations(call, self.device) for name, call in ready.items()}
         one_round = sum(seconds * count for seconds, count in turns.values())
         rounds = math.floor(self.seconds * len(ready) / one_round)
@@ -114,7 +118,7 @@ class Race:
                     synchronize(self.device)
             except Exception as error:
                 if contender.role in ("gankit", "variant"):
-                    raise
+                    self.failed[contender.name] = error
                 lines = str(error).strip().splitlines() or ["no message"]
                 self.left_out[contender.name] = f"{type(error).__name__}: {lines[0]}"
             else:
@@ -202,6 +206,8 @@ def report_race(race: Race, name: str, benchmark: Any) -> None:
         return
     race.run()
     contender = race.contender(name)
+    if name in race.failed:
+        raise race.failed[name]
     if name in race.left_out:
         pytest.skip(f"{name}: {race.left_out[name]}")
     benchmark.group = race.group

@@ -1,0 +1,244 @@
+"""Turn pytest-benchmark's JSON into a Markdown report and a chart.
+
+``python -m benchmarks.report RUN.json [MORE.json ...] [--out benchmarks/results]`` writes
+``OUT/<device>/report.md`` and ``chart.png``. Several files must come from one device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import slug
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("gankit", "variant")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contender's result; times in seconds per call."""
+
+    contender: str
+    role: str
+    median: float
+    q1: float
+    q3: float
+    least: float
+    rounds: int
+    images: float | None = None
+    bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """One race: its results, fastest first, and why contenders are missing."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    left_out: Mapping[str, str]
+
+    def only(self, role: str) -> Entry | None:
+        """The one entry with ``role``, if it took part."""
+        return next((entry for entry in self.entries if entry.role == role), None)
+
+    @property
+    def best_peer(self) -> Entry | None:
+        """The fastest way without gankit, the plain one included."""
+        peers = [entry for entry in self.entries if entry.role in ("plain", "peer")]
+        return min(peers, key=lambda entry: entry.median, default=None)
+
+
+def read_groups(runs: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """The races in pytest-benchmark's ``runs``, in the order in which they ran."""
+    entries: dict[str, list[Entry]] = {}
+    left_out: dict[str, dict[str, str]] = {}
+    for run in runs:
+        for benchmark in run["benchmarks"]:
+            info, stats = benchmark["extra_info"], benchmark["stats"]
+            name = benchmark["group"]
+            left_out.setdefault(name, {}).update(info["left_out"])
+            entries.setdefault(name, []).append(
+                Entry(
+                    contender=info["contender"],
+                    role=info["role"],
+                    median=stats["median"],
+                    q1=stats["q1"],
+                    q3=stats["q3"],
+                    least=stats["min"],
+                    rounds=stats["rounds"],
+                    images=info.get("images"),
+                    bytes=info.get("bytes"),
+                )
+            )
+    return [
+        Group(name, tuple(sorted(found, key=lambda entry: entry.median)), left_out[name])
+        for name, found in entries.items()
+    ]
+
+
+def ratio(base: Entry | None, entry: Entry | None) -> str:
+    """How many times as fast as ``base``; below one it says "slower".
+
+    "within the spread" says that the two middle halves of the rounds overlap.
+    """
+    if base is None or entry is None or base is entry:
+        return ""
+    value = base.median / entry.median
+    text = f"{value:.3g}x" if value < 100 else f"{value:.0f}x"
+    remarks = ["slower"] if value < 1 and entry.role in OURS else []
+    if entry.q1 <= base.q3 and base.q1 <= entry.q3:
+        remarks.append("within the spread")
+    text += f" ({', '.join(remarks)})" if remarks else ""
+    return f"**{text}**" if "slower" in remarks else text
+
+
+def seconds(value: float) -> str:
+    """A time with the unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table, text to the left and everything else to the right."""
+    yield f"| {' | '.join(header)} |"
+    yield f"| --- |{' ---: |' * (len(header) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def summary(groups: Sequence[Group]) -> Iterator[str]:
+    """gankit beside plain PyTorch and beside the best way without gankit."""
+    rows = []
+    for group in groups:
+        plain, best, ours = group.only("plain"), group.best_peer, group.only("gankit")
+        rows.append(
+            (
+                group.name,
+                seconds(plain.median) if plain else "",
+                f"{seconds(best.median)} ({best.contender})" if best else "",
+                seconds(ours.median) if ours else "failed",
+                ratio(plain, ours),
+                ratio(best, ours),
+            )
+        )
+    header = ("task", "plain eager", "best peer", "gankit", "against plain", "against best peer")
+    yield from table(header, rows)
+
+
+def details(group: Group) -> Iterator[str]:
+    """Every contender of one race."""
+    plain, best, copy = group.only("plain"), group.best_peer, group.only("copy")
+    header = ["contender", "median", "middle half", "least", "rounds"]
+    with_images = any(entry.images for entry in group.entries)
+    header += ["images/s"] if with_images else []
+    header += ["GB/s", "of a copy's"] if copy else []
+    rows = []
+    for entry in group.entries:
+        row = [
+            f"**{entry.contender}**" if entry.role in OURS else entry.contender,
+            seconds(entry.median),
+            f"{seconds(entry.q1)} to {seconds(entry.q3)}",
+            seconds(entry.least),
+            str(entry.rounds),
+        ]
+        if with_images:
+            row.append(f"{entry.images / entry.median:,.0f}" if entry.images else "")
+        if copy:
+            row += _bandwidth(entry, copy)
+        compared = entry.role != "copy"
+        row += [ratio(plain, entry) if compared else "", ratio(best, entry) if compared else ""]
+        rows.append(row)
+    yield f"### {group.name}"
+    yield ""
+    yield from table([*header, "against plain", "against best peer"], rows)
+    for name, reason in group.left_out.items():
+        yield ""
+        yield f"Left out: {name} ({reason})."
+
+
+def _bandwidth(entry: Entry, copy: Entry) -> list[str]:
+    # What an op must move at the least; an implementation that moves more shows a smaller number.
+    if entry.bytes is None or copy.bytes is None:
+        return ["", ""]
+    rate = entry.bytes / entry.median
+    return [f"{rate / 1e9:,.0f}", f"{rate / (copy.bytes / copy.median):.1%}"]
+
+
+def markdown(environment: Mapping[str, Any], groups: Sequence[Group]) -> str:
+    """The whole report."""
+    lines = [f"# Benchmarks on {environment['device']}", ""]
+    lines += table(("", ""), [(str(key), str(value)) for key, value in environment.items()])
+    lines += [
+        "",
+        "Contenders of one task took turns in one process; times are per call, medians over the "
+        'rounds, and a ratio above 1 means that gankit is faster. "Slower" marks the others, '
+        '"within the spread" those whose middle halves of the rounds overlap. Measured as '
+        "benchmarks/GUIDELINES.md says.",
+        "",
+        "## Summary",
+        "",
+        *summary(groups),
+        "",
+        "![Speed relative to plain eager](chart.png)",
+        "",
+        "## All contenders",
+        "",
+    ]
+    for group in groups:
+        lines += [*details(group), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def merged_environment(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The record of the first run; raises ValueError if another run comes from other conditions."""
+    records: list[dict[str, Any]] = [run["machine_info"]["gankit"] for run in runs]
+    for record in records[1:]:
+        for key in ("device", "commit", "torch", "threads"):
+            if record[key] != records[0][key]:
+                raise ValueError(
+                    f"the files differ in {key}: {records[0][key]} and {record[key]}; one report "
+                    "takes runs made under the same conditions"
+                )
+    return records[0]
+
+
+def write(runs: Sequence[Mapping[str, Any]], out: Path) -> Path:
+    """Writes ``out/<device>/report.md`` and ``chart.png``; returns the folder."""
+    from benchmarks.chart import draw
+
+    environment = merged_environment(runs)
+    groups = read_groups(runs)
+    folder = out / slug(str(environment["device"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(markdown(environment, groups), encoding="utf-8")
+    draw(groups, environment, folder / "chart.png")
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the report and prints its summary; 2 if the files cannot be read or do not fit."""
+    parser = argparse.ArgumentParser(prog="benchmarks.report", description=__doc__)
+    parser.add_argument("json", nargs="+", type=Path, help="what --benchmark-json wrote")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    chosen = parser.parse_args(arguments)
+    try:
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in chosen.json]
+        folder = write(runs, chosen.out)
+    except (OSError, ValueError) as error:
+        print(f"report: error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(summary(read_groups(runs))))
+    print(f"\nThe report is {folder / 'report.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
