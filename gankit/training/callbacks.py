@@ -139,7 +139,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if all(row.get(c) for c in COLUMNS)]
+        rows = csv.DictReader(file)
+        return [r for r in rows if all(r.get(c) for c in COLUMNS) and r["step"].isdigit()]
 
 
 class SampleGrid(Callback):

@@ -64,6 +64,14 @@ def test_metrics_have_one_row_per_log(tmp_path: Path) -> None:
     assert 0 < float(rows[0]["d_real"]) < 1
 
 
+def test_half_a_row_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    make_trainer(MetricsCSV(path)).fit(steps=4)
+    with open(path, "a") as file:
+        file.write("8,1.6,0.5\nnoise,1,1,1,1,1,1\n")
+    assert [row["step"] for row in read_metrics(path)] == ["4"]
+
+
 def test_grids_at_the_epochs_asked_for_and_at_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     grid = SampleGrid(folder, first=1, every=2, rows=3, columns=2)
