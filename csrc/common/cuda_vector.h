@@ -6,6 +6,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "simd.h"
+
+// A macro, because the C++ tests run the kernels on the host, where <<< >>> is no syntax.
+#if defined(__CUDACC__)
+#define GANKIT_LAUNCH(kernel, grid, threads, stream, ...) \
+  (kernel)<<<(grid), (threads), 0, (stream)>>>(__VA_ARGS__)
+#endif
+
 namespace gankit {
 
 constexpr int kThreads = 256;
@@ -20,7 +28,6 @@ struct Divisor {
   explicit Divisor(int64_t d)
       : divisor(static_cast<uint64_t>(d)), magic(~uint64_t{0} / static_cast<uint64_t>(d)) {}
 
-#if defined(__CUDACC__)
   __device__ __forceinline__ int64_t divide(int64_t dividend, int64_t& remainder) const {
     uint64_t quotient = __umul64hi(static_cast<uint64_t>(dividend), magic);
     uint64_t rest = static_cast<uint64_t>(dividend) - quotient * divisor;
@@ -31,7 +38,6 @@ struct Divisor {
     remainder = static_cast<int64_t>(rest);
     return static_cast<int64_t>(quotient);
   }
-#endif
 };
 
 // Enough blocks to fill the device several times over; the kernels stride over what is left.
@@ -52,15 +58,15 @@ template <bool kAligned, class Bits>
 __device__ __forceinline__ void load8(const Bits* p, int64_t first, int64_t n,
                                       Bits (&out)[kElements]) {
   if (kAligned && first + kElements <= n) {
-    constexpr int kWords = static_cast<int>(sizeof(out) / sizeof(uint4));
+    constexpr int kWords = static_cast<int>(sizeof(out) / (sizeof(uint4)));
     const uint4* source = reinterpret_cast<const uint4*>(p + first);
     uint4 words[kWords];
-#pragma unroll
+    GANKIT_UNROLL
     for (int w = 0; w < kWords; ++w) words[w] = source[w];
     memcpy(out, words, sizeof(out));
     return;
   }
-#pragma unroll
+  GANKIT_UNROLL
   for (int j = 0; j < kElements; ++j) out[j] = first + j < n ? p[first + j] : Bits(0);
 }
 
@@ -68,15 +74,15 @@ template <bool kAligned, class Bits>
 __device__ __forceinline__ void store8(Bits* p, int64_t first, int64_t n,
                                        const Bits (&in)[kElements]) {
   if (kAligned && first + kElements <= n) {
-    constexpr int kWords = static_cast<int>(sizeof(in) / sizeof(uint4));
+    constexpr int kWords = static_cast<int>(sizeof(in) / (sizeof(uint4)));
     uint4 words[kWords];
     memcpy(words, in, sizeof(in));
     uint4* target = reinterpret_cast<uint4*>(p + first);
-#pragma unroll
+    GANKIT_UNROLL
     for (int w = 0; w < kWords; ++w) target[w] = words[w];
     return;
   }
-#pragma unroll
+  GANKIT_UNROLL
   for (int j = 0; j < kElements; ++j) {
     if (first + j < n) p[first + j] = in[j];
   }

@@ -45,9 +45,7 @@ struct BFloat16 {
   using bits = uint16_t;
   using compute = float;
   static constexpr bits kSign = 0x8000u;
-  static GANKIT_HD compute load(bits b) {
-    return bit_cast<float>(static_cast<uint32_t>(b) << 16);
-  }
+  static GANKIT_HD compute load(bits b) { return bit_cast<float>(static_cast<uint32_t>(b) << 16); }
   static GANKIT_HD bits store(compute v) {
 #if defined(__CUDA_ARCH__)
     return __bfloat16_as_ushort(__float2bfloat16_rn(v));
@@ -91,8 +89,7 @@ struct Float16 {
     const uint32_t normal = (magnitude - 0x38000000u + 0xFFFu + odd) >> 13;
     // Subnormal range: adding 0.5 puts the unit of the last place of a half (2^-24) at the last
     // mantissa bit of the float, so the float adder does the rounding.
-    const uint32_t subnormal =
-        bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
+    const uint32_t subnormal = bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
     uint32_t result = magnitude < 0x38800000u ? subnormal : normal;
     result = magnitude >= 0x47800000u ? 0x7C00u : result;
     result = magnitude > 0x7F800000u ? 0x7E00u | ((magnitude >> 13) & 0x3FFu) : result;

@@ -23,9 +23,7 @@ GANKIT_HD Philox philox4x32_10(uint64_t key, uint64_t counter_low, uint64_t coun
   uint32_t x3 = static_cast<uint32_t>(counter_high >> 32);
   uint32_t k0 = static_cast<uint32_t>(key);
   uint32_t k1 = static_cast<uint32_t>(key >> 32);
-#if defined(__CUDACC__)
-#pragma unroll
-#endif
+  GANKIT_UNROLL
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * x0;
     const uint64_t p1 = static_cast<uint64_t>(0xCD9E8D57u) * x2;

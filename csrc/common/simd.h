@@ -4,17 +4,20 @@
 
 #if defined(__CUDACC__)
 #define GANKIT_HD __host__ __device__ __forceinline__
+#define GANKIT_UNROLL _Pragma("unroll")
+#define GANKIT_NO_UNROLL _Pragma("unroll 1")
 #else
 // Always inlined, because a helper that stays a call inside a cloned loop would be compiled for
 // the baseline instruction set and would stop the loop from being vectorised.
 #define GANKIT_HD inline __attribute__((always_inline))
+#define GANKIT_UNROLL
+#define GANKIT_NO_UNROLL
 #endif
 
 // GANKIT_CLONES comes from a configure-time check: it needs GCC >= 12 or clang >= 18, and ifunc.
 // ThreadSanitizer crashes in ifunc resolvers, so its build leaves the clones out.
 #if defined(GANKIT_CLONES) && !defined(GANKIT_NO_CLONES)
-#define GANKIT_SIMD \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define GANKIT_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define GANKIT_SIMD
 #endif

@@ -21,8 +21,8 @@ void with_draws(const Tensor& model, const Tensor& seed, int64_t stream, bool ch
   f(ChannelDraws{table.data(), channels});
 }
 
-void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream,
-                 int64_t threshold, double scale, double negative_scale, bool channelwise) {
+void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream, int64_t threshold,
+                 double scale, double negative_scale, bool channelwise) {
   const int64_t n = y.numel();
   if (n == 0) return;
   with_draws(y, seed, stream, channelwise, [&](const auto& draws) {

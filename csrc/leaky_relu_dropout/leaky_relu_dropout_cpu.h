@@ -72,10 +72,9 @@ GANKIT_SIMD void backward_range(const typename T::bits* grad, const typename T::
 }
 
 template <class T>
-GANKIT_SIMD void backward_from_input_range(const typename T::bits* grad,
-                                           const typename T::bits* x, const uint16_t* draws,
-                                           typename T::bits* grad_x, Factors<T> f,
-                                           int64_t count) {
+GANKIT_SIMD void backward_from_input_range(const typename T::bits* grad, const typename T::bits* x,
+                                           const uint16_t* draws, typename T::bits* grad_x,
+                                           Factors<T> f, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     grad_x[i] = backward_from_input<T>(grad[i], x[i], draws[i], f);
   }
@@ -105,8 +104,8 @@ void forward_cpu(const typename T::bits* x, typename T::bits* y, int64_t n, cons
 }
 
 template <class T>
-void backward_cpu(const typename T::bits* grad, const typename T::bits* y,
-                  typename T::bits* grad_x, int64_t n, const Factors<T>& f) {
+void backward_cpu(const typename T::bits* grad, const typename T::bits* y, typename T::bits* grad_x,
+                  int64_t n, const Factors<T>& f) {
   parallel_for(0, n, kStreamingGrain, [&](int64_t begin, int64_t end) {
     backward_range<T>(grad + begin, y + begin, grad_x + begin, f, end - begin);
   });

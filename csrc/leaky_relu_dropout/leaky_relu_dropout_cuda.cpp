@@ -16,19 +16,19 @@ const int64_t* key(const Tensor& seed) {
   return static_cast<const int64_t*>(seed.const_data_ptr());
 }
 
-void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream,
-                 int64_t threshold, double scale, double negative_scale, bool channelwise) {
+void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream, int64_t threshold,
+                 double scale, double negative_scale, bool channelwise) {
   const int64_t n = y.numel();
   if (n == 0) return;
   const CudaLaunch launch = cuda_launch(y);
   const Channels channels = channelwise ? channels_of(y) : Channels{};
   dispatch_dtype(y, "x", [&](auto type) {
     using T = decltype(type);
-    check_launch("leaky_relu_dropout",
-                 forward_cuda<T>(x.const_data_ptr(), y.mutable_data_ptr(), n, key(seed), stream,
-                                 Factors<T>(threshold, scale, negative_scale),
-                                 channelwise ? &channels : nullptr, launch.multiprocessors,
-                                 launch.stream));
+    check_launch(
+        "leaky_relu_dropout",
+        forward_cuda<T>(x.const_data_ptr(), y.mutable_data_ptr(), n, key(seed), stream,
+                        Factors<T>(threshold, scale, negative_scale),
+                        channelwise ? &channels : nullptr, launch.multiprocessors, launch.stream));
   });
 }
 
@@ -58,11 +58,11 @@ Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double neg
   const CudaLaunch launch = cuda_launch(dense_y);
   dispatch_dtype(dense_y, "y", [&](auto type) {
     using T = decltype(type);
-    check_launch("leaky_relu_dropout_backward",
-                 backward_cuda<T>(dense_grad.const_data_ptr(), dense_y.const_data_ptr(),
-                                  grad_x.mutable_data_ptr(), n,
-                                  Factors<T>(0, scale, negative_scale), launch.multiprocessors,
-                                  launch.stream));
+    check_launch(
+        "leaky_relu_dropout_backward",
+        backward_cuda<T>(dense_grad.const_data_ptr(), dense_y.const_data_ptr(),
+                         grad_x.mutable_data_ptr(), n, Factors<T>(0, scale, negative_scale),
+                         launch.multiprocessors, launch.stream));
   });
   return grad_x;
 }
@@ -81,11 +81,11 @@ Tensor backward_from_input_op(const Tensor& grad, const Tensor& x, const Tensor&
   dispatch_dtype(dense_x, "x", [&](auto type) {
     using T = decltype(type);
     check_launch("leaky_relu_dropout_backward_from_input",
-                 backward_from_input_cuda<T>(
-                     dense_grad.const_data_ptr(), dense_x.const_data_ptr(),
-                     grad_x.mutable_data_ptr(), n, key(seed), stream,
-                     Factors<T>(threshold, scale, negative_scale),
-                     channelwise ? &channels : nullptr, launch.multiprocessors, launch.stream));
+                 backward_from_input_cuda<T>(dense_grad.const_data_ptr(), dense_x.const_data_ptr(),
+                                             grad_x.mutable_data_ptr(), n, key(seed), stream,
+                                             Factors<T>(threshold, scale, negative_scale),
+                                             channelwise ? &channels : nullptr,
+                                             launch.multiprocessors, launch.stream));
   });
   return grad_x;
 }

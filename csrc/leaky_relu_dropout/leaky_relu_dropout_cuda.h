@@ -10,7 +10,8 @@
 
 namespace gankit::leaky_relu_dropout {
 
-// `channels` null: one draw per element. All pointers are device pointers; `seed` points to the key.
+// `channels` null: one draw per element. All pointers are device pointers; `seed` points to the
+// key.
 template <class T>
 cudaError_t forward_cuda(const void* x, void* y, int64_t n, const int64_t* seed, int64_t stream_id,
                          const Factors<T>& factors, const Channels* channels, int multiprocessors,
