@@ -22,7 +22,7 @@ OURS = ("gankit", "variant")
 
 @dataclass(frozen=True)
 class Entry:
-    """One contender's result; times in seconds per call."""
+    """One contender's result; times in seconds per call, ``data`` in the order of the rounds."""
 
     contender: str
     role: str
@@ -30,7 +30,7 @@ class Entry:
     q1: float
     q3: float
     least: float
-    rounds: int
+    data: tuple[float, ...]
     images: float | None = None
     bytes: float | None = None
 
@@ -71,7 +71,7 @@ def read_groups(runs: Iterable[Mapping[str, Any]]) -> list[Group]:
                     q1=stats["q1"],
                     q3=stats["q3"],
                     least=stats["min"],
-                    rounds=stats["rounds"],
+                    data=tuple(stats["data"]),
                     images=info.get("images"),
                     bytes=info.get("bytes"),
                 )
@@ -83,16 +83,18 @@ def read_groups(runs: Iterable[Mapping[str, Any]]) -> list[Group]:
 
 
 def ratio(base: Entry | None, entry: Entry | None) -> str:
-    """How many times as fast as ``base``; below one it says "slower".
+    """How many times as fast as ``base``, by medians; below one it says "slower".
 
-    "within the spread" says that the two middle halves of the rounds overlap.
+    "within the spread" says that the rounds disagree on who is faster: the middle half of the
+    ratios, each between the two turns of one round, has one in it.
     """
     if base is None or entry is None or base is entry:
         return ""
     value = base.median / entry.median
     text = f"{value:.3g}x" if value < 100 else f"{value:.0f}x"
     remarks = ["slower"] if value < 1 and entry.role in OURS else []
-    if entry.q1 <= base.q3 and base.q1 <= entry.q3:
+    rounds = sorted(b / e for b, e in zip(base.data, entry.data, strict=True))
+    if rounds[len(rounds) // 4] <= 1 <= rounds[-1 - len(rounds) // 4]:
         remarks.append("within the spread")
     text += f" ({', '.join(remarks)})" if remarks else ""
     return f"**{text}**" if "slower" in remarks else text
@@ -147,7 +149,7 @@ def details(group: Group) -> Iterator[str]:
             seconds(entry.median),
             f"{seconds(entry.q1)} to {seconds(entry.q3)}",
             seconds(entry.least),
-            str(entry.rounds),
+            str(len(entry.data)),
         ]
         if with_images:
             row.append(f"{entry.images / entry.median:,.0f}" if entry.images else "")
@@ -179,9 +181,9 @@ def markdown(environment: Mapping[str, Any], groups: Sequence[Group]) -> str:
     lines += [
         "",
         "Contenders of one task took turns in one process; times are per call, medians over the "
-        'rounds, and a ratio above 1 means that gankit is faster. "Slower" marks the others, '
-        '"within the spread" those whose middle halves of the rounds overlap. Measured as '
-        "benchmarks/GUIDELINES.md says.",
+        'rounds, and a ratio is how many times as fast. "Slower" marks where gankit is not faster, '
+        '"within the spread" where a quarter of the rounds or more contradict the ratio. The best '
+        "peer is the fastest way without gankit. Measured as benchmarks/GUIDELINES.md says.",
         "",
         "## Summary",
         "",
