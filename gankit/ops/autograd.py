@@ -30,12 +30,16 @@ class Differentiable:
     """A kernel with its derivative; call it like the kernel.
 
     Args:
-        kernel: the raw operation. Its first ``tensors`` arguments are tensors, the rest are not.
+        kernel: the raw operation. Its first ``tensors`` arguments are tensors (or None where the
+            schema says ``Tensor?``), the rest are not.
         tensors: how many leading arguments are tensors.
-        save: ``(inputs, output) -> tensors`` kept for the gradient.
+        save: ``(inputs, output) -> tensors`` kept for the gradient; ``output`` is a tuple where
+            the kernel returns several tensors.
         gradient: ``(needs, grad, saved, rest) -> gradients`` of the tensor arguments, in their
-            order, None where ``needs`` is False or the argument has none. ``rest`` holds the
-            arguments that are not tensors.
+            order, None where ``needs`` is False or the argument has none. ``grad`` is a tuple
+            where the kernel returns several tensors. ``rest`` holds the arguments that are not
+            tensors.
+        non_differentiable: which of several outputs are constants to autograd, by index.
         register: give the public dispatcher op this derivative.
     """
 
@@ -44,17 +48,19 @@ class Differentiable:
         kernel: Kernel,
         *,
         tensors: int,
-        save: Callable[[Sequence[Any], torch.Tensor], Tensors],
+        save: Callable[[Sequence[Any], Any], Tensors],
         gradient: Callable[
-            [Sequence[bool], torch.Tensor, Tensors, Sequence[Any]],
+            [Sequence[bool], Any, Tensors, Sequence[Any]],
             tuple[torch.Tensor | None, ...],
         ],
+        non_differentiable: tuple[int, ...] = (),
         register: bool = True,
     ) -> None:
         self.kernel = kernel
         self.tensors = tensors
-        self.eager = _eager_function(kernel, tensors, save, gradient)
-        self.functional = _functional_function(kernel, tensors, save, gradient)
+        keep = _keep(tensors, save, non_differentiable)
+        self.eager = _eager_function(kernel, tensors, keep, gradient)
+        self.functional = _functional_function(kernel, tensors, keep, gradient)
         if register and kernel.public is not None:
             torch.library.register_autograd(
                 f"gankit::{kernel.name}",
@@ -62,21 +68,21 @@ class Differentiable:
                 setup_context=self.functional.setup_context,
             )
 
-    def __call__(self, *inputs: Any) -> torch.Tensor:
+    def __call__(self, *inputs: Any) -> Any:
         if forward_ad._current_level >= 0:
             self.refuse_tangents(inputs)
         if _transforming():
             return self.functional.apply(*inputs)
         if torch.is_grad_enabled():
             for x in inputs[: self.tensors]:
-                if x.requires_grad:
+                if x is not None and x.requires_grad:
                     return self.eager.apply(*inputs)
         return self.kernel(*inputs)
 
     def refuse_tangents(self, inputs: Sequence[Any]) -> None:
         # A raw kernel would drop them without a word, and Dynamo takes no Function with a jvp.
         for x in inputs[: self.tensors]:
-            if forward_ad.unpack_dual(x).tangent is not None:
+            if x is not None and forward_ad.unpack_dual(x).tangent is not None:
                 raise RuntimeError(
                     f"gankit::{self.kernel.name} has no forward-mode derivative (jvp, jacfwd, "
                     "dual tensors); use reverse mode"
@@ -87,8 +93,9 @@ def _function_parts(kernel: Kernel, tensors: int, gradient: Any, suffix: str) ->
     """What every form of a Function shares: its name and the gradient."""
     name = "".join(part.title() for part in kernel.name.split("_")) + suffix
 
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         rest = ctx.rest
+        grad = grads[0] if len(grads) == 1 else grads
         return gradient(ctx.needs_input_grad, grad, ctx.saved_tensors, rest) + (None,) * len(rest)
 
     return {
@@ -103,11 +110,22 @@ def _build(parts: dict[str, Any], **methods: Any) -> Any:
     return type(parts.pop("name"), (torch.autograd.Function,), {**parts, **methods})
 
 
-def _eager_function(kernel: Kernel, tensors: int, save: Any, gradient: Any) -> Any:
-    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
-        output: torch.Tensor = kernel(*inputs)
+def _keep(tensors: int, save: Any, non_differentiable: tuple[int, ...]) -> Any:
+    """What both forms do after the kernel has run."""
+
+    def keep(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(*save(inputs, output))
         ctx.rest = inputs[tensors:]
+        if non_differentiable:
+            ctx.mark_non_differentiable(*(output[i] for i in non_differentiable))
+
+    return keep
+
+
+def _eager_function(kernel: Kernel, tensors: int, keep: Any, gradient: Any) -> Any:
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = kernel(*inputs)
+        keep(ctx, inputs, output)
         return output
 
     return _build(
@@ -115,15 +133,11 @@ def _eager_function(kernel: Kernel, tensors: int, save: Any, gradient: Any) -> A
     )
 
 
-def _functional_function(kernel: Kernel, tensors: int, save: Any, gradient: Any) -> Any:
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*save(inputs, output))
-        ctx.rest = inputs[tensors:]
-
+def _functional_function(kernel: Kernel, tensors: int, keep: Any, gradient: Any) -> Any:
     return _build(
         _function_parts(kernel, tensors, gradient, "Functional"),
         forward=staticmethod(kernel.__call__),
-        setup_context=staticmethod(setup_context),
+        setup_context=staticmethod(keep),
         generate_vmap_rule=True,
     )
 

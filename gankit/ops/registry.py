@@ -139,6 +139,7 @@ class OpSpec:
         kernels: every dispatcher entry of the op.
         samples: yields calls of the public function for a dtype and a device.
         raw_samples: yields ``(op, arguments)`` for ``torch.library.opcheck``.
+        large_sample: one call on meta tensors of more than 2**31 elements.
         tolerances: ``(rtol, atol)`` by dtype against the float64 reference. Looser values than
             fp32 1e-5, fp16 1e-3, bf16 2e-2 need a written reason beside them.
     """
@@ -147,4 +148,5 @@ class OpSpec:
     kernels: tuple[Kernel, ...]
     samples: Callable[[torch.dtype, torch.device], Iterator[Sample]]
     raw_samples: Callable[[torch.dtype, torch.device], Iterator[tuple[Any, tuple[Any, ...]]]]
+    large_sample: Callable[[], Sample]
     tolerances: Mapping[torch.dtype, tuple[float, float]]

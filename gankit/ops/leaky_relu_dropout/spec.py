@@ -100,11 +100,18 @@ def raw_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Any,
         yield BACKWARD.raw, (grad.detach(), y, 2.0, 0.4)
 
 
+def large_sample() -> Sample:
+    """4 G elements, on paper."""
+    seed = torch.empty(1, dtype=torch.int64, device="meta")
+    return Sample((torch.empty((2**17, 2**15), device="meta"),), {"seed": seed})
+
+
 SPEC = OpSpec(
     name="leaky_relu_dropout",
     kernels=(FORWARD, INPLACE, BACKWARD, BACKWARD_FROM_INPUT),
     samples=samples,
     raw_samples=raw_samples,
+    large_sample=large_sample,
     tolerances={
         torch.float64: (1e-12, 0.0),
         torch.float32: (1e-5, 0.0),
