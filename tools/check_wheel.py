@@ -54,8 +54,8 @@ def main() -> int:
         outside = Path(temporary)
         wheel = build_wheel(outside / "wheel")
         python = environment(cache, version)
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
-        run(*pip)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
+        run(*pip, wheel)
         shutil.copytree(ROOT / "tests" / "ops", outside / "tests" / "ops")
         for name in ("tests/conftest.py", "tests/__init__.py", "pyproject.toml"):
             if (ROOT / name).is_file():
