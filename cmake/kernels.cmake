@@ -52,6 +52,7 @@ function(gankit_add_cpu_module)
                                                    GANKIT_TORCH_TARGET=${GANKIT_TORCH_TARGET})
 
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cpu.cpp")
+  list(FILTER sources EXCLUDE REGEX "/csrc/tests/")
   add_library(_C MODULE $<TARGET_OBJECTS:gankit_module> ${sources})
   set_target_properties(_C PROPERTIES SUFFIX "${GANKIT_EXT_SUFFIX}")
   gankit_link(_C torch_cpu)
@@ -60,6 +61,7 @@ endfunction()
 function(gankit_add_cuda_library)
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/*/*_cuda.cu"
        "${PROJECT_SOURCE_DIR}/csrc/*/*_cuda.cpp")
+  list(FILTER sources EXCLUDE REGEX "/csrc/tests/")
   add_library(_C_cuda SHARED ${sources})
   set_target_properties(
     _C_cuda
