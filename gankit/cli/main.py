@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     except (GankitError, _Stop) as error:
         return _fail(str(error))
+    except ImportError as error:  # gankit's own sentence about a torch that is too old or absent
+        return _fail(str(error))
     except OSError as error:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from gankit.data.idx import find_idx, load_idx
@@ -28,11 +30,10 @@ def load_mnist(name: str, *, root: str | Path | None = None, split: str = "train
         DataError: a file is absent and cannot be fetched, or is damaged.
         MissingExtra: files are absent and torchvision, which would fetch them, is not installed.
     """
-    base = data_root(root)
-    folder = base / _CLASSES[name] / "raw"
+    folder = data_root(root) / _CLASSES[name] / "raw"
     prefixes = _PREFIXES[split]
     if not _present(folder, prefixes):
-        _fetch(name, base, folder, prefixes)
+        _fetch(name, folder, prefixes)
     try:
         return load_idx(folder, split=split, name=name)
     except DataError as error:
@@ -44,13 +45,18 @@ def _present(folder: Path, prefixes: tuple[str, ...]) -> bool:
     return all(find_idx(folder, prefix, kind) for prefix in prefixes for kind in kinds)
 
 
-def _fetch(name: str, base: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
+def _fetch(name: str, folder: Path, prefixes: tuple[str, ...]) -> None:
     try:
         from torchvision import datasets
     except ImportError as error:
         raise MissingExtra("torchvision", "train") from error
     try:
-        getattr(datasets, _CLASSES[name])(str(base), train="train" in prefixes, download=True)
+        # Elsewhere first: a download that fails or is cut off leaves nothing in the user's folder.
+        with tempfile.TemporaryDirectory() as temporary:
+            getattr(datasets, _CLASSES[name])(temporary, train="train" in prefixes, download=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in Path(temporary, _CLASSES[name], "raw").iterdir():
+                shutil.move(file, folder / file.name)
     except Exception as error:  # torchvision's downloads fail in many ways, all mean the same
         wanted = ", ".join(
             f"{prefix}-{kind}-ubyte.gz"

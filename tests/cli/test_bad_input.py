@@ -242,3 +242,12 @@ def test_sampling_where_nothing_can_be_written(a_run: Path, refused: Callable[..
     )
     shutil.rmtree(a_run)
     assert "holds no checkpoint.pt" in refused("sample", str(a_run))
+
+
+def test_torch_too_old(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gankit.ops import backends
+
+    monkeypatch.setattr(torch, "__version__", "2.10.0")
+    module = sys.modules["gankit.cli.main"]
+    monkeypatch.setattr(module, "_run", lambda arguments: backends._check_torch())
+    assert "gankit needs torch 2.11 or newer, found torch 2.10.0" in refused(*TRAIN)

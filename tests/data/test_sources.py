@@ -117,6 +117,7 @@ def test_offline_and_absent_says_where_to_put_the_files(tmp_path, offline):
     assert str(tmp_path / "MNIST" / "raw") in message
     assert "put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz there" in message
     assert "\n" not in message
+    assert not list(tmp_path.iterdir()), "a download that failed left something behind"
 
 
 def test_absent_and_no_torchvision(tmp_path, monkeypatch):
