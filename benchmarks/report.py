@@ -104,7 +104,9 @@ def seconds(value: float) -> str:
     """A time with the unit that suits it."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+            return (
+                f"{value / size:.3g} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+            )
     return f"{value / 1e-9:.3g} ns"
 
 
@@ -182,8 +184,8 @@ def markdown(environment: Mapping[str, Any], groups: Sequence[Group]) -> str:
         "",
         "Contenders of one task took turns in one process; times are per call, medians over the "
         'rounds, and a ratio is how many times as fast. "Slower" marks where gankit is not faster, '
-        '"within the spread" where a quarter of the rounds or more contradict the ratio. The best '
-        "peer is the fastest way without gankit. Measured as benchmarks/GUIDELINES.md says.",
+        '"within the spread" where more than a quarter of the rounds contradict the ratio. The '
+        "best peer is the fastest way without gankit. Measured as benchmarks/GUIDELINES.md says.",
         "",
         "## Summary",
         "",

@@ -183,7 +183,10 @@ run_part() {
     124 | 137) note "$name" "exit $status: over its limit" $((SECONDS - start)) ;;
     *) note "$name" "exit $status" $((SECONDS - start)) ;;
   esac
-  [ $status -eq 0 ] || failures=$((failures + 1))
+  if [ $status -ne 0 ]; then
+    failures=$((failures + 1))
+    tail -n 15 "$OUT/log.txt" | cut -c 1-300 | sed 's/^/    /'
+  fi
 }
 
 : >"$OUT/log.txt"
@@ -205,5 +208,6 @@ run_part report 40 cuda
 run_part memcheck-triton 60 cuda
 run_part benchmark-all 400 cuda
 
+[ ! -s "$OUT/report.md" ] || sed -n '/^## Summary/,/^!/p' "$OUT/report.md" | sed '1d;$d'
 echo "$failures parts failed, $SECONDS s in all" | tee -a "$OUT/summary.txt"
 [ "$HAS_CUDA" != 1 ] || [ $failures -eq 0 ]

@@ -123,9 +123,7 @@ def _contenders(entry: _Entry, streaming: bool) -> Iterator[Contender]:
         yield entry.contender(name, "peer", make, context=_reusable_backward)
     graphs = on_cuda and entry.direction != "backward"
     if graphs:
-        yield entry.contender(
-            "tuned eager, CUDA graph", "peer", lambda: peers.swapped, graph=True
-        )
+        yield entry.contender("tuned eager, CUDA graph", "peer", lambda: peers.swapped, graph=True)
     yield entry.contender("gankit", "gankit", lambda: leaky_relu_dropout)
     if graphs:
         yield entry.contender(

@@ -20,6 +20,7 @@ import gankit
 from benchmarks.conftest import Settings
 from benchmarks.cuda_graphs import captured
 from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
+from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
 from benchmarks.steps.tuned_mlp import TunedStep
 from gankit.models import mlp
@@ -62,9 +63,14 @@ def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
     on_cuda = device.type == "cuda"
     yield contender("plain eager", "plain", lambda: _textbook(device))
     yield contender("tuned eager", "peer", lambda: TunedStep(device))
+    if not on_cuda:
+        yield contender(
+            "tuned eager, packed draws", "peer", lambda: TunedStep(device, peers.packed_draws)
+        )
+    # The compiler fuses the textbook's pair by itself and replaces its generator.
     for mode in ("default", "max-autotune", "reduce-overhead") if on_cuda else ("default",):
         name = "torch.compile" if mode == "default" else f"torch.compile, {mode}"
-        yield contender(name, "peer", functools.partial(TunedStep, device, mode))
+        yield contender(name, "peer", functools.partial(TunedStep, device, peers.plain, mode))
     if on_cuda:
         yield contender("tuned eager, CUDA graph", "peer", lambda: TunedStep(device), graph=True)
     yield contender("gankit", "gankit", lambda: _gankit(device))

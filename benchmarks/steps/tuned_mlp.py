@@ -2,8 +2,7 @@
 
 Same losses and same distribution of every draw as ``textbook``, without its waste: D's fakes are
 made under ``no_grad``, real and fake go through D in one pass, D is frozen in G's turn, Adam is
-fused, targets are never allocated, and the last sigmoid is folded into the loss. Dropout comes from
-the best eager formulation for the device.
+fused, targets are never allocated, and the last sigmoid is folded into the loss.
 """
 
 from __future__ import annotations
@@ -42,20 +41,29 @@ class TunedStep:
     """``step(real)`` trains D, then G, on real images ``[N, 1, 28, 28]``.
 
     Args:
+        pair: LeakyReLU with dropout, one of ``benchmarks.ops.peers_leaky_relu_dropout``.
         compile_mode: None runs eagerly; else forward, losses and backward of both turns are
             compiled in this mode of ``torch.compile`` (the fused Adam is one kernel already).
     """
 
-    def __init__(self, device: torch.device, compile_mode: str | None = None) -> None:
-        # The compiler fuses the textbook's pair by itself and replaces its generator.
-        on_cpu = device.type == "cpu"
-        fast = peers.packed_draws if on_cpu else peers.swapped
-        pair = fast if compile_mode is None else peers.plain
+    def __init__(
+        self,
+        device: torch.device,
+        pair: Pair = peers.swapped,
+        compile_mode: str | None = None,
+    ) -> None:
         self.G = textbook.Generator().to(device)
         self.D = FastDiscriminator(pair).to(device)
-        settings = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True, "capturable": not on_cpu}
-        self.g_optimizer = torch.optim.Adam(self.G.parameters(), **settings)
-        self.d_optimizer = torch.optim.Adam(self.D.parameters(), **settings)
+        self.g_optimizer, self.d_optimizer = (
+            torch.optim.Adam(
+                network.parameters(),
+                lr=2e-4,
+                betas=(0.5, 0.999),
+                fused=True,
+                capturable=device.type == "cuda",
+            )
+            for network in (self.G, self.D)
+        )
         self.device = device
         self._make_fakes: Callable[[Tensor], Tensor] = self.G
         self._d_loss, self._g_loss = self._discriminator_loss, self._generator_loss
@@ -67,19 +75,20 @@ class TunedStep:
             )
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
+        # First, since compiled code that runs as a CUDA graph reuses the gradients' memory.
+        self.d_optimizer.zero_grad(set_to_none=True)
+        self.g_optimizer.zero_grad(set_to_none=True)
         if self._marks_steps:
             torch.compiler.cudagraph_mark_step_begin()
         n = real.shape[0]
         with torch.no_grad():
             fake = self._make_fakes(self._noise(n))
         d_loss, d_real, d_fake = self._d_loss(real, fake)
-        self.d_optimizer.zero_grad(set_to_none=True)
         d_loss.backward()
         self.d_optimizer.step()
 
         self.D.requires_grad_(False)
         g_loss = self._g_loss(self._noise(n))
-        self.g_optimizer.zero_grad(set_to_none=True)
         g_loss.backward()
         self.D.requires_grad_(True)
         self.g_optimizer.step()
