@@ -4,7 +4,8 @@ Made to run under compute-sanitizer: few calls, small tensors, each allocation o
 that an access past the end is one into foreign memory). Set PYTORCH_NO_CUDA_MEMORY_CACHING=1 for
 that, or torch's allocator hides such accesses.
 
-``python -m benchmarks.device.exercise_kernels [--device cuda] [--backend native] [--large]``
+``python -m benchmarks.device.exercise_kernels [--device cuda] [--backend native] [--large]
+[--huge]``
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SIZES = (0, 1, 7, 8, 9, 255, 256, 2048, 2049, 10007)
 # More than one pass of the grid-stride loop on any GPU of today.
 LARGE = 2**24 + 13
+# Past every 32-bit index.
+HUGE = 2**31 + 2**20 + 13
+HUGE_BYTES = 60e9
 
 
 def specs() -> Iterator[OpSpec]:
@@ -97,6 +101,35 @@ def leaky_relu_dropout_calls(
                         yield both, spec.BACKWARD_FROM_INPUT, (grad, x, *draws)
 
 
+def huge_leaky_relu_dropout(device: torch.device, n: int) -> list[str]:
+    """The kernels in force on ``n`` float16 elements; too many for the reference in one piece."""
+    from gankit.ops.leaky_relu_dropout import reference, spec
+    from gankit.ops.philox import draws16
+
+    seed = torch.tensor([20], device=device)
+    draws = (seed, 3, 19661, 65536 / 45875, 0.2 * 65536 / 45875, False)
+    dropped = draws16(seed, 3, n) < 19661
+    x = torch.randn(n, device=device, dtype=torch.float16)
+    y = spec.FORWARD(x, *draws)
+    differing = ["mask of huge y"] if not torch.equal(_bits(y) == 0, dropped) else []
+    del dropped
+    # In pieces, with nothing dropped: kept values do not depend on their place.
+    keep = (seed, 3, 0, *draws[3:])
+    first = spec.BACKWARD(x, y, *draws[3:5])
+    second = spec.BACKWARD_FROM_INPUT(x, x, *draws)
+    for start in range(0, n, 2**26):
+        part = slice(start, start + 2**26)
+        kept = _bits(y[part]) != 0
+        expected = reference.forward(x[part], *keep)
+        if not torch.equal(_bits(y[part])[kept], _bits(expected)[kept]):
+            differing.append(f"huge y from {start}")
+        expected = reference.backward(x[part], y[part], *draws[3:5])
+        for name, found in (("backward", first), ("backward_from_input", second)):
+            if not torch.equal(found[part], expected):
+                differing.append(f"huge {name} from {start}")
+    return differing
+
+
 def same_bits(kernel: Kernel, arguments: tuple[Any, ...], device: torch.device) -> bool:
     """Whether the backend in force gives the reference's bits (and strides) on ``device``."""
     cpu = [moved(argument, torch.device("cpu")) for argument in arguments]
@@ -142,13 +175,23 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--backend", default="native", choices=("native", "triton", "reference"))
     parser.add_argument("--large", action="store_true", help="also 2^24 elements and some")
+    parser.add_argument(
+        "--huge", action="store_true", help="also 2^31 elements and some, where memory allows"
+    )
     chosen = parser.parse_args()
     found = backends.availability(chosen.backend, chosen.device)
     if not found.available:
         print(f"{chosen.backend} on {chosen.device}: {found.reason}", file=sys.stderr)
         return 1
+    device = torch.device(chosen.device)
     with backends.backend(chosen.backend):
-        calls, differing = exercise(torch.device(chosen.device), chosen.backend, chosen.large)
+        calls, differing = exercise(device, chosen.backend, chosen.large)
+        if chosen.huge and device.type == "cuda" and torch.cuda.mem_get_info()[0] > HUGE_BYTES:
+            calls += 3
+            with torch.no_grad():
+                differing += huge_leaky_relu_dropout(device, HUGE)
+        elif chosen.huge:
+            print(f"2^31 elements: left out, they need {HUGE_BYTES / 1e9:.0f} GB of a GPU's memory")
     print("\n".join([*differing, f"{calls} calls, {len(differing)} differ from the reference"]))
     return 1 if differing or not calls else 0
 

@@ -56,7 +56,7 @@ END
 part_conformance-native() {
   require_backend native || return
   local status=0
-  "$PYTHON" -m benchmarks.device.exercise_kernels --large || status=1
+  "$PYTHON" -m benchmarks.device.exercise_kernels --large --huge || status=1
   GANKIT_TEST_DEVICES=cuda "$PYTHON" -m pytest tests/ops tests/nn -q \
     -k "not triton-cuda and not test_triton_compile" || status=1
   return $status
@@ -65,7 +65,7 @@ part_conformance-native() {
 part_conformance-triton() {
   require_backend triton || return
   local status=0
-  "$PYTHON" -m benchmarks.device.exercise_kernels --backend triton || status=1
+  "$PYTHON" -m benchmarks.device.exercise_kernels --backend triton --huge || status=1
   GANKIT_TEST_DEVICES=cuda "$PYTHON" -m pytest tests/ops -q -k triton-cuda || status=1
   return $status
 }

@@ -90,6 +90,21 @@ def test_exercise_keeps_strides_and_alignment() -> None:
         assert torch.equal(there, x), name
 
 
+def test_exercise_of_many_elements_notices_a_repeated_mask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, n = torch.device("cpu"), 4099
+    assert exercise_kernels.huge_leaky_relu_dropout(device, n) == []
+
+    reference = spec.FORWARD.reference
+
+    def wraps(x, *arguments):  # type: ignore[no-untyped-def]
+        return torch.cat([reference(half, *arguments) for half in (x[:2048], x[2048:])])
+
+    monkeypatch.setattr(spec, "FORWARD", wraps)
+    assert "mask of huge y" in exercise_kernels.huge_leaky_relu_dropout(device, n)
+
+
 def test_exercise_notices_one_wrong_bit() -> None:
     def negative_zero(grad, y, *factors):  # type: ignore[no-untyped-def]
         found = spec.BACKWARD.reference(grad, y, *factors)
