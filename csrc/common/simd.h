@@ -21,3 +21,11 @@
 #else
 #define GANKIT_SIMD
 #endif
+
+// GANKIT_SIMD for loops whose products are rounded before they are added, because every backend is
+// to give the same bits (clang has a pragma for the place itself).
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define GANKIT_SIMD_UNFUSED GANKIT_SIMD __attribute__((optimize("fp-contract=off")))
+#else
+#define GANKIT_SIMD_UNFUSED GANKIT_SIMD
+#endif

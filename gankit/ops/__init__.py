@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .backends import backend
+from .grad_norm_penalty import grad_norm_penalty
+from .interpolate import interpolate
 from .leaky_relu_dropout import leaky_relu_dropout
 from .philox import draw_seed
 
-__all__ = ["backend", "draw_seed", "leaky_relu_dropout"]
+__all__ = ["backend", "draw_seed", "grad_norm_penalty", "interpolate", "leaky_relu_dropout"]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from op_specs import FOLDERS
 
 import gankit
 from gankit.ops import backends, leaky_relu_dropout
@@ -92,10 +93,8 @@ def test_environment_variable(value: str, code: int, words: str) -> None:
 
 def test_describe_names_every_op_and_device() -> None:
     rows = backends.describe()
-    assert {(row["op"], row["device"]) for row in rows} == {
-        ("leaky_relu_dropout", "cpu"),
-        ("leaky_relu_dropout", "cuda"),
-    }
+    wanted = {(op, device) for op in FOLDERS for device in ("cpu", "cuda")}
+    assert {(row["op"], row["device"]) for row in rows} == wanted
     assert all(row["backend"] in backends.NAMES and row["reason"] for row in rows)
 
 
