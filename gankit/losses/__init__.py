@@ -9,10 +9,12 @@ from gankit.losses.adversarial import (
     non_saturating_generator_loss,
     resolve,
 )
+from gankit.losses.penalties import gradient_penalty
 
 __all__ = [
     "AdversarialLoss",
     "bce_discriminator_loss",
+    "gradient_penalty",
     "minimax_generator_loss",
     "non_saturating_generator_loss",
     "resolve",

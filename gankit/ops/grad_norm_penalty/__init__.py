@@ -14,7 +14,7 @@ from . import reference, spec
 __all__ = ["grad_norm_penalty"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_MODES = {
+MODES = {
     "two-sided": reference.TWO_SIDED,
     "one-sided": reference.ONE_SIDED,
     "zero-centred": reference.ZERO_CENTRED,
@@ -88,9 +88,9 @@ def grad_norm_penalty(
         raise ValueError("grad: expected a batch [N, ...], got a tensor without dimensions")
     if not 0.0 <= target < math.inf:
         raise ValueError(f"target: expected a finite number >= 0, got {target}")
-    if mode not in _MODES:
-        raise ValueError(f"mode: expected one of {', '.join(_MODES)}, got {mode!r}")
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
     # With target 0 all three are the square of the norm, whose derivative at 0 needs no care.
-    number = _MODES[mode] if target > 0 else reference.ZERO_CENTRED
+    number = MODES[mode] if target > 0 else reference.ZERO_CENTRED
     penalty: torch.Tensor = _forward(grad, float(target), number)[0]
     return penalty

@@ -1,0 +1,306 @@
+"""A critic as a chain of maps whose derivative is linear, and sweeps along it.
+
+Where every module of a critic is linear (Linear, convolutions, batch norm in eval mode) or
+piecewise linear (ReLU, LeakyReLU, dropout), its input gradient is itself a chain of linear maps
+with fixed masks: from the output down, each map's transpose. So the derivative of a function of
+that gradient needs no double backward. ``h``, the function's derivative with respect to the input
+gradient, sweeps up the same chain without biases, and at each weight meets ``delta``, what the
+input gradient was on its way down: the weight's gradient is their product. That makes four matrix
+products per layer (forward, down, up, weight), where double backward takes six.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch.nn.modules.module as module_globals
+from torch import Tensor, nn
+
+from gankit.nn import LeakyReLUDropout
+from gankit.ops import leaky_relu_dropout
+from gankit.ops.leaky_relu_dropout.spec import BACKWARD
+
+# A link takes (module, input, fresh) and returns its output with two functions: `down` takes the
+# gradient at its output to that at its input, `up` takes h at its input to (h at its output, the
+# gradients of its parameters by name). `up` also gets the gradient at the output that `down` saw,
+# and which parameters are wanted. `fresh`: the input is nobody else's and may be overwritten.
+Down = Callable[[Tensor], Tensor]
+Up = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
+Link = tuple[Tensor, Down, Up, Tensor | None]
+
+_OUR_MODELS = "gankit.models."
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
+    weight = m.weight.detach()
+
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        grad = delta.flatten(0, -2).t() @ h.flatten(0, -2) if wanted else None
+        return F.linear(h, weight), grad
+
+    return F.linear(x, weight, _value(m.bias)), lambda delta: delta @ weight, up, m.weight
+
+
+def _convolution(m: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, fresh: bool) -> Link:
+    weight = m.weight.detach()
+    transposed = isinstance(m, nn.ConvTranspose2d)
+    extra = list(m.output_padding) if transposed else [0, 0]
+    geometry: tuple[Any, ...] = (
+        list(m.stride), _padding(m), list(m.dilation), transposed, extra, m.groups,
+    )  # fmt: skip
+    shape = x
+
+    def backward(grad: Tensor, at: Tensor, mask: list[bool]) -> Any:
+        return torch.ops.aten.convolution_backward(grad, at, weight, None, *geometry, mask)
+
+    def down(delta: Tensor) -> Tensor:
+        result: Tensor = backward(delta, shape, [True, False, False])[0]
+        return result
+
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        grad = backward(delta, h, [False, True, False])[1] if wanted else None
+        return torch.convolution(h, weight, None, *geometry), grad
+
+    return torch.convolution(x, weight, _value(m.bias), *geometry), down, up, m.weight
+
+
+def _batch_norm(m: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, fresh: bool) -> Link:
+    assert m.running_mean is not None
+    assert m.running_var is not None
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    inverse = (m.running_var + m.eps).rsqrt().view(shape)
+    scale = inverse if m.weight is None else inverse * m.weight.detach().view(shape)
+    shift = 0.0 if m.bias is None else m.bias.detach().view(shape)
+
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        others = [d for d in range(h.dim()) if d != 1]
+        grad = (delta * h * inverse).sum(others) if wanted else None
+        return h * scale, grad
+
+    y = (x - m.running_mean.view(shape)) * scale + shift
+    return y, lambda delta: delta * scale, up, m.weight
+
+
+def _same_both_ways(y: Tensor, apply: Down) -> Link:
+    """A mask: it multiplies the gradient on its way down and h on its way up alike.
+
+    It may overwrite them: whoever needs them later (a weight, for its gradient) comes after the
+    mask on the way down and before it on the way up.
+    """
+    return y, apply, lambda h, delta, wanted: (apply(h), None), None
+
+
+def _leaky_relu(m: nn.LeakyReLU, x: Tensor, fresh: bool) -> Link:
+    return _leaky(F.leaky_relu(x, m.negative_slope, inplace=fresh), float(m.negative_slope))
+
+
+def _leaky(y: Tensor, slope: float) -> Link:
+    # The output's sign is the input's, as slopes are not negative here.
+    mask = torch.ops.aten.leaky_relu_backward
+
+    def apply(g: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return mask(g, y, slope, True)
+        return mask.grad_input(g, y, slope, True, grad_input=g)
+
+    return _same_both_ways(y, apply)
+
+
+def _relu(m: nn.ReLU, x: Tensor, fresh: bool) -> Link:
+    y = F.relu(x, inplace=fresh)
+    mask = torch.ops.aten.threshold_backward
+
+    def apply(g: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return mask(g, y, 0)
+        return mask.grad_input(g, y, 0, grad_input=g)
+
+    return _same_both_ways(y, apply)
+
+
+def _dropout(m: nn.Dropout | nn.Dropout2d, x: Tensor, fresh: bool) -> Link:
+    if not m.training or m.p == 0:
+        return _unchanged(m, x, fresh)
+    # Dropout of ones draws the same numbers as dropout of x, and its result is the mask.
+    draw = F.dropout2d if isinstance(m, nn.Dropout2d) else F.dropout
+    mask = draw(torch.ones_like(x), m.p, True)
+    return _same_both_ways(x * mask, lambda g: g.mul_(mask))
+
+
+def _fused(m: LeakyReLUDropout, x: Tensor, fresh: bool) -> Link:
+    threshold = math.floor(m.p * 65536 + 0.5)
+    y = leaky_relu_dropout(x, m.negative_slope, m.p, m.training, inplace=fresh)
+    if not m.training or threshold == 0:
+        return _leaky(y, float(m.negative_slope))
+    scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
+    return _same_both_ways(y, lambda g: BACKWARD(g, y, scale, scale * m.negative_slope))
+
+
+def _reshaped(m: nn.Module, x: Tensor, fresh: bool) -> Link:
+    y = m(x)
+    before, after = x.shape, y.shape
+
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        return h.reshape(after), None
+
+    return y, lambda delta: delta.reshape(before), up, None
+
+
+def _unchanged(m: nn.Module, x: Tensor, fresh: bool) -> Link:
+    return x, lambda delta: delta, lambda h, delta, wanted: (h, None), None
+
+
+_LINKS: dict[type[nn.Module], Callable[[Any, Tensor, bool], Link]] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _convolution,
+    nn.ConvTranspose2d: _convolution,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.LeakyReLU: _leaky_relu,
+    nn.ReLU: _relu,
+    nn.Dropout: _dropout,
+    nn.Dropout2d: _dropout,
+    LeakyReLUDropout: _fused,
+    nn.Flatten: _reshaped,
+    nn.Unflatten: _reshaped,
+    nn.Identity: _unchanged,
+}
+# Their result is a new tensor that nothing else holds.
+_MAKES_NEW = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def _value(parameter: Tensor | None) -> Tensor | None:
+    return None if parameter is None else parameter.detach()
+
+
+def _padding(m: nn.Conv2d | nn.ConvTranspose2d) -> list[int]:
+    if m.padding == "valid":
+        return [0, 0]
+    if isinstance(m.padding, str):
+        return [d * (k - 1) // 2 for d, k in zip(m.dilation, m.kernel_size, strict=True)]
+    return list(m.padding)
+
+
+def objection(critic: nn.Module) -> str:
+    """Which module keeps the critic from being such a chain, and why; empty if none does."""
+    if any(getattr(module_globals, f"_global{hook}", None) for hook in _HOOKS):
+        return "global module hooks are installed"
+    for label, module in _leaves(critic, "critic"):
+        reason = _reason(module)
+        if reason:
+            return f"{label} ({type(module).__name__}) {reason}"
+    return ""
+
+
+def _leaves(module: nn.Module, label: str) -> Iterator[tuple[str, nn.Module]]:
+    """The chain's modules in order; a container that is none of ours comes as a leaf."""
+    kind = type(module)
+    inside = None
+    if not _watched(module):
+        if kind is nn.Sequential:
+            inside = module
+        elif kind.__module__.startswith(_OUR_MODELS) and type(module.main) is nn.Sequential:
+            # Their forward is main on the images, which are flattened first where it is Linear.
+            inside = module.main
+            label = f"{label}.main"
+    if inside is None or _watched(inside):
+        yield label, module
+        return
+    # Not named_children(), which passes over a module's second place.
+    for name, child in inside._modules.items():
+        assert child is not None
+        yield from _leaves(child, f"{label}.{name}")
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether someone's code runs around the module's own."""
+    return "forward" in module.__dict__ or any(getattr(module, hook, None) for hook in _HOOKS)
+
+
+def _reason(m: nn.Module) -> str:
+    kind = type(m)
+    if _watched(m):
+        return "has hooks or a patched forward"
+    if kind not in _LINKS:
+        return "is not a layer whose input gradient is a chain of linear maps"
+    if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if m.training or m.running_mean is None:
+            return "mixes samples: it is in training mode or keeps no running statistics"
+    elif isinstance(m, (nn.LeakyReLU, LeakyReLUDropout)):
+        if not m.negative_slope >= 0:
+            return f"has the negative slope {m.negative_slope}"
+    elif isinstance(m, nn.Flatten):
+        if m.start_dim < 1:
+            return "flattens the batch dimension"
+    elif isinstance(m, nn.Unflatten):
+        if not isinstance(m.dim, int) or m.dim < 1:
+            return "may split the batch dimension"
+    elif isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+        if m.padding_mode != "zeros":
+            return f"pads in the mode {m.padding_mode!r}"
+        even = any(d * (k - 1) % 2 for d, k in zip(m.dilation, m.kernel_size, strict=True))
+        if m.padding == "same" and even:
+            return "pads one side more than the other"
+    return ""
+
+
+class Chain:
+    """One pass of a critic without ``objection``, and what its sweeps need.
+
+    Args:
+        critic: the module.
+        x: its input; nothing is recorded for autograd.
+
+    Attributes:
+        output: the critic's output.
+        parameters: those whose gradient ``up`` gives: the weights that require grad. One that
+            occurs twice is listed twice.
+    """
+
+    def __init__(self, critic: nn.Module, x: Tensor) -> None:
+        self._links: list[tuple[Down, Up, bool]] = []
+        self._deltas: list[Tensor] = []
+        self.parameters: list[Tensor] = []
+        self._outside = x.shape
+        modules = [module for _, module in _leaves(critic, "critic")]
+        if type(critic) is not nn.Sequential and modules and type(modules[0]) is nn.Linear:
+            x = x.flatten(1)
+        self._inside = x.shape
+        fresh = False
+        for module in modules:
+            x, down, up, parameter = _LINKS[type(module)](module, x, fresh)
+            wanted = parameter is not None and parameter.requires_grad
+            if parameter is not None and wanted:
+                self.parameters.append(parameter)
+            self._links.append((down, up, wanted))
+            if type(module) is not nn.Identity:
+                fresh = type(module) in _MAKES_NEW
+        self.output = x
+
+    def down(self, delta: Tensor) -> Tensor:
+        """The gradient with respect to the input, from that with respect to the output."""
+        for down, _, _ in reversed(self._links):
+            self._deltas.append(delta)
+            delta = down(delta)
+        self._deltas.reverse()
+        return delta.reshape(self._outside)
+
+    def up(self, h: Tensor) -> list[Tensor]:
+        """The gradients of ``parameters``, from the derivative with respect to what ``down`` gave.
+
+        Biases are not among them: the input gradient does not depend on them.
+        """
+        grads: list[Tensor] = []
+        h = h.reshape(self._inside)
+        for (_, up, wanted), delta in zip(self._links, self._deltas, strict=True):
+            if len(grads) == len(self.parameters):
+                break  # nothing above wants h
+            h, grad = up(h, delta, wanted)
+            if grad is not None:
+                grads.append(grad)
+        return grads
