@@ -20,7 +20,8 @@ from gankit.data.images import ImageData
 from gankit.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
+# How the files of each split begin.
+PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 
 
 def read_idx(path: str | Path) -> np.ndarray:
@@ -134,11 +135,11 @@ def find_idx(folder: Path, prefix: str, kind: str) -> Path | None:
 
 def _images_in_folder(folder: Path, split: str, name: str) -> list[Path]:
     found = {prefix: find_idx(folder, prefix, "images") for prefix in ("train", "t10k")}
-    wanted = [path for prefix in _PREFIXES[split] if (path := found[prefix]) is not None]
+    wanted = [path for prefix in PREFIXES[split] if (path := found[prefix]) is not None]
     if not wanted and split == "train" and found["t10k"] is not None:
         wanted = [found["t10k"]]
     if not wanted:
-        expected = " or ".join(f"{prefix}-images-idx3-ubyte" for prefix in _PREFIXES[split])
+        expected = " or ".join(f"{prefix}-images-idx3-ubyte" for prefix in PREFIXES[split])
         raise DataError(f"{name}: no {expected} (or .gz) in {folder} for split {split!r}")
     return wanted
 

@@ -7,12 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gankit.data.idx import find_idx, load_idx
+from gankit.data.idx import PREFIXES, find_idx, load_idx
 from gankit.data.images import ImageData
 from gankit.errors import DataError, MissingExtra
 
 _CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-_PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -31,7 +30,7 @@ def load_mnist(name: str, *, root: str | Path | None = None, split: str = "train
         MissingExtra: files are absent and torchvision, which would fetch them, is not installed.
     """
     folder = data_root(root) / _CLASSES[name] / "raw"
-    prefixes = _PREFIXES[split]
+    prefixes = PREFIXES[split]
     if not _present(folder, prefixes):
         _fetch(name, folder, prefixes)
     try:
