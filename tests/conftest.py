@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Tests run on the two cores of a small machine; more threads only add noise.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """Folder of real MNIST t10k files; the test is skipped where there is none."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("GANKIT_TEST_MNIST", default))
+    if not (folder / "t10k-images-idx3-ubyte.gz").is_file():
+        pytest.skip(f"no real MNIST in {folder}: set GANKIT_TEST_MNIST to a folder of t10k files")
+    return folder
