@@ -97,17 +97,19 @@ def _built() -> Section:
     from .ops import backends
 
     built = backends.build_report()
-    if not built:
-        return {"build": "no build report: pip install . builds the native parts"}
-    section = {"built against": f"torch {built.get('torch') or 'none'}"}
-    for part, title in (("cpu", "C++ part"), ("cuda", "CUDA part")):
-        state = built.get(part, {})
-        if state.get("built"):
-            archs = state.get("archs")
-            kinds = f" for {', '.join(archs)}" if isinstance(archs, list) and archs else ""
-            section[title] = f"built{kinds}"
-        else:
-            section[title] = f"left out: {state.get('reason')}"
+    section: Section = {}
+    if built:
+        section["built against"] = f"torch {built.get('torch') or 'none'}"
+        for part, title in (("cpu", "C++ part"), ("cuda", "CUDA part")):
+            state = built.get(part, {})
+            if state.get("built"):
+                archs = state.get("archs")
+                kinds = f" for {', '.join(archs)}" if isinstance(archs, list) and archs else ""
+                section[title] = f"built{kinds}"
+            else:
+                section[title] = f"left out: {state.get('reason')}"
+    else:
+        section["build"] = "no build report: pip install . builds the native parts"
     if backends.native_cpu().available:
         from gankit import _C
 
