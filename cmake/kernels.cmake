@@ -17,11 +17,15 @@ if(GANKIT_SANITIZE)
   target_link_options(gankit_flags INTERFACE ${gankit_sanitizers})
 endif()
 
-# Links `libraries` so that they stay recorded as needed, and removes the symbol table.
-function(gankit_link target)
+# Links `libraries` so that they stay recorded as needed, exports what `map` names (a version script
+# beside this file) and removes the symbol table.
+function(gankit_link target map)
   target_link_libraries(${target} PRIVATE gankit_flags gankit_torch)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
-    target_link_options(${target} PRIVATE -Wl,--no-as-needed -Wl,--allow-shlib-undefined)
+    set(map "${PROJECT_SOURCE_DIR}/cmake/${map}")
+    target_link_options(${target} PRIVATE -Wl,--no-as-needed -Wl,--allow-shlib-undefined
+                        -Wl,--exclude-libs,ALL "-Wl,--version-script=${map}")
+    set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${map}")
     if(NOT GANKIT_SANITIZE)
       target_link_options(${target} PRIVATE -Wl,-s)
     endif()
@@ -55,7 +59,7 @@ function(gankit_add_cpu_module)
   list(FILTER sources EXCLUDE REGEX "/csrc/tests/")
   add_library(_C MODULE $<TARGET_OBJECTS:gankit_module> ${sources})
   set_target_properties(_C PROPERTIES SUFFIX "${GANKIT_EXT_SUFFIX}")
-  gankit_link(_C torch_cpu)
+  gankit_link(_C module.map torch_cpu)
 endfunction()
 
 function(gankit_add_cuda_library)
@@ -74,5 +78,5 @@ function(gankit_add_cuda_library)
   target_include_directories(
     _C_cuda SYSTEM
     PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}>")
-  gankit_link(_C_cuda torch_cpu torch_cuda)
+  gankit_link(_C_cuda library.map torch_cpu torch_cuda)
 endfunction()

@@ -13,25 +13,46 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_PACKAGES = ["numpy", "pytest>=8", "hypothesis>=6.100"]
 
 
+def environment_variables() -> dict[str, str]:
+    """Those of this process, without what leads to the source tree."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def run(*command: str | Path, cwd: Path | None = None) -> None:
     """Runs a command; raises CalledProcessError when it fails."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([str(part) for part in command], cwd=cwd, env=environ, check=True)
+    words = [str(part) for part in command]
+    subprocess.run(words, cwd=cwd, env=environment_variables(), check=True)
 
 
 def build_wheel(folder: Path) -> Path:
     """Builds the wheel of the source tree into `folder` with native parts, as pip does it."""
-    os.environ.setdefault("GANKIT_BUILD", "cpu")
+    if os.environ.get("GANKIT_BUILD") != "cuda":
+        os.environ["GANKIT_BUILD"] = "cpu"  # no other mode promises what is tested here
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     run(*pip, "--wheel-dir", folder, ROOT)
     (wheel,) = folder.glob("gankit-*.whl")
     return wheel
+
+
+def stray_exports(wheel: Path) -> list[str]:
+    """What the wheel's libraries show to the loader besides the module's entry point."""
+    stray = []
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if not name.endswith(".so"):
+                continue
+            command = ["nm", "--dynamic", "--defined-only", archive.extract(name, folder)]
+            listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            symbols = [line.split()[-1] for line in listing.splitlines()]
+            stray += [f"{name} exports {symbol}" for symbol in symbols if symbol != "PyInit__C"]
+    return stray
 
 
 def environment(cache: Path, version: str) -> Path:
@@ -53,6 +74,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         outside = Path(temporary)
         wheel = build_wheel(outside / "wheel")
+        if sys.platform == "linux":
+            stray = stray_exports(wheel)
+            if stray:
+                print("\n".join(stray))
+                print(f"check: wheel {wheel.name}: FAILED: {len(stray)} stray exports")
+                return 1
         python = environment(cache, version)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall"]
         run(*pip, wheel)
@@ -64,7 +91,9 @@ def main() -> int:
         run(python, "-c", seen, cwd=outside)
         tests = [python, "-m", "pytest", "tests/ops", "-q", "-p", "no:cacheprovider"]
         tests += ["-m", "not slow and not cuda"]
-        status = subprocess.run([str(part) for part in tests], cwd=outside, check=False).returncode
+        environ = environment_variables() | {"GANKIT_TEST_REQUIRE": "native-cpu"}
+        words = [str(part) for part in tests]
+        status = subprocess.run(words, cwd=outside, env=environ, check=False).returncode
     word = "pass" if status == 0 else f"FAILED with status {status}"
     print(f"check: wheel {wheel.name} under torch {version}: op tests {word}")
     return status
