@@ -41,14 +41,16 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
-    """Load the data, seed the random generators and build the trainer of ``config``.
+    """Seed torch, load the data and build the trainer of ``config``.
 
-    Sets torch's global seed. Raises ConfigError or DataError if ``config`` asks for something that
-    is not there; nothing is written.
+    Sets torch's global seed, so that own data drawn with torch follows ``seed`` too. Raises
+    ConfigError or DataError if ``config`` asks for something that is not there; nothing is
+    written.
     """
     device = pick_device(config.device)
+    torch.manual_seed(config.seed)  # data of your own may be random
     images = load_data(config, device)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = BatchSampler(
         len(images), config.batch_size, generator=order, replacement=config.replacement
@@ -58,17 +60,19 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
+    from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
     gan_step = GANStep(
         G,
         D,
         gan_adam(G.parameters(), config.lr, config.betas, config.eps),
         gan_adam(D.parameters(), config.lr, config.betas, config.eps),
-        loss=_build_loss(config.loss, from_logits=not ends_in_sigmoid(D)),
+        loss=_build_loss(config.loss, from_logits=from_logits),
         n_critic=config.n_critic,
         paired=config.paired,
         precision=config.precision,
         reuse_fakes=config.reuse_fakes,
         noise=noise_for(G, config.z_distribution),
+        from_logits=from_logits,
         eval_fakes=config.eval_fakes,
     )
     description: dict[str, Any] = {

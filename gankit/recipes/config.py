@@ -21,6 +21,7 @@ class RunConfig:
     ``{class_path: ..., init_args: {...}}``. ``loss`` and ``data`` may also be a name that
     ``gankit.losses.resolve`` and ``gankit.data.load`` know. Arguments ``z_dim``, ``image_shape``
     and ``from_logits`` are filled in where the callable takes them and ``init_args`` has none.
+    ``from_logits`` says whether the discriminator returns logits; "auto" looks at its last layer.
 
     Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
 
@@ -45,6 +46,7 @@ class RunConfig:
     eps: float = 1e-8
     n_critic: int = 1
     paired: bool | Literal["auto"] = "auto"
+    from_logits: bool | Literal["auto"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     reuse_fakes: bool = False
     eval_fakes: bool = False
@@ -122,6 +124,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "z_distribution": ("normal", "uniform"),
     "precision": ("fp32", "bf16"),
     "paired": ("auto", True, False),
+    "from_logits": ("auto", True, False),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch.nn.modules.module as module_globals
 from torch import nn
 
+from gankit.errors import ConfigError
 from gankit.nn import LeakyReLUDropout
 
 PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
@@ -64,6 +65,18 @@ PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
 )
 _BATCH_NORM = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 _INSTANCE_NORM = frozenset({nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d})
+# They reshape, or in eval mode do nothing: what comes before them decides what D returns.
+_KEEPS_VALUES = frozenset(
+    {
+        nn.Identity,
+        nn.Flatten,
+        nn.Unflatten,
+        nn.Dropout,
+        nn.Dropout1d,
+        nn.Dropout2d,
+        nn.Dropout3d,
+    }
+)
 # Containers whose forward is known to hand each sample through its children and nothing else.
 _OUR_MODELS = "gankit.models."
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -142,9 +155,46 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
 
 
 def ends_in_sigmoid(discriminator: nn.Module) -> bool:
-    """True iff the last leaf module of ``discriminator``, in registration order, is nn.Sigmoid."""
-    last: nn.Module | None = None
-    for module in discriminator.modules():
-        if next(module.children(), None) is None:
-            last = module
-    return isinstance(last, nn.Sigmoid)
+    """Whether ``discriminator`` returns probabilities: the last layer that does work is nn.Sigmoid.
+
+    Layers that only reshape or drop are passed over. Without any nn.Sigmoid the answer is False.
+    The order of layers is known inside ``nn.Sequential`` and the models of ``gankit.models``; a
+    module with one child and no parameters of its own is taken to return what that child returns.
+
+    Raises ConfigError if there is an nn.Sigmoid, but Python code decides where it acts.
+    """
+    if not _has_sigmoid(discriminator):
+        return False
+    last = _last_layer(discriminator)
+    if isinstance(last, nn.Sigmoid):
+        return True
+    if last is not None and not _has_sigmoid(last) and next(last.parameters(), None) is not None:
+        return False
+    raise ConfigError(
+        f"from_logits='auto' cannot tell what D ({type(discriminator).__name__}) returns: it has "
+        f"an nn.Sigmoid, but {type(last).__name__} comes last, whose code may do anything; set "
+        "from_logits to True if D returns logits, to False if it returns probabilities"
+    )
+
+
+def _has_sigmoid(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.Sigmoid) for part in module.modules())
+
+
+def _last_layer(module: nn.Module) -> nn.Module | None:
+    """The innermost module known to give ``module`` its values; None if it only reshapes."""
+    kind = type(module)
+    children = list(module.children())
+    in_order = kind.forward is nn.Sequential.forward or f"{kind.__module__}.".startswith(
+        _OUR_MODELS
+    )
+    if not children:
+        return None if kind in _KEEPS_VALUES or in_order else module
+    alone = len(children) == 1 and next(module.parameters(recurse=False), None) is None
+    if not (in_order or alone):
+        return module
+    for child in reversed(children):
+        last = _last_layer(child)
+        if last is not None:
+            return last
+    return None

@@ -45,12 +45,13 @@ class GANStep:
             distribution.
         cuda_graph: "auto" or False; both run eagerly.
         precision: "fp32" leaves the models' dtype alone; "bf16" runs each forward in its own
-            autocast block and computes the losses in float32.
+            autocast block and computes the losses from D's logits in float32. It asks for a D that
+            returns logits: a Sigmoid in bfloat16 rounds to 1, where its gradient is 0.
         reuse_fakes: G's turn learns from the fakes of D's turn (one forward of G fewer) in place of
             fresh ones.
         noise: ``noise(n) -> z``; default N(0, 1) of shape ``[n, G.z_dim]``.
-        from_logits: whether D returns logits. "auto": False iff D's last leaf module is
-            ``nn.Sigmoid``.
+        from_logits: whether D returns logits. "auto": False iff D ends in ``nn.Sigmoid``, layers
+            that only reshape or drop aside. It must be said where D's own code hides that.
         eval_fakes: G makes the fakes of D's turn in eval mode, as a Keras loop with ``predict``
             does.
 
@@ -107,6 +108,12 @@ class GANStep:
         self.G, self.D = G, D
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.from_logits = not ends_in_sigmoid(D) if from_logits == "auto" else from_logits
+        if precision == "bf16" and not self.from_logits:
+            raise ConfigError(
+                "precision='bf16' needs a D that returns logits, since in bfloat16 a probability "
+                "near 1 rounds to 1 and its gradient to 0: build D with output='logit' or without "
+                "its last nn.Sigmoid, or pass from_logits=True if it returns logits already"
+            )
         if isinstance(loss, AdversarialLoss):
             self.loss = loss
         else:

@@ -12,9 +12,12 @@ from torch import nn
 from gankit import recipes
 from gankit.data import ImageData
 from gankit.errors import ConfigError
+from gankit.losses import resolve
 from gankit.models import mlp
 from gankit.recipes.build import build_trainer
 from gankit.recipes.component import create
+from gankit.recipes.config import RunConfig
+from gankit.training import Trainer
 
 OWN_PARTS = """
 import torch
@@ -48,6 +51,14 @@ def hinge(margin=1.0):
 
 def images(image_size):
     return ImageData(torch.zeros(20, 1, 4, 4, dtype=torch.uint8), name=f"asked for {image_size}")
+
+def random_images():
+    return ImageData((torch.rand(20, 1, 4, 4) * 255).to(torch.uint8))
+
+class Gated(MyD):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sigmoid()
 
 def refuses():
     raise ValueError("not today")
@@ -86,6 +97,57 @@ def test_own_parts_train_together(own_parts: str) -> None:
         "class_path": "own_parts.MyG",
         "init_args": {"width": 9, "z_dim": 6},
     }
+
+
+def own_config(**changes: Any) -> RunConfig:
+    return recipes.get("gan").config.updated(
+        **{
+            "generator": {"class_path": "own_parts.MyG", "init_args": {"width": 9}},
+            "discriminator": "own_parts.MyD",
+            "data": "own_parts.images",
+            "batch_size": 5,
+            "device": "cpu",
+            **changes,
+        }
+    )
+
+
+def test_own_random_data_follows_the_seed(own_parts: str) -> None:
+    def trained(seed: int, first: int, then: int = 0) -> Trainer:
+        trainer = build_trainer(own_config(data="own_parts.random_images", seed=seed))
+        trainer.fit(steps=first)
+        if then:
+            state = trainer.state_dict()
+            torch.rand(3)
+            trainer = build_trainer(own_config(data="own_parts.random_images", seed=seed))
+            trainer.load_state_dict(state)
+            trainer.fit(steps=then)
+        return trainer
+
+    straight, halves, other = trained(4, 6), trained(4, 3, 6), trained(5, 1)
+    assert torch.equal(straight.data.images, halves.data.images)
+    assert not torch.equal(straight.data.images, other.data.images)
+    pairs = zip(straight.gan_step.G.parameters(), halves.gan_step.G.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_weights_do_not_depend_on_what_the_data_drew(own_parts: str) -> None:
+    plain = build_trainer(own_config())
+    drawn = build_trainer(own_config(data="own_parts.random_images"))
+    pairs = zip(plain.gan_step.G.parameters(), drawn.gan_step.G.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_user_says_what_d_returns_where_it_cannot_be_seen(own_parts: str) -> None:
+    with pytest.raises(ConfigError, match=r"D \(Gated\).*set from_logits"):
+        build_trainer(own_config(discriminator="own_parts.Gated"))
+    for said in (True, False):
+        config = own_config(discriminator="own_parts.Gated", from_logits=said)
+        step = build_trainer(config).gan_step
+        assert step.from_logits is said
+        expected = resolve("non-saturating", from_logits=said)
+        scores = torch.tensor([[0.2], [0.7]])
+        assert torch.equal(step.loss.generator(scores), expected.generator(scores))
 
 
 def test_given_arguments_win_over_offers() -> None:

@@ -22,12 +22,13 @@ def test_yaml_gives_back_every_setting(name: str, tmp_path: Path) -> None:
 
 def test_a_file_may_hold_a_few_settings(tmp_path: Path) -> None:
     path = tmp_path / "few.yaml"
-    path.write_text("lr: 1e-3\nbetas: [0, 0.9]\nsteps: 5\n")
+    path.write_text("lr: 1e-3\nbetas: [0, 0.9]\nsteps: 5\nfrom_logits: false\n")
     values = read_yaml(path)
     assert {**values, "betas": tuple(values["betas"])} == {
         "lr": 1e-3,
         "betas": (0.0, 0.9),
         "steps": 5,
+        "from_logits": False,
     }
     config = recipes.get("gan").config.updated(**values)
     assert (config.steps, config.epochs, config.batch_size) == (5, None, 60)
@@ -76,6 +77,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"epochs": True}, "epochs is True"),
         ({"epochs": None}, "exactly one must be set"),
         ({"epochs": 1, "steps": 1}, "exactly one must be set"),
+        ({"from_logits": "maybe"}, "from_logits is 'maybe'; allowed are auto, True, False"),
         ({"precision": "fp8"}, "precision is 'fp8'; allowed are fp32, bf16"),
         ({"device": "tpu"}, "device is 'tpu'; allowed are auto, cpu, cuda, mps"),
         ({"seed": -1}, "seed is -1"),

@@ -117,7 +117,7 @@ def test_one_step_in_float32_has_the_gradients_of_the_plain_loop() -> None:
 
 def test_bfloat16_stays_near_float32() -> None:
     torch.manual_seed(6)
-    G, D = small_generator(), small_discriminator(0.0)
+    G, D = small_generator(), small_discriminator(0.0, "logit")
     results = {}
     real = torch.rand(9, *SHAPE) * 2 - 1
     for precision in ("fp32", "bf16"):

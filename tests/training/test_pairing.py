@@ -162,6 +162,38 @@ def test_fakes_of_another_shape_make_two_passes() -> None:
         step(True)(torch.rand(5, *SHAPE))
 
 
+class Gated(nn.Module):
+    """Returns logits; its Sigmoid, registered last, opens a gate in the middle."""
+
+    def __init__(self, sigmoid: bool = True) -> None:
+        super().__init__()
+        self.layer = nn.Linear(36, 1)
+        self.gate: nn.Module = nn.Sigmoid() if sigmoid else nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.gate(x.flatten(1)))  # type: ignore[no-any-return]
+
+
+class Squeeze(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.squeeze(1)
+
+
+@pytest.mark.parametrize(
+    ("D", "last"),
+    [
+        (Gated(), "Gated"),
+        (nn.Sequential(nn.Flatten(), Gated()), "Gated"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 1), nn.Sigmoid(), Squeeze()), "Squeeze"),
+    ],
+)
+def test_where_code_hides_what_d_returns_the_user_is_asked(D: nn.Module, last: str) -> None:
+    with pytest.raises(ConfigError, match=f"but {last} comes last.*set from_logits to True"):
+        make_step(D)
+    for said in (True, False):
+        assert make_step(D, from_logits=said).from_logits is said
+
+
 def test_one_output_per_image_is_asked_for() -> None:
     D = nn.Sequential(nn.Flatten(0), nn.Linear(2 * 5 * 36, 1), nn.Sigmoid())
     with pytest.raises(ConfigError, match=r"D returned \[1\] for 10 images"):
@@ -175,6 +207,12 @@ def test_one_output_per_image_is_asked_for() -> None:
         (small_discriminator(output="logit"), False),
         (nn.Sequential(nn.Sigmoid(), nn.Linear(1, 1)), False),
         (textbook.Discriminator(), True),
+        (nn.Sequential(nn.Conv2d(1, 1, 6), nn.Sigmoid(), nn.Flatten()), True),
+        (nn.Sequential(nn.Conv2d(1, 1, 6), nn.Sequential(nn.Sigmoid(), nn.Identity())), True),
+        (nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Unflatten(1, (1, 1))), True),
+        (nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Dropout(), nn.Dropout2d()), True),
+        (nn.Sequential(nn.Sigmoid(), nn.Conv2d(1, 1, 6), nn.Flatten(), nn.Identity()), False),
+        (Gated(sigmoid=False), False),
     ],
 )
 def test_the_last_leaf_decides_what_d_returns(D: nn.Module, expected: bool) -> None:

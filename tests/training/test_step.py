@@ -237,6 +237,8 @@ def test_penalty_joins_the_loss_of_d() -> None:
         ({"penalty": 10}, "penalty is 10"),
         ({"loss": "hingey"}, "hingey"),
         ({"reuse_fakes": True, "eval_fakes": True}, "exclude each other"),
+        ({"precision": "bf16"}, "output='logit'.*or pass from_logits=True"),
+        ({"precision": "bf16", "from_logits": False}, "needs a D that returns logits"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
