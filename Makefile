@@ -69,15 +69,20 @@ test: $(VENV)/.dev
 test-all: $(VENV)/.dev
 	@$(MAKE) --keep-going --no-print-directory $(CHECKS) test-slow
 
+# A part that GANKIT_BUILD insists on must be there: its tests fail instead of being skipped.
+REQUIRE_cpu := native-cpu
+REQUIRE_cuda := native-cpu,native-cuda
+
 test-python: $(VENV)/.dev
-	$(PYTEST) -m "not slow"
+	GANKIT_TEST_REQUIRE=$(REQUIRE_$(GANKIT_BUILD)) $(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow --timeout 7200
 
-# A process of its own: Triton reads the variable when it is imported.
+# A process of its own: Triton reads the variable when it is imported. Every test that runs on a
+# backend has its name in brackets, as [triton-cpu-leaky_relu_dropout-torch.float32-contiguous].
 test-triton: $(VENV)/.dev
-	TRITON_INTERPRET=1 $(PYTEST) tests/ops -k triton -m "not slow" -q
+	TRITON_INTERPRET=1 GANKIT_TEST_REQUIRE=triton-cpu $(PYTEST) tests/ops -k triton -m "not slow" -q
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check

@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "build_backend"))
 
 from gankit_build import cmake
-from gankit_build.plan import make_plan
+from gankit_build.environment import BuildError
+from gankit_build.plan import build_mode, make_plan
 
 TORCH = "2.11.0"
 
@@ -49,8 +50,13 @@ def main() -> int:
     headers = torch_headers(Path(sys.argv[1]).resolve())
     # One architecture: the headers are seen by the launchers alone.
     environ = dict(os.environ, GANKIT_TORCH_DIR=str(headers), TORCH_CUDA_ARCH_LIST="8.0")
-    environ.pop("GANKIT_BUILD", None)
-    plan = make_plan(environ)
+    if build_mode(environ) != "cuda":  # whatever the mode, all parts that can be built are checked
+        environ.pop("GANKIT_BUILD", None)
+    try:
+        plan = make_plan(environ)
+    except BuildError as error:
+        print(f"check: torch {TORCH} headers: FAILED: {error}")
+        return 1
     built = []
     with tempfile.TemporaryDirectory() as target:
         for part in (plan.cpu, plan.cuda):

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "build_backend"))
 
 from gankit_build.environment import find_torch
+from gankit_build.plan import build_mode
 from gankit_build.toolchain import find_nvcc
 
 ARCHS = ("sm_80", "sm_90")
@@ -110,19 +111,25 @@ def disassemble(cuobjdump: Path, cubin: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stdout
 
 
+def skipped(files: int, reason: str) -> int:
+    """Says that nothing was checked; an error where GANKIT_BUILD insists on the CUDA part."""
+    insisted = build_mode(os.environ) == "cuda"
+    word = "FAILED, GANKIT_BUILD=cuda but SKIPPED" if insisted else "SKIPPED"
+    print(f"check: machine code: {word} {files} files: {reason}")
+    return 1 if insisted else 0
+
+
 def main() -> int:
-    """Returns 1 when a kernel is not as it should be, 0 when all are or there is no nvcc."""
+    """Returns 1 when a kernel is not as it should be or was skipped with GANKIT_BUILD=cuda."""
     sources = sorted(ROOT.glob("csrc/*/*_cuda.cu"))
     torch = find_torch()
     assert torch is not None, "this check runs in an environment with torch"
     nvcc, reason = find_nvcc(torch, os.environ)
     if nvcc is None:
-        print(f"check: machine code: SKIPPED {len(sources)} files: {reason}")
-        return 0
+        return skipped(len(sources), reason)
     cuobjdump = find_cuobjdump(nvcc.path)
     if cuobjdump is None:
-        print(f"check: machine code: SKIPPED {len(sources)} files: no cuobjdump (pip has triton's)")
-        return 0
+        return skipped(len(sources), "no cuobjdump (pip has triton's)")
     found: list[str] = []
     kernels = aligned = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,122 @@
+"""The checks under tools/ and in the Makefile cannot pass by skipping what CI insists on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OPS = sorted(path.parent.name for path in ROOT.glob("gankit/ops/*/spec.py"))
+
+
+def tool(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module(name)
+
+
+def pytest_run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    ours = ("GANKIT_", "TRITON_", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env=kept | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("mode", "status"), [("cuda", 1), ("auto", 0), ("cpu", 0)])
+@pytest.mark.parametrize("missing", ["nvcc", "cuobjdump"])
+def test_machine_code_may_be_skipped_only_where_cuda_is_not_insisted_on(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+    mode: str,
+    status: int,
+) -> None:
+    check = tool(monkeypatch, "check_machine_code")
+    nvcc = check.find_nvcc.__globals__["Nvcc"](Path("nvcc"), (13, 0))
+    found = (None, "no nvcc") if missing == "nvcc" else (nvcc, "")
+    monkeypatch.setattr(check, "find_nvcc", lambda *_: found)
+    monkeypatch.setattr(check, "find_cuobjdump", lambda _: None)
+    monkeypatch.setenv("GANKIT_BUILD", mode)
+    assert check.main() == status
+    printed = capsys.readouterr().out
+    assert f"no {missing}" in printed
+    assert ("FAILED" in printed) == (status == 1)
+
+
+def test_headers_check_fails_without_nvcc_where_cuda_is_insisted_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    check = tool(monkeypatch, "check_headers")
+    plan = importlib.import_module("gankit_build.plan")
+    monkeypatch.setattr(plan, "find_nvcc", lambda *_: (None, "no nvcc"))
+    monkeypatch.setattr(plan, "_why_no_native", lambda *_: "")
+    monkeypatch.setattr(plan, "find_torch", lambda _: plan.Torch(tmp_path, "2.11.0", "13.0"))
+    monkeypatch.setattr(check, "torch_headers", lambda _: tmp_path)
+    monkeypatch.setattr(check.cmake, "build_part", lambda *_: "")
+    monkeypatch.setattr(sys, "argv", ["check_headers.py", str(tmp_path)])
+    monkeypatch.setenv("GANKIT_BUILD", "auto")
+    assert check.main() == 0
+    assert "cuda skipped: no nvcc" in capsys.readouterr().out
+    monkeypatch.setenv("GANKIT_BUILD", "cuda")
+    assert check.main() == 1
+    assert "GANKIT_BUILD=cuda asks for the CUDA part, but no nvcc" in capsys.readouterr().out
+
+
+def test_a_required_backend_that_is_missing_fails_instead_of_being_skipped() -> None:
+    # Outside its interpreter Triton serves no CPU tensors, so this backend is missing everywhere.
+    test = "tests/ops/test_conformance.py::test_strides_follow_the_fake"
+    arguments = (test, "-k", f"triton-cpu and {OPS[0]}", "-q")
+    skipped = pytest_run(*arguments)
+    assert skipped.returncode == 0, skipped.stdout
+    assert "1 skipped" in skipped.stdout
+    failed = pytest_run(*arguments, GANKIT_TEST_REQUIRE="native-cpu,triton-cpu")
+    assert failed.returncode == 1
+    assert "GANKIT_TEST_REQUIRE: triton on cpu is missing" in failed.stdout
+    unknown = pytest_run(*arguments, GANKIT_TEST_REQUIRE="nativ")
+    assert unknown.returncode == 1
+    assert "got ['nativ']" in unknown.stdout
+
+
+def recipe(target: str, **variables: str) -> str:
+    command = ["make", "-n", "-o", "venv/.dev", "VENV=venv", target]
+    command += [f"{name}={value}" for name, value in variables.items()]
+    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "GANKIT_BUILD")}
+    return subprocess.run(
+        command, cwd=ROOT, env=kept, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_triton_run_takes_every_op_through_every_test_on_a_backend() -> None:
+    words = shlex.split(recipe("test-triton"), comments=True)
+    environ = dict(w.split("=", 1) for w in words if re.match(r"[A-Z_]+=", w))
+    assert environ == {"TRITON_INTERPRET": "1", "GANKIT_TEST_REQUIRE": "triton-cpu"}
+    # Parametrised on a backend: what the fixture on_target puts into the brackets.
+    everything = pytest_run(
+        "tests/ops", "-m", "not slow", "--collect-only", "-q", TRITON_INTERPRET="1"
+    )
+    chosen = pytest_run(*words[words.index("pytest") + 1 :], "--collect-only", TRITON_INTERPRET="1")
+    on_triton = {line for line in everything.stdout.splitlines() if "triton-cpu" in line}
+    for op in OPS:
+        assert any(f"float64_reference[triton-cpu-{op}-torch.float32-" in t for t in on_triton)
+    assert on_triton <= set(chosen.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("mode", "wanted"),
+    [("", ""), ("reference", ""), ("cpu", "native-cpu"), ("cuda", "native-cpu,native-cuda")],
+)
+def test_python_tests_require_what_the_build_insists_on(mode: str, wanted: str) -> None:
+    assert f"GANKIT_TEST_REQUIRE={wanted} " in recipe("test-python", GANKIT_BUILD=mode)
