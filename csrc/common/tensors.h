@@ -91,8 +91,8 @@ inline void dispatch_dtype(const Tensor& x, const char* name, const F& f) {
     case ScalarType::Half:
       return f(Float16{});
     default:
-      STD_TORCH_CHECK(false, name,
-                      ": expected dtype float64, float32, bfloat16 or float16, got another one");
+      STD_TORCH_CHECK(false, name, ": expected dtype float64, float32, bfloat16 or float16, got ",
+                      torch::headeronly::toString(x.scalar_type()));
   }
 }
 

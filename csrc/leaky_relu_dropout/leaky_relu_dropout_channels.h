@@ -1,12 +1,24 @@
-// The (sample, channel) coordinates of a tensor's memory, for both launchers.
+// What both launchers need: argument checks, and the (sample, channel) coordinates of a tensor's
+// memory.
 #pragma once
 
 #include <algorithm>
 
+#include "../common/checks.h"
 #include "../common/tensors.h"
 #include "leaky_relu_dropout_math.h"
 
 namespace gankit::leaky_relu_dropout {
+
+// What the kernels rely on; see common/checks.h.
+inline void check_draws(const Tensor& x, const Tensor& seed, int64_t threshold, bool channelwise) {
+  check_seed(seed, x);
+  STD_TORCH_CHECK(0 <= threshold && threshold <= 65536, "threshold: expected 0 to 65536, got ",
+                  threshold);
+  STD_TORCH_CHECK(!channelwise || x.dim() >= 2,
+                  "x: channelwise dropout needs [N, C, ...], got a tensor of ", x.dim(),
+                  " dimensions");
+}
 
 // `model` is dense, with at least two dimensions: samples first, channels second. A dimension of
 // size one may carry any stride: one past the end keeps its coordinate at zero.

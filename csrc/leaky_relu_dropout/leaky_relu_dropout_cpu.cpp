@@ -1,4 +1,5 @@
-// CPU entry of gankit::leaky_relu_dropout and its derivatives. Arguments were checked in Python.
+// CPU entry of gankit::leaky_relu_dropout and its derivatives. The Python function derives the
+// factors.
 #include "leaky_relu_dropout_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -17,8 +18,8 @@ void with_draws(const Tensor& model, const Tensor& seed, int64_t stream, bool ch
   const auto substream = static_cast<uint64_t>(stream);
   if (!channelwise) return f(ElementDraws{key, substream});
   const Channels channels = channels_of(model);
-  const std::vector<uint16_t> table = channel_table(channels, key, substream);
-  f(ChannelDraws{table.data(), channels});
+  const auto table = channel_table(channels, key, substream);
+  f(ChannelDraws{table.get(), channels});
 }
 
 void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream, int64_t threshold,
@@ -38,6 +39,7 @@ void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream,
 
 Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t threshold,
                   double scale, double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
   Tensor y = new_like(x);
   run_forward(laid_out_like(x, y), y, seed, stream, threshold, scale, negative_scale, channelwise);
   return y;
@@ -45,12 +47,14 @@ Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t t
 
 void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold, double scale,
                 double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
   Tensor y = dense(x);
   run_forward(y, y, seed, stream, threshold, scale, negative_scale, channelwise);
   if (y.const_data_ptr() != x.const_data_ptr()) torch::stable::copy_(x, y);
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double negative_scale) {
+  check_like("grad", grad, "y", y);
   const Tensor dense_y = dense(y);
   Tensor grad_x = new_like(dense_y);
   const int64_t n = grad_x.numel();
@@ -70,6 +74,8 @@ Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double neg
 Tensor backward_from_input_op(const Tensor& grad, const Tensor& x, const Tensor& seed,
                               int64_t stream, int64_t threshold, double scale,
                               double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
+  check_like("grad", grad, "x", x);
   const Tensor dense_x = dense(x);
   Tensor grad_x = new_like(dense_x);
   const int64_t n = grad_x.numel();

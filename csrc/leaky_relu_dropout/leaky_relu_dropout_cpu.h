@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "../common/parallel.h"
 #include "../common/philox.h"
@@ -47,13 +47,15 @@ struct ChannelDraws {
   }
 };
 
-inline std::vector<uint16_t> channel_table(const Channels& channels, uint64_t seed,
-                                           uint64_t stream) {
+inline std::unique_ptr<uint16_t[]> channel_table(const Channels& channels, uint64_t seed,
+                                                 uint64_t stream) {
   const int64_t count = channels.samples * channels.channels;
   const int64_t units = (count + kUnit - 1) / kUnit;
-  std::vector<uint16_t> table(static_cast<size_t>(units * kUnit));
+  std::unique_ptr<uint16_t[]> table(new uint16_t[static_cast<size_t>(units * kUnit)]);
   const ElementDraws draws{seed, stream};
-  for (int64_t u = 0; u < units; ++u) draws.fill(table.data() + u * kUnit, u, kUnit);
+  parallel_for(0, units, kRandomGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t u = begin; u < end; ++u) draws.fill(table.get() + u * kUnit, u, kUnit);
+  });
   return table;
 }
 

@@ -1,4 +1,5 @@
-// CUDA entry of gankit::leaky_relu_dropout and its derivatives. Arguments were checked in Python.
+// CUDA entry of gankit::leaky_relu_dropout and its derivatives. The Python function derives the
+// factors.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
@@ -34,6 +35,7 @@ void run_forward(const Tensor& x, Tensor& y, const Tensor& seed, int64_t stream,
 
 Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t threshold,
                   double scale, double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
   const DeviceGuard guard(x.get_device_index());
   Tensor y = new_like(x);
   run_forward(laid_out_like(x, y), y, seed, stream, threshold, scale, negative_scale, channelwise);
@@ -42,6 +44,7 @@ Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t t
 
 void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold, double scale,
                 double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
   const DeviceGuard guard(x.get_device_index());
   Tensor y = dense(x);
   run_forward(y, y, seed, stream, threshold, scale, negative_scale, channelwise);
@@ -49,6 +52,7 @@ void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold,
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double negative_scale) {
+  check_like("grad", grad, "y", y);
   const DeviceGuard guard(y.get_device_index());
   const Tensor dense_y = dense(y);
   Tensor grad_x = new_like(dense_y);
@@ -70,6 +74,8 @@ Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double neg
 Tensor backward_from_input_op(const Tensor& grad, const Tensor& x, const Tensor& seed,
                               int64_t stream, int64_t threshold, double scale,
                               double negative_scale, bool channelwise) {
+  check_draws(x, seed, threshold, channelwise);
+  check_like("grad", grad, "x", x);
   const DeviceGuard guard(x.get_device_index());
   const Tensor dense_x = dense(x);
   Tensor grad_x = new_like(dense_x);

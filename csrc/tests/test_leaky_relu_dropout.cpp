@@ -167,8 +167,8 @@ void channel_dropout() {
     const int64_t n = size[0] * size[1] * size[2] * size[3];
     const Channels channels{size[0], size[0] == 1 ? n : stride[0], size[1],
                             size[1] == 1 ? n : stride[1]};
-    const std::vector<uint16_t> table = channel_table(channels, kSeed, kStream);
-    const ChannelDraws draws{table.data(), channels};
+    const auto table = channel_table(channels, kSeed, kStream);
+    const ChannelDraws draws{table.get(), channels};
     const std::vector<uint32_t> x = inputs<Float32>(n);
     std::vector<uint32_t> y(x.size()), grad_x(x.size());
     forward_cpu<Float32>(x.data(), y.data(), n, draws, f);

@@ -44,7 +44,7 @@ void against_cpu(int64_t n, int64_t offset, int multiprocessors, const Channels*
   };
   if (channels != nullptr) {
     const auto table = channel_table(*channels, static_cast<uint64_t>(kSeed), kStream);
-    run_cpu(ChannelDraws{table.data(), *channels});
+    run_cpu(ChannelDraws{table.get(), *channels});
   } else {
     run_cpu(ElementDraws{static_cast<uint64_t>(kSeed), kStream});
   }
@@ -109,10 +109,38 @@ void divisors() {
   }
 }
 
+// Indices beyond 2^31 and 2^32, which no buffer of a test reaches.
+void far_away() {
+  const Channels layout{int64_t{1} << 20, 5 * 2097169, 5, 2097169};
+  PerElement element{static_cast<uint64_t>(kSeed), kStream};
+  PerChannel channel(kStream, layout);
+  channel.seed = static_cast<uint64_t>(kSeed);
+  alignas(64) uint16_t filled[kUnit];
+  for (const int64_t unit :
+       {(int64_t{1} << 31) / kUnit, (int64_t{1} << 32) / kUnit, (int64_t{1} << 40) / kUnit + 3}) {
+    ElementDraws{static_cast<uint64_t>(kSeed), kStream}.fill(filled, unit, kUnit);
+    for (int64_t i = 0; i < kUnit; i += kElements) {
+      const int64_t first = unit * kUnit + i;
+      const Philox block = philox4x32_10(static_cast<uint64_t>(kSeed),
+                                         static_cast<uint64_t>(first) / kDrawsPerBlock, kStream);
+      const Philox per_element = element.draws(first), per_channel = channel.draws(first);
+      for (int j = 0; j < kElements; ++j) {
+        CHECK_AT(draw16(per_element, j) == draw16(block, j), first + j);
+        CHECK_AT(filled[i + j] == draw16(block, j), first + j);
+        const int64_t number = layout.of(first + j);
+        const Philox source =
+            philox4x32_10(static_cast<uint64_t>(kSeed), static_cast<uint64_t>(number / 8), kStream);
+        CHECK_AT(draw16(per_channel, j) == draw16(source, static_cast<int>(number % 8)), first + j);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   divisors();
+  far_away();
   all<Float64>();
   all<Float32>();
   all<BFloat16>();

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.fx
 from torch import nn
 
-from ..ops import leaky_relu_dropout
+from ..ops.leaky_relu_dropout import check_slope_and_p, leaky_relu_dropout
+
+# One node of a torch.fx graph, as the modules of torch.nn are.
+torch.fx.wrap("leaky_relu_dropout")
 
 
 class LeakyReLUDropout(nn.Module):
@@ -27,10 +31,7 @@ class LeakyReLUDropout(nn.Module):
 
     def __init__(self, negative_slope: float = 0.2, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0.0 <= negative_slope < float("inf"):
-            raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"p: expected a probability in [0, 1], got {p}")
+        check_slope_and_p(negative_slope, p)
         self.negative_slope = negative_slope
         self.p = p
         self.inplace = inplace

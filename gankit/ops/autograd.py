@@ -24,6 +24,7 @@ from .registry import Kernel
 
 Tensors = tuple[torch.Tensor, ...]
 _transforming = torch._C._are_functorch_transforms_active
+_ORDINARY_VIEW = torch._C._autograd.CreationMeta.DEFAULT
 
 
 class Differentiable:
@@ -57,6 +58,7 @@ class Differentiable:
         register: bool = True,
     ) -> None:
         self.kernel = kernel
+        self.public = kernel.public
         self.tensors = tensors
         keep = _keep(tensors, save, non_differentiable)
         self.eager = _eager_function(kernel, tensors, keep, gradient)
@@ -73,6 +75,9 @@ class Differentiable:
             self.refuse_tangents(inputs)
         if _transforming():
             return self.functional.apply(*inputs)
+        if torch.compiler.is_exporting() and self.public is not None:
+            # A graph keeps ops, not Functions: this op has its derivative registered.
+            return self.public(*inputs)
         if torch.is_grad_enabled():
             for x in inputs[: self.tensors]:
                 if x is not None and x.requires_grad:
@@ -171,19 +176,18 @@ class InplaceDifferentiable:
 
     def __call__(self, *inputs: Any) -> torch.Tensor:
         x: torch.Tensor = inputs[0]
+        if any(step == 0 and size > 1 for step, size in zip(x.stride(), x.shape, strict=True)):
+            raise RuntimeError(
+                f"{self.differentiable.kernel.name}: inplace=True on an expanded tensor, several "
+                f"elements of which share memory (strides {x.stride()}); use inplace=False"
+            )
         if forward_ad._current_level >= 0:
             self.differentiable.refuse_tangents(inputs)
         if _transforming() or torch.compiler.is_compiling():
             # copy_ is understood by every transform, and a compiler fuses it away.
             return x.copy_(self.differentiable(*inputs))
         if torch.is_grad_enabled() and x.requires_grad:
-            base = x._base if x._is_view() else x
-            if base is not None and base.is_leaf and base.requires_grad:
-                # Autograd says so too, but only after the data are gone.
-                raise RuntimeError(
-                    f"{self.differentiable.kernel.name}: inplace=True would overwrite a leaf "
-                    "tensor that requires grad (or a view of one); use inplace=False"
-                )
+            self._refuse_what_autograd_refuses(x)
             return self.eager.apply(*inputs)
         self.inplace(*inputs)
         if not x.is_inference():
@@ -191,3 +195,15 @@ class InplaceDifferentiable:
             # autograd would use an overwritten saved tensor without noticing.
             torch.autograd.graph.increment_version(x)
         return x
+
+    def _refuse_what_autograd_refuses(self, x: torch.Tensor) -> None:
+        # Autograd itself says so only after the kernel has run and the data are gone.
+        base = x._base if x._is_view() else x
+        if x.is_leaf or (base is not None and base.is_leaf and base.requires_grad):
+            problem = "would overwrite a leaf tensor that requires grad (or a view of one)"
+        elif x._is_view() and torch._C._autograd._get_creation_meta(x) != _ORDINARY_VIEW:
+            problem = "cannot be differentiated on a view that chunk() or no_grad() made"
+        else:
+            return
+        name = self.differentiable.kernel.name
+        raise RuntimeError(f"{name}: inplace=True {problem}; use inplace=False")

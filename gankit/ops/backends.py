@@ -192,6 +192,8 @@ def _request(name: str) -> None:
 def backend(name: str) -> Iterator[None]:
     """Run the body with one backend: ``with gankit.backend("triton"): ...``.
 
+    The choice holds for the whole process, all threads of it, until the body ends.
+
     Args:
         name: ``"auto"``, ``"native"``, ``"triton"`` or ``"reference"``. The environment variable
             ``GANKIT_BACKEND`` sets the initial choice, read at import.
@@ -209,4 +211,7 @@ def backend(name: str) -> Iterator[None]:
 
 
 _requested = "auto"
-_request(os.environ.get("GANKIT_BACKEND", "auto"))
+try:
+    _request(os.environ.get("GANKIT_BACKEND", "auto"))
+except (RuntimeError, ValueError) as problem:
+    raise ImportError(f"GANKIT_BACKEND: {problem}") from problem

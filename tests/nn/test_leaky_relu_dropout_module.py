@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+import shutil
 
 import pytest
 import torch
+import torch.fx
 from torch import nn
 
 from gankit.nn import LeakyReLUDropout
+from gankit.ops import leaky_relu_dropout
 
 
 def pair() -> nn.Sequential:
@@ -80,6 +83,30 @@ def test_under_autocast(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_exports() -> None:
-    program = torch.export.export(fused().eval(), (torch.randn(2, 8),))
-    assert program.module()(torch.randn(2, 8)).shape == (2, 1)
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_exports_with_its_derivative(training: bool, strict: bool) -> None:
+    net = fused().train(training)
+    program = torch.export.export(net, (torch.randn(2, 8),), strict=strict)
+    loaded = program.module()
+    loaded(torch.randn(2, 8)).sum().backward()
+    assert all(p.grad is not None for p in loaded.parameters())
+
+
+def test_is_one_node_of_an_fx_graph() -> None:
+    graph = torch.fx.symbolic_trace(fused()).graph
+    assert "leaky_relu_dropout" in {getattr(n.target, "__name__", "") for n in graph.nodes}
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_inductor_equals_eager() -> None:
+    torch._dynamo.reset()
+    seed = torch.tensor([5])
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return leaky_relu_dropout(x * 2, seed=seed).square().sum()
+
+    x = torch.randn(64, 33, requires_grad=True)
+    compiled = torch.compile(loss, fullgraph=True)
+    torch.testing.assert_close(torch.autograd.grad(compiled(x), x), torch.autograd.grad(loss(x), x))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from op_specs import FOLDERS
+from op_specs import FOLDERS, SPECS
 
 import gankit
 from gankit.ops import backends, leaky_relu_dropout
@@ -108,6 +108,10 @@ def test_old_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not backends.native_cpu().available, reason=backends.native_cpu().reason)
-def test_public_op_runs_the_native_kernel() -> None:
-    for kernel in spec.SPEC.kernels:
-        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"gankit::_{kernel.name}", "CPU")
+def test_every_op_has_its_native_kernels() -> None:
+    keys = ["CPU"] + (["CUDA"] if backends.native_cuda().available else [])
+    for kernel in (k for s in SPECS.values() for k in s.kernels):
+        names = [f"gankit::_{kernel.name}"] + ([f"gankit::{kernel.name}"] if kernel.public else [])
+        for name in names:
+            for key in keys:
+                assert torch._C._dispatch_has_kernel_for_dispatch_key(name, key), (name, key)

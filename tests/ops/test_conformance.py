@@ -193,8 +193,8 @@ def test_functional_transforms(name: str, on_target: tuple[str, torch.device]) -
     (wanted,) = torch.autograd.grad(loss(leaf), leaf)
     torch.testing.assert_close(torch.func.grad(loss)(x), wanted)
     twice = torch.func.grad(lambda z: torch.func.grad(loss)(z).square().sum())(x)
-    assert twice.shape == x.shape
-    assert bool(torch.isfinite(twice).all())
+    (first,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+    torch.testing.assert_close(twice, torch.autograd.grad(first.square().sum(), leaf)[0])
     batched = torch.func.vmap(torch.func.grad(loss))(torch.stack((x, 2 * x)))
     torch.testing.assert_close(batched[0], wanted)
     with pytest.raises(RuntimeError, match="forward-mode"):
@@ -203,7 +203,7 @@ def test_functional_transforms(name: str, on_target: tuple[str, torch.device]) -
 
 @pytest.mark.parametrize("name", OPS)
 def test_many_elements_on_paper(name: str) -> None:
-    """Shapes beyond 2**31 elements pass the shape functions; sizes are 64-bit throughout."""
+    """Shapes beyond 2**31 elements pass the shape functions (indices: see csrc/tests)."""
     spec = SPECS[name]
     sample = spec.large_sample()
     assert max(x.numel() for x in sample.tensors) > 2**31

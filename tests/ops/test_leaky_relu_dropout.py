@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from op_specs import layouts
 
 import gankit
-from gankit.ops import leaky_relu_dropout
-from gankit.ops.leaky_relu_dropout import reference
+from gankit.ops import backends, leaky_relu_dropout
+from gankit.ops.leaky_relu_dropout import reference, spec
 from gankit.ops.philox import draws16
+from gankit.ops.registry import Kernel
 
 SEED = torch.tensor([20261120])
 INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -224,7 +225,7 @@ def test_inplace_on_a_leaf_is_refused_and_leaves_it_whole(device: str) -> None:
         torch.nn.Parameter(torch.randn(4, 2, device=device)),
     ):
         before = leaf.detach().clone()
-        for victim in (leaf, leaf[1:], leaf.view(-1)):
+        for victim in (leaf, leaf[1:], leaf.view(-1), leaf.detach()[1:].requires_grad_()):
             with pytest.raises(RuntimeError, match="leaf tensor that requires grad"):
                 leaky_relu_dropout(victim, inplace=True)
         assert torch.equal(leaf, before)
@@ -272,8 +273,20 @@ def test_inplace_on_sliced_memory(on_target: tuple[str, torch.device]) -> None:
     leaky_relu_dropout(wide[:, ::2], inplace=True, seed=seed)
     assert torch.equal(wide[:, ::2], wanted)
     assert torch.equal(wide[:, 1::2], before[:, 1::2])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="expanded tensor"):
         leaky_relu_dropout(torch.ones(1, 4, device=device).expand(3, 4), inplace=True)
+
+
+def test_inplace_on_a_view_that_autograd_refuses_leaves_it_whole(device: str) -> None:
+    weight = torch.randn(4, 6, device=device, requires_grad=True)
+    hidden = weight * 2
+    before = hidden.detach().clone()
+    with torch.no_grad():
+        under_no_grad = hidden[1:]
+    for victim in (hidden.chunk(2)[0], under_no_grad):
+        with pytest.raises(RuntimeError, match=r"inplace=True (cannot be|would overwrite)"):
+            leaky_relu_dropout(victim, inplace=True)
+    assert torch.equal(hidden, before)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -319,6 +332,12 @@ def test_compiled_code_notices_a_change_of_backend(device: str) -> None:
         ({"p": -1e-9}, ValueError, r"p: expected a probability in \[0, 1\], got -1e-09"),
         ({"p": 1.5}, ValueError, "p: .* got 1.5"),
         ({"p": math.nan}, ValueError, "p: .* got nan"),
+        ({"negative_slope": "a"}, TypeError, "negative_slope: expected a number, got str"),
+        ({"negative_slope": 1e38, "p": 0.9}, ValueError, "negative_slope: .* overflows float32"),
+        ({"p": None}, TypeError, "p: expected a number, got NoneType"),
+        ({"stream": 1.5}, TypeError, "stream: expected an int, got float"),
+        ({"stream": 2**64}, ValueError, "stream: expected a 64-bit number"),
+        ({"x": torch.ones(3).to_sparse()}, TypeError, "x: expected a strided tensor"),
         ({"seed": 7}, TypeError, "seed: expected an int64 tensor .* got int"),
         ({"seed": torch.tensor([1.0])}, TypeError, "seed: .* got torch.float32"),
         ({"seed": torch.tensor([1, 2])}, ValueError, r"seed: .* got shape \(2,\)"),
@@ -353,6 +372,44 @@ def test_any_argument_gives_the_reference_bits(
     with gankit.backend("reference"):
         wanted = leaky_relu_dropout(x, slope, p, seed=key, stream=stream)
     assert torch.equal(bits(y), bits(wanted))
+
+
+def test_stream_is_a_64_bit_number() -> None:
+    x = torch.ones(64)
+    for stream in (2**63, 2**64 - 1):
+        wanted = leaky_relu_dropout(x, seed=SEED, stream=stream - 2**64)
+        assert torch.equal(leaky_relu_dropout(x, seed=SEED, stream=stream), wanted)
+
+
+FORWARD = (SEED, 0, 32768, 2.0, 0.4, False)
+
+
+@pytest.mark.skipif(not backends.native_cpu().available, reason=backends.native_cpu().reason)
+@pytest.mark.parametrize(
+    ("op", "arguments", "words"),
+    [
+        (spec.FORWARD, (torch.ones(4), torch.empty(0).long(), *FORWARD[1:]), "seed: .*one element"),
+        (spec.FORWARD, (torch.ones(4), SEED.int(), *FORWARD[1:]), "seed: expected dtype int64"),
+        (spec.FORWARD, (torch.ones(4), *FORWARD[:5], True), "x: channelwise"),
+        (spec.FORWARD, (torch.ones(4), SEED, 0, -1, 2.0, 0.4, False), "threshold: .* got -1"),
+        (spec.FORWARD, (torch.ones(4).int(), *FORWARD), "x: expected dtype .* got Int"),
+        (spec.BACKWARD, (torch.ones(4).bfloat16(), torch.ones(4), 2.0, 0.4), "grad: .*dtype of y"),
+        (spec.BACKWARD, (torch.ones(6), torch.ones(4, 6), 2.0, 0.4), "grad: .*shape of y"),
+        (
+            spec.BACKWARD_FROM_INPUT,
+            (torch.ones(3, 4), torch.ones(4, 3), *FORWARD),
+            "grad: expected the shape of x",
+        ),
+    ],
+)
+def test_dispatcher_ops_refuse_what_would_read_foreign_memory(
+    op: Kernel, arguments: tuple[object, ...], words: str
+) -> None:
+    assert op.public is not None
+    with pytest.raises(RuntimeError, match=words):
+        op.public(*arguments)
+    with pytest.raises(RuntimeError, match=words):
+        op.raw(*arguments)
 
 
 def test_reference_states_the_formula_in_plain_numbers() -> None:

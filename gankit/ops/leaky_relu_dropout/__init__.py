@@ -15,6 +15,7 @@ from . import spec
 
 __all__ = ["leaky_relu_dropout"]
 
+_LARGEST_FLOAT = torch.finfo(torch.float32).max
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -104,8 +105,8 @@ def leaky_relu_dropout(
         inplace: overwrite ``x`` and return it. Not on a leaf that requires grad.
         seed: int64, one element, on ``x``'s device. None draws one from torch's generator of that
             device, so ``torch.manual_seed`` governs it.
-        stream: selects one of 2**64 independent streams of a seed; lets the layers of a network
-            share one seed.
+        stream: selects one of 2**64 independent streams of a seed (0 to 2**64 - 1; a negative
+            int64 stands for its bits); lets the layers of a network share one seed.
         channelwise: drop whole channels, one draw per (sample, channel), as ``nn.Dropout2d``; x is
             then ``[N, C, ...]``.
         save: what backward keeps: ``"output"``, which the next layer keeps anyway and which must
@@ -116,7 +117,8 @@ def leaky_relu_dropout(
         A tensor with the shape, dtype and strides of ``torch.empty_like(x)``; ``x`` if in place.
 
     Raises:
-        TypeError: ``x`` is no tensor or of another dtype, or ``seed`` is not int64.
+        TypeError: ``x`` is no strided tensor or of another dtype, ``seed`` is not int64, or a
+            number is none.
         ValueError: an argument out of range; the message names it.
         RuntimeError: in place on a leaf that requires grad, or a backend asked for by name is
             missing.
@@ -125,10 +127,11 @@ def leaky_relu_dropout(
         raise TypeError(f"x: expected a tensor, got {type(x).__name__}")
     if x.dtype not in _DTYPES:
         raise TypeError(f"x: expected dtype float32, bfloat16, float16 or float64, got {x.dtype}")
-    if not 0.0 <= negative_slope < math.inf:
-        raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"p: expected a probability in [0, 1], got {p}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"x: expected a strided tensor, got layout {x.layout}")
+    check_slope_and_p(negative_slope, p)
+    if stream:
+        stream = _as_int64(stream)
     if channelwise and x.dim() < 2:
         raise ValueError(f"x: channelwise dropout needs [N, C, ...], got shape {tuple(x.shape)}")
     if save != "output" and (save != "input" or inplace):
@@ -141,14 +144,44 @@ def leaky_relu_dropout(
     if not training or threshold == 0:
         return F.leaky_relu(x, negative_slope, inplace)
     scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
+    negative_scale = scale * negative_slope
+    if negative_scale > _LARGEST_FLOAT and x.dtype != torch.float64:
+        raise ValueError(
+            f"negative_slope: {negative_slope} times the dropout scale {scale} overflows float32"
+        )
     if seed is None:
         seed = draw_seed(x.device)
-    arguments = (x, seed, stream, threshold, scale, scale * negative_slope, channelwise)
+    arguments = (x, seed, stream, threshold, scale, negative_scale, channelwise)
     if inplace:
         return _inplace(*arguments)
     if save == "input":
         return _forward_saving_input(*arguments)
     return _forward(*arguments)
+
+
+def check_slope_and_p(negative_slope: float, p: float) -> None:
+    """Raises TypeError or ValueError, naming the argument, unless both can be used."""
+    try:
+        slope_is_right = 0.0 <= negative_slope < math.inf
+    except TypeError as error:
+        came = type(negative_slope).__name__
+        raise TypeError(f"negative_slope: expected a number, got {came}") from error
+    if not slope_is_right:
+        raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
+    try:
+        p_is_right = 0.0 <= p <= 1.0
+    except TypeError as error:
+        raise TypeError(f"p: expected a number, got {type(p).__name__}") from error
+    if not p_is_right:
+        raise ValueError(f"p: expected a probability in [0, 1], got {p}")
+
+
+def _as_int64(stream: int) -> int:
+    if not isinstance(stream, int):
+        raise TypeError(f"stream: expected an int, got {type(stream).__name__}")
+    if not -(2**63) <= stream < 2**64:
+        raise ValueError(f"stream: expected a 64-bit number, got {stream}")
+    return stream - 2**64 if stream >= 2**63 else stream
 
 
 def _check_seed(seed: torch.Tensor, x: torch.Tensor) -> None:

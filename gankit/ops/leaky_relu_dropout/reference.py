@@ -25,7 +25,8 @@ def _dropped(
         samples, channels = x.shape[:2]
         draws = draws16(seed, stream, samples * channels)
         return (draws < threshold).reshape(samples, channels, *[1] * (x.dim() - 2))
-    layout = torch.empty_like(x)  # elements are counted in the order of this memory
+    # Elements are counted in the order of this memory, of which only the strides are asked for.
+    layout = torch.empty_like(x, device="meta")
     draws = draws16(seed, stream, x.numel())
     return (draws < threshold).as_strided(layout.shape, layout.stride())
 
