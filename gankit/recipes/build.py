@@ -15,6 +15,7 @@ from gankit.losses import AdversarialLoss
 from gankit.recipes.component import complete, create
 from gankit.recipes.config import RunConfig, Spec
 from gankit.training.callbacks import Callback
+from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
 from gankit.training.optimizers import gan_adam
 from gankit.training.pairing import ends_in_sigmoid
@@ -60,6 +61,8 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
+    check_trainable("generator", G)
+    check_trainable("discriminator", D)
     from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
     gan_step = GANStep(
         G,
@@ -81,6 +84,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         "generator": _plain(generator_spec),
         "image_shape": list(images.shape),
     }
+    gan_step.dry_run(images.gather(torch.arange(2) % len(images)))
     return Trainer(
         gan_step,
         images,

@@ -30,13 +30,12 @@ def import_object(what: str, path: str) -> Callable[..., Any]:
     if not module_name:
         raise ConfigError(f"{what} is {path!r}; allowed is an import path such as mypkg.MyClass")
     try:
-        found = getattr(importlib.import_module(module_name), name)
-    except ImportError as error:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's module runs, and may raise anything
         raise ConfigError(f"{what} {path!r} cannot be imported: {error}") from error
-    except AttributeError:
-        raise ConfigError(
-            f"{what} {path!r} cannot be imported: {module_name} has no {name}"
-        ) from None
+    found = getattr(module, name, None)
+    if found is None:
+        raise ConfigError(f"{what} {path!r} cannot be imported: {module_name} has no {name}")
     if not callable(found):
         raise ConfigError(f"{what} {path!r} is a {type(found).__name__}; allowed is a callable")
     return found
@@ -68,10 +67,11 @@ def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:
     path, arguments = split_spec(what, complete(what, spec, **offers))
     try:
         made = import_object(what, path)(**arguments)
-    except GankitError:
+    except (GankitError, OSError):  # they are sentences already
         raise
-    except ValueError as error:
-        raise ConfigError(f"{what} {path!r} cannot be built: {error}") from error
+    except Exception as error:
+        reason = f"{error} ({type(error).__name__})"
+        raise ConfigError(f"{what} {path!r} cannot be built: {reason}") from error
     if not isinstance(made, kind):
         raise ConfigError(
             f"{what} {path!r} gave a {type(made).__name__}; allowed is a {kind.__name__}"

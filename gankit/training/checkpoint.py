@@ -6,6 +6,8 @@ import io
 import os
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,16 @@ def rng_state() -> dict[str, Any]:
         words = torch.from_numpy(np.asarray(keys, dtype=np.int64))
         state["numpy"] = [str(kind), words, *map(float, rest)]
     return state
+
+
+@contextmanager
+def rng_kept() -> Iterator[None]:
+    """Put the global random generators back, at the end, to where they stood before."""
+    state = rng_state()
+    try:
+        yield
+    finally:
+        set_rng_state(state)
 
 
 def set_rng_state(state: dict[str, Any]) -> None:

@@ -21,9 +21,12 @@ def gan_adam(
     The fused kernel (one launch for all parameters) is used where torch has one for the
     parameters' device and dtype; it computes the same update as the plain one.
 
-    Raises ConfigError if ``lr``, ``betas`` or ``eps`` is outside what Adam allows.
+    Raises ConfigError if there are no parameters, or if ``lr``, ``betas`` or ``eps`` is outside
+    what Adam allows.
     """
     parameters = list(parameters)
+    if not parameters:
+        raise ConfigError("Adam got no parameters; allowed is a network that has some")
     try:
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
     except RuntimeError:  # no fused kernel for this device or dtype

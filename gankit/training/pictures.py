@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gankit.errors import ConfigError, MissingExtra
 from gankit.training.atomic import atomic_write
+from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, noise_for
 
 
@@ -28,19 +29,8 @@ def generate(
     random = torch.Generator().manual_seed(seed)
     z = noise_for(G, distribution, device="cpu", random=random)(n)
     device = next(G.parameters()).device
-    with _eval_mode(G), _seeded(seed, device):
+    with eval_mode(G), _seeded(seed, device):
         return torch.cat([G(part.to(device)).float().cpu() for part in z.split(batch)])
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    training = [child for child in module.modules() if child.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child in training:
-            child.training = True
 
 
 @contextmanager

@@ -7,6 +7,7 @@ G's while D learns, and D's while G learns. ``GANStep`` computes the same update
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -14,8 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitError
 from gankit.losses import AdversarialLoss, resolve
+from gankit.training.checkpoint import rng_kept
+from gankit.training.modules import check_tensor, check_trainable, eval_mode, state_kept
 from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.pairing import ends_in_sigmoid, examine
 
@@ -80,6 +83,9 @@ class GANStep:
     ) -> None:
         _check_optimizer("g_optimizer", g_optimizer, "G", G)
         _check_optimizer("d_optimizer", d_optimizer, "D", D)
+        dtypes = [next(module.parameters()).dtype for module in (G, D)]
+        if dtypes[0] != dtypes[1]:
+            raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
         if penalty is not None and not callable(penalty):
             raise ConfigError(
                 f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
@@ -173,6 +179,29 @@ class GANStep:
         scalars["g_loss"] = self._g_loss
         return scalars
 
+    def dry_run(self, real: Tensor) -> None:
+        """One forward of G and D without learning, as a check before a long run.
+
+        ``real`` is what a call takes, at least two images. Nothing changes: not the weights,
+        buffers and modes of the networks, not torch's, Python's or NumPy's random state.
+
+        Raises ConfigError if a forward raises, or if what it returns cannot be trained with: G's
+        images must have as many values as the real ones, D's output one value per image.
+        """
+        self._check_real(real)
+        with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
+            n = real.shape[0]
+            with _explained("G", self.G):
+                fake = self._generate(n)
+            if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
+                raise ConfigError(
+                    f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed "
+                    f"is the shape of the real ones, {list(real.shape)}"
+                )
+            with _explained("D", self.D):
+                self._judge(real)
+                self._judge(fake)
+
     def state_dict(self) -> dict[str, Any]:
         """What the step itself remembers between calls (models and optimizers are not in it)."""
         return {"calls": self.calls, "g_loss": self._g_loss}
@@ -198,12 +227,18 @@ class GANStep:
 
     def _generate(self, n: int) -> Tensor:
         with self._autocast():
-            fake: Tensor = self.G(self.noise(n))
+            fake = check_tensor("G", self.G(self.noise(n)))
         return self._wide(fake)
 
     def _judge(self, images: Tensor) -> Tensor:
         with self._autocast():
-            out: Tensor = self.D(images)
+            out = check_tensor("D", self.D(images))
+        n = images.shape[0]
+        if out.ndim == 0 or out.shape[0] != n or out.numel() != n:
+            raise ConfigError(
+                f"D returned {list(out.shape)} for {n} images; allowed is one value per image, "
+                f"[{n}, 1] or [{n}]"
+            )
         return self._wide(out)
 
     def _wide(self, x: Tensor) -> Tensor:
@@ -212,16 +247,8 @@ class GANStep:
     def _fakes_for_d(self, n: int, keep_graph: bool) -> Tensor:
         if keep_graph:
             return self._generate(n)
-        with torch.no_grad():
-            if not (self.eval_fakes and self.G.training):
-                return self._generate(n)
-            training = [module for module in self.G.modules() if module.training]
-            self.G.eval()
-            try:
-                return self._generate(n)
-            finally:
-                for module in training:
-                    module.training = True
+        with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
+            return self._generate(n)
 
     def _d_turn(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         real_out, fake_out = self._judge_both(real, fake)
@@ -248,14 +275,8 @@ class GANStep:
             )
         if self._reason_for_two_passes():
             return self._judge(real), self._judge(fake)
-        n = real.shape[0]
         out = self._judge(torch.cat([real, fake.to(real.dtype)]))
-        if out.ndim == 0 or out.shape[0] != 2 * n:
-            raise ConfigError(
-                f"D returned {list(out.shape)} for {2 * n} images; allowed is one value per image, "
-                f"[{2 * n}, 1] or [{2 * n}]"
-            )
-        real_out, fake_out = out.split(n)
+        real_out, fake_out = out.split(real.shape[0])
         return real_out, fake_out
 
     def _g_turn(self, fake: Tensor | None, n: int) -> Tensor:
@@ -296,6 +317,20 @@ class GANStep:
 
 
 @contextmanager
+def _explained(name: str, module: nn.Module) -> Iterator[None]:
+    """Turn what the user's forward raises inside the block into a ConfigError naming it."""
+    try:
+        yield
+    except GankitError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"the forward of {name} ({type(module).__name__}) fails on a batch of images: "
+            f"{' '.join(str(error).split())} ({type(error).__name__})"
+        ) from error
+
+
+@contextmanager
 def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
     """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
     trainable = [p for p in parameters if p.requires_grad]
@@ -313,9 +348,16 @@ def _check_optimizer(
 ) -> None:
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module")
+    check_trainable(owner, module)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(
             f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer"
+        )
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ConfigError(
+            f"{name} is {type(optimizer).__name__}, whose step needs a closure that computes the "
+            "loss again; allowed are optimizers that step once on given gradients, such as Adam"
         )
     own = {id(p) for p in module.parameters()}
     if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):

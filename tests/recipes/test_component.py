@@ -60,6 +60,27 @@ class Gated(MyD):
         super().__init__()
         self.gate = nn.Sigmoid()
 
+class FrozenD(MyD):
+    def __init__(self):
+        super().__init__()
+        self.requires_grad_(False)
+
+class TwoD(MyD):
+    def forward(self, x):
+        return super().forward(x), x
+
+class DoubleD(MyD):
+    def __init__(self):
+        super().__init__()
+        self.double()
+
+class SmallG(MyG):
+    def forward(self, z):
+        return super().forward(z)[..., 1:]
+
+def forgets():
+    return len(3)
+
 def refuses():
     raise ValueError("not today")
 
@@ -69,6 +90,7 @@ NUMBER = 3
 
 @pytest.fixture
 def own_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "broken_parts.py").write_text("undefined\n")
     (tmp_path / "own_parts.py").write_text(OWN_PARTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "own_parts", raising=False)
@@ -150,6 +172,27 @@ def test_the_user_says_what_d_returns_where_it_cannot_be_seen(own_parts: str) ->
         assert torch.equal(step.loss.generator(scores), expected.generator(scores))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"discriminator": "own_parts.FrozenD"}, r"discriminator \(FrozenD\) has nothing to train"),
+        ({"discriminator": "torch.nn.Flatten"}, r"discriminator \(Flatten\) has nothing to train"),
+        ({"generator": "torch.nn.Identity"}, r"generator \(Identity\) has nothing to train"),
+        ({"discriminator": "own_parts.TwoD"}, "D returned a tuple"),
+        ({"discriminator": "own_parts.DoubleD"}, r"G is torch\.float32, but D is torch\.float64"),
+        (
+            {"generator": {"class_path": "own_parts.SmallG", "init_args": {"width": 3}}},
+            r"G returned images of shape \[2, 1, 4, 3\]",
+        ),
+    ],
+)
+def test_parts_that_cannot_train_are_named_when_the_run_is_built(
+    own_parts: str, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_trainer(own_config(**changes))
+
+
 def test_given_arguments_win_over_offers() -> None:
     path = "gankit.models.mlp.Generator"
     G = create("generator", {"class_path": path, "init_args": {"z_dim": 3}}, nn.Module, z_dim=8)
@@ -171,6 +214,8 @@ def test_given_arguments_win_over_offers() -> None:
         ({"class_path": 3}, nn.Module, "class_path with init_args"),
         ("own_parts.hinge", nn.Module, "gave a AdversarialLoss; allowed is a Module"),
         ("own_parts.MyD", ImageData, "gave a MyD; allowed is a ImageData"),
+        ("own_parts.forgets", nn.Module, r"cannot be built: .*has no len.* \(TypeError\)"),
+        ("broken_parts.G", nn.Module, r"cannot be imported: .*'undefined' is not defined"),
         ("own_parts.refuses", nn.Module, "cannot be built: not today"),
     ],
 )

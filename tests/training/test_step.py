@@ -309,6 +309,11 @@ def test_gan_adam_falls_back_where_nothing_fused_exists(monkeypatch: pytest.Monk
     assert optimizer.defaults["eps"] == 1e-7
 
 
+def test_gan_adam_needs_parameters() -> None:
+    with pytest.raises(ConfigError, match="Adam got no parameters"):
+        gan_adam(nn.Flatten().parameters())
+
+
 def test_gan_adam_names_a_bad_learning_rate() -> None:
     with pytest.raises(ConfigError, match="lr=-1"):
         gan_adam([nn.Parameter(torch.zeros(1))], lr=-1)

@@ -1,0 +1,57 @@
+"""What may be done to a module for a while, and what a network must have to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; every submodule gets back the mode that it had."""
+    training = [child for child in module.modules() if child.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child in training:
+            child.training = True
+
+
+@contextmanager
+def state_kept(*modules: nn.Module) -> Iterator[None]:
+    """Put back buffers and modes of ``modules`` at the end, whatever their forward did to them."""
+    every = [child for module in modules for child in module.modules()]
+    modes = [child.training for child in every]
+    buffers = [
+        [(name, b, b.clone()) for name, b in child.named_buffers(recurse=False)] for child in every
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for child, mode, saved in zip(every, modes, buffers, strict=True):
+                child.training = mode
+                for name, buffer, value in saved:
+                    setattr(child, name, buffer.copy_(value))
+
+
+def check_trainable(name: str, module: nn.Module) -> None:
+    """Raise ConfigError if no parameter of ``module`` asks for a gradient."""
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ConfigError(
+            f"{name} ({type(module).__name__}) has nothing to train; allowed is a network with at "
+            "least one parameter that requires a gradient"
+        )
+
+
+def check_tensor(name: str, out: object) -> Tensor:
+    """``out``, or ConfigError if the network ``name`` returned something else than a tensor."""
+    if not isinstance(out, Tensor):
+        raise ConfigError(f"{name} returned a {type(out).__name__}; allowed is a tensor")
+    return out
