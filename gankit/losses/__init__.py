@@ -8,6 +8,8 @@ from gankit.losses.adversarial import (
     minimax_generator_loss,
     non_saturating_generator_loss,
     resolve,
+    wasserstein_discriminator_loss,
+    wasserstein_generator_loss,
 )
 from gankit.losses.penalties import gradient_penalty
 
@@ -18,4 +20,6 @@ __all__ = [
     "minimax_generator_loss",
     "non_saturating_generator_loss",
     "resolve",
+    "wasserstein_discriminator_loss",
+    "wasserstein_generator_loss",
 ]

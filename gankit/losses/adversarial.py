@@ -1,9 +1,14 @@
-"""The adversarial game of Goodfellow et al. (2014), arXiv:1406.2661.
+"""The adversarial games of Goodfellow et al. (2014) and of Arjovsky et al. (2017).
 
-The discriminator D minimises the cross entropies H(p_data, D) + H(p_g, 1 - D); the generator plays
-against it. ``from_logits=True`` takes D's output before the sigmoid and stays exact where the
-sigmoid would round to 0 or 1; ``from_logits=False`` takes probabilities and, as
-``torch.nn.BCELoss`` does, clamps the logarithm at -100.
+In the first (arXiv:1406.2661) the discriminator D minimises the cross entropies
+H(p_data, D) + H(p_g, 1 - D); the generator plays against it. ``from_logits=True`` takes D's output
+before the sigmoid and stays exact where the sigmoid would round to 0 or 1; ``from_logits=False``
+takes probabilities and, as ``torch.nn.BCELoss`` does, clamps the logarithm at -100.
+
+In the second (Wasserstein GAN, arXiv:1701.07875) D is a critic, whose output is a score without
+bounds: the difference of its means over real and generated images estimates a distance between the
+two distributions, as long as the critic is kept Lipschitz (by clipping its weights or by a gradient
+penalty).
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ __all__ = [
     "minimax_generator_loss",
     "non_saturating_generator_loss",
     "resolve",
+    "wasserstein_discriminator_loss",
+    "wasserstein_generator_loss",
 ]
 
 
@@ -35,11 +42,13 @@ class AdversarialLoss:
         name: what reports call it.
         discriminator: ``(D(real), D(fake)) -> 0-d Tensor``, to be minimised by D.
         generator: ``D(fake) -> 0-d Tensor``, to be minimised by G.
+        scores: D's output is a score, not a probability or its logit: a critic's.
     """
 
     name: str
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    scores: bool = False
 
 
 def bce_discriminator_loss(
@@ -122,6 +131,33 @@ def minimax_generator_loss(fake: Tensor, *, from_logits: bool = True) -> Tensor:
     return -_cross_entropy(fake, 0.0, from_logits)
 
 
+def wasserstein_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """``mean(D(G(z))) - mean(D(x))``: minus the critic's estimate of the distance.
+
+    Arjovsky et al., 2017, arXiv:1701.07875, algorithm 1.
+
+    Args:
+        real: the critic's scores of real images, floating point of any shape.
+        fake: its scores of generated images.
+
+    Returns:
+        0-d tensor, in float32 at least.
+    """
+    return _mean(fake) - _mean(real)
+
+
+def wasserstein_generator_loss(fake: Tensor) -> Tensor:
+    """``-mean(D(G(z)))``: G raises the critic's score of its images.
+
+    Args:
+        fake: the critic's scores of generated images, floating point of any shape.
+
+    Returns:
+        0-d tensor, in float32 at least.
+    """
+    return -_mean(fake)
+
+
 def resolve(
     loss: str | AdversarialLoss,
     *,
@@ -135,12 +171,12 @@ def resolve(
     The labels smooth D's targets alone: G's target stays 1.
 
     Args:
-        loss: ``"non-saturating"``, ``"minimax"`` or your own pair.
+        loss: ``"non-saturating"``, ``"minimax"``, ``"wasserstein"`` or your own pair.
         from_logits, real_label, fake_label, reduction: as for :func:`bce_discriminator_loss`.
 
     Raises:
-        ConfigError: unknown name, a setting that is not allowed, or labels given beside your own
-            pair, which would not use them.
+        ConfigError: unknown name, a setting that is not allowed, labels given beside a loss that
+            does not use them, or ``"wasserstein"`` for probabilities.
     """
     if isinstance(loss, AdversarialLoss):
         if (real_label, fake_label, reduction) != (1.0, 0.0, "sum"):
@@ -157,8 +193,11 @@ def resolve(
         "non-saturating": non_saturating_generator_loss,
         "minimax": minimax_generator_loss,
     }
+    if loss == "wasserstein":
+        return _wasserstein(from_logits, (real_label, fake_label, reduction) != (1.0, 0.0, "sum"))
     if loss not in generators:
-        raise ConfigError(f"unknown loss {loss!r}, allowed are {', '.join(sorted(generators))}")
+        names = sorted([*generators, "wasserstein"])
+        raise ConfigError(f"unknown loss {loss!r}, allowed are {', '.join(names)}")
     return AdversarialLoss(
         name=loss,
         discriminator=partial(
@@ -170,6 +209,28 @@ def resolve(
         ),
         generator=partial(generators[loss], from_logits=from_logits),
     )
+
+
+def _wasserstein(from_logits: bool, labels_given: bool) -> AdversarialLoss:
+    if not from_logits:
+        raise ConfigError(
+            "the loss 'wasserstein' needs a critic's scores, got probabilities; leave out the "
+            "sigmoid at the end of D (output='logit')"
+        )
+    if labels_given:
+        raise ConfigError(
+            "real_label, fake_label and reduction do not apply to the loss 'wasserstein'"
+        )
+    return AdversarialLoss(
+        name="wasserstein",
+        discriminator=wasserstein_discriminator_loss,
+        generator=wasserstein_generator_loss,
+        scores=True,
+    )
+
+
+def _mean(output: Tensor) -> Tensor:
+    return (output.float() if output.dtype in (torch.float16, torch.bfloat16) else output).mean()
 
 
 def _cross_entropy(

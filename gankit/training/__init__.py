@@ -16,7 +16,7 @@ from gankit.training.callbacks import (
 )
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
 from gankit.training.noise import Noise, noise_for
-from gankit.training.optimizers import gan_adam
+from gankit.training.optimizers import gan_adam, wgan_rmsprop
 from gankit.training.pictures import generate, save_grid
 from gankit.training.step import GANStep
 from gankit.training.trainer import DivergedError, Metrics, Trainer
@@ -40,4 +40,5 @@ __all__ = [
     "noise_for",
     "save_checkpoint",
     "save_grid",
+    "wgan_rmsprop",
 ]

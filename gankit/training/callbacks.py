@@ -23,7 +23,16 @@ from gankit.training.pictures import generate, save_grid
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
-COLUMNS = ("step", "epoch", "d_loss", "g_loss", "d_real", "d_fake", "images_per_second")
+COLUMNS = (
+    "step",
+    "epoch",
+    "d_loss",
+    "g_loss",
+    "d_real",
+    "d_fake",
+    "critic_distance",
+    "images_per_second",
+)
 SAMPLE_NAME = re.compile(r"epoch_\d{4,}_step_\d{7,}\.png")
 MAX_GIF_FRAMES = 200
 
@@ -252,6 +261,11 @@ class LossCurves(Callback):
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingExtra("matplotlib", "train") from error
+        scores = trainer.gan_step.loss.scores
+        answer = "mean score" if scores else "mean probability"
+        pairs_below: tuple[tuple[str, str], ...] = (("d_real", "D(real)"), ("d_fake", "D(fake)"))
+        if scores:
+            pairs_below += (("critic_distance", "critic's distance"),)
         rows = read_metrics(self.metrics)
         steps = [int(row["step"]) for row in rows]
         figure = Figure(figsize=(8, 6), layout="constrained")
@@ -259,7 +273,7 @@ class LossCurves(Callback):
         top, bottom = figure.subplots(2, 1, sharex=True)
         for axes, pairs, label in (
             (top, (("d_loss", "D loss"), ("g_loss", "G loss")), "loss"),
-            (bottom, (("d_real", "D(real)"), ("d_fake", "D(fake)")), "mean probability"),
+            (bottom, pairs_below, answer),
         ):
             for column, name in pairs:
                 axes.plot(steps, [float(row[column]) for row in rows], label=name)
@@ -267,7 +281,8 @@ class LossCurves(Callback):
             axes.grid(alpha=0.3)
             axes.legend()
         bottom.set_xlabel("step")
-        bottom.set_ylim(0, 1)
+        if not scores:
+            bottom.set_ylim(0, 1)
         with atomic_write(self.path) as file:
             canvas.print_png(file)
 

@@ -1,4 +1,4 @@
-"""The optimizer of the textbook GAN recipes."""
+"""The optimizers of the recipes."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def gan_adam(
         raise ConfigError(
             f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}"
         ) from error
+
+
+def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.RMSprop:
+    """RMSprop with the settings of Arjovsky et al. (2017, arXiv 1701.07875); the rest is torch's.
+
+    Raises ConfigError if ``lr`` is outside what RMSprop allows.
+    """
+    try:
+        return torch.optim.RMSprop(parameters, lr=lr)
+    except ValueError as error:
+        raise ConfigError(f"RMSprop cannot be built from lr={lr}: {error}") from error

@@ -57,6 +57,8 @@ class GANStep:
             that only reshape or drop aside. It must be said where D's own code hides that.
         eval_fakes: G makes the fakes of D's turn in eval mode, as a Keras loop with ``predict``
             does.
+        clip_weights: after each of D's updates its parameters are clamped to
+            [-clip_weights, clip_weights] (Arjovsky et al., 2017, arXiv 1701.07875).
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -80,6 +82,7 @@ class GANStep:
         noise: NoiseSource | None = None,
         from_logits: Auto = "auto",
         eval_fakes: bool = False,
+        clip_weights: float | None = None,
     ) -> None:
         _check_optimizer("g_optimizer", g_optimizer, "G", G)
         _check_optimizer("d_optimizer", d_optimizer, "D", D)
@@ -111,6 +114,10 @@ class GANStep:
                 "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made "
                 "in training mode"
             )
+        if clip_weights is not None and not 0.0 < clip_weights < float("inf"):
+            raise ConfigError(
+                f"clip_weights is {clip_weights!r}; allowed are None and finite numbers above 0"
+            )
         self.G, self.D = G, D
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.from_logits = not ends_in_sigmoid(D) if from_logits == "auto" else from_logits
@@ -129,12 +136,13 @@ class GANStep:
         self.precision = precision
         self.reuse_fakes = reuse_fakes
         self.eval_fakes = eval_fakes
+        self.clip_weights = clip_weights
         self.noise: NoiseSource = noise if noise is not None else noise_for(G)
         self.calls = 0
         self._asked = paired
         self._pairing = examine(D)
         self._shapes_differ = False
-        self._d_params = list(D.parameters())
+        self._d_params: list[Tensor] = list(D.parameters())
         self._device = self._d_params[0].device
         self._g_loss = torch.full((), float("nan"), device=self._device)
 
@@ -157,6 +165,7 @@ class GANStep:
                 "own."
             )
         kind = "logits" if self.from_logits else "probabilities"
+        kind = "scores" if self.loss.scores else kind
         graph = "The step runs eagerly, without a CUDA graph."
         return (first, f"D's output is read as {kind}.", graph)
 
@@ -166,7 +175,7 @@ class GANStep:
         Returns detached 0-d tensors without synchronising with the device: ``d_loss``; ``g_loss``
         of G's latest turn (NaN before its first, which happens only with n_critic > 1); ``d_real``
         and ``d_fake``, the mean probability that D, before its update, gives to the real and to
-        the generated images.
+        the generated images, or its mean score where the loss is one of scores.
         """
         self._check_real(real)
         g_learns = (self.calls + 1) % self.n_critic == 0
@@ -259,11 +268,14 @@ class GANStep:
         loss.backward()
         self.d_optimizer.step()
         with torch.no_grad():
+            if self.clip_weights is not None:
+                torch._foreach_clamp_max_(self._d_params, self.clip_weights)
+                torch._foreach_clamp_min_(self._d_params, -self.clip_weights)
             return {
                 "d_loss": loss.detach(),
                 "g_loss": self._g_loss,
-                "d_real": self._mean_probability(real_out),
-                "d_fake": self._mean_probability(fake_out),
+                "d_real": self._mean_answer(real_out),
+                "d_fake": self._mean_answer(fake_out),
             }
 
     def _judge_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -296,9 +308,9 @@ class GANStep:
             raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
         return value
 
-    def _mean_probability(self, out: Tensor) -> Tensor:
+    def _mean_answer(self, out: Tensor) -> Tensor:
         out = out.detach()
-        return (out.sigmoid() if self.from_logits else out).mean()
+        return (out.sigmoid() if self.from_logits and not self.loss.scores else out).mean()
 
     def _check_real(self, real: Tensor) -> None:
         if not isinstance(real, Tensor):
@@ -331,7 +343,7 @@ def _explained(name: str, module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+def _frozen(parameters: list[Tensor]) -> Iterator[None]:
     """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
     trainable = [p for p in parameters if p.requires_grad]
     try:

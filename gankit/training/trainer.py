@@ -26,7 +26,8 @@ class DivergedError(GankitError, ArithmeticError):
 class Metrics:
     """Means over the steps since the last log.
 
-    ``g_loss`` is NaN while G has not had its first turn (n_critic > 1).
+    ``g_loss`` is NaN while G has not had its first turn (n_critic > 1). ``d_real`` and ``d_fake``
+    are D's mean probabilities, or a critic's mean scores.
     """
 
     step: int
@@ -36,6 +37,12 @@ class Metrics:
     d_real: float
     d_fake: float
     images_per_second: float
+
+    @property
+    def critic_distance(self) -> float:
+        """``d_real - d_fake``: for a Wasserstein critic its estimate of the distance between the
+        images, the curve that says when to stop (Arjovsky et al., 2017, arXiv 1701.07875)."""
+        return self.d_real - self.d_fake
 
 
 class Trainer:

@@ -14,6 +14,8 @@ from gankit.losses import (
     minimax_generator_loss,
     non_saturating_generator_loss,
     resolve,
+    wasserstein_discriminator_loss,
+    wasserstein_generator_loss,
 )
 
 
@@ -202,3 +204,30 @@ def test_functions_check_their_own_settings():
         bce_discriminator_loss(real, fake, reduction="max")
     with pytest.raises(ConfigError, match=r"label must lie in \[0, 1\], got -1"):
         non_saturating_generator_loss(fake, real_label=-1)
+
+
+def test_wasserstein_losses_are_differences_of_means() -> None:
+    real, fake = outputs(12, 7)
+    torch.testing.assert_close(
+        wasserstein_discriminator_loss(real, fake), fake.mean() - real.mean()
+    )
+    torch.testing.assert_close(wasserstein_generator_loss(fake), -fake.mean())
+    real.requires_grad_()
+    (grad,) = torch.autograd.grad(wasserstein_discriminator_loss(real, fake), real)
+    torch.testing.assert_close(grad, torch.full_like(real, -1 / 12))
+    # A mean of 4,096 halves that are summed in half precision would stop growing.
+    halves = torch.full((4096, 1), 3.001953125, dtype=torch.float16)
+    assert wasserstein_generator_loss(halves).item() == -3.001953125
+
+
+def test_wasserstein_by_name() -> None:
+    loss = resolve("wasserstein", from_logits=True)
+    real, fake = outputs()
+    assert loss.scores
+    assert not resolve("minimax", from_logits=True).scores
+    assert torch.equal(loss.discriminator(real, fake), wasserstein_discriminator_loss(real, fake))
+    assert torch.equal(loss.generator(fake), wasserstein_generator_loss(fake))
+    with pytest.raises(ConfigError, match="'wasserstein' needs a critic's scores, got prob"):
+        resolve("wasserstein", from_logits=False)
+    with pytest.raises(ConfigError, match="do not apply to the loss 'wasserstein'"):
+        resolve("wasserstein", from_logits=True, real_label=0.9)
