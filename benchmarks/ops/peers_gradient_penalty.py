@@ -1,0 +1,89 @@
+"""Gradient penalties without gankit, the critics they are measured on, and the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def textbook(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """As the public WGAN-GP scripts have it."""
+    e = torch.rand(real.shape[0], *[1] * (real.dim() - 1), device=real.device)
+    x = (e * real + (1 - e) * fake).requires_grad_(True)
+    scores = critic(x)
+    grad = torch.autograd.grad(
+        scores, x, torch.ones_like(scores), create_graph=True, retain_graph=True
+    )[0]
+    return 10 * ((grad.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+
+
+def tuned(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """What an expert writes: one pass to mix, the sum in place of a tensor of ones."""
+    e = torch.rand(real.shape[0], *[1] * (real.dim() - 1), device=real.device)
+    x = torch.lerp(fake, real, e).requires_grad_(True)
+    (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return 10 * (torch.linalg.vector_norm(grad.flatten(1), dim=1) - 1).square().mean()
+
+
+def critics() -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
+    """Name: critic and the shape of one sample."""
+    layers: list[nn.Module] = []
+    for inside, outside in ((784, 1024), (1024, 512), (512, 256)):
+        layers += [nn.Linear(inside, outside), nn.LeakyReLU(0.2)]
+    convolutions = nn.Sequential(
+        nn.Conv2d(1, 64, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(64, 128, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(128 * 49, 1),
+    )
+    return {
+        "MLP 784-1024-512-256-1": (nn.Sequential(*layers, nn.Linear(256, 1)), (784,)),
+        "conv 28x28": (convolutions, (1, 28, 28)),
+    }
+
+
+def four_products(critic: nn.Module, batch: int, device: torch.device) -> Callable[[], object]:
+    """The matrix products of the analytic path alone: forward, down, up, weight."""
+    sets = [
+        (
+            torch.randn(batch, m.in_features, device=device),
+            torch.randn(batch, m.out_features, device=device),
+            torch.randn(m.out_features, m.in_features, device=device),
+        )
+        for m in critic.modules()
+        if isinstance(m, nn.Linear)
+    ]
+
+    def call() -> None:
+        for below, above, weight in sets:
+            torch.mm(below, weight.t())
+            torch.mm(above, weight)
+            torch.mm(below, weight.t())
+            torch.mm(above.t(), below)
+
+    return call
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """The most memory that one call holds at once beyond what was there before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
+        call()
+    held = most = 0
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
