@@ -85,7 +85,7 @@ class _Entry:
             critic = copy.deepcopy(self.critic)
             real = torch.randn(self.shape, device=self.device)
             fake = torch.randn(self.shape, device=self.device)
-            weights = [p for p in critic.parameters() if p.dim() > 1]
+            weights: list[Tensor] = [p for p in critic.parameters() if p.dim() > 1]
             function = (
                 torch.compile(penalty, dynamic=False, fullgraph=True) if compiled else penalty
             )
