@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +14,14 @@ from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss
-from gankit.recipes.component import complete, create
+from gankit.recipes.component import complete, create, import_object, split_spec
 from gankit.recipes.config import RunConfig, Spec
 from gankit.training.callbacks import Callback
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
-from gankit.training.optimizers import gan_adam
+from gankit.training.optimizers import gan_adam, wgan_rmsprop
 from gankit.training.pairing import ends_in_sigmoid
-from gankit.training.step import GANStep
+from gankit.training.step import GANStep, Penalty
 from gankit.training.trainer import Trainer
 
 
@@ -67,9 +69,10 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     gan_step = GANStep(
         G,
         D,
-        gan_adam(G.parameters(), config.lr, config.betas, config.eps),
-        gan_adam(D.parameters(), config.lr, config.betas, config.eps),
+        _build_optimizer(config, G),
+        _build_optimizer(config, D),
         loss=_build_loss(config.loss, from_logits=from_logits),
+        penalty=_build_penalty(config.penalty),
         n_critic=config.n_critic,
         paired=config.paired,
         precision=config.precision,
@@ -77,6 +80,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         noise=noise_for(G, config.z_distribution),
         from_logits=from_logits,
         eval_fakes=config.eval_fakes,
+        clip_weights=config.clip_weights,
     )
     description: dict[str, Any] = {
         "run": config.as_dict(),
@@ -119,6 +123,24 @@ def _build_loss(spec: Spec, *, from_logits: bool) -> str | AdversarialLoss:
         return spec
     loss: AdversarialLoss = create("loss", spec, AdversarialLoss, from_logits=from_logits)
     return loss
+
+
+def _build_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "rmsprop":
+        return wgan_rmsprop(module.parameters(), config.lr)
+    return gan_adam(module.parameters(), config.lr, config.betas, config.eps)
+
+
+def _build_penalty(spec: Spec | None) -> Penalty | None:
+    if spec is None:
+        return None
+    path, arguments = split_spec("penalty", spec)
+    function = import_object("penalty", path)
+    try:
+        inspect.signature(function).bind(None, None, None, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"init_args of penalty {path!r} do not fit: {error}") from error
+    return functools.partial(function, **arguments)
 
 
 def _is_import_path(name: str) -> bool:

@@ -23,6 +23,9 @@ class RunConfig:
     and ``from_logits`` are filled in where the callable takes them and ``init_args`` has none.
     ``from_logits`` says whether the discriminator returns logits; "auto" looks at its last layer.
 
+    ``penalty`` names a function of D, real and fake, such as ``gankit.losses.gradient_penalty``;
+    its ``init_args`` are further arguments. ``betas`` and ``eps`` are Adam's.
+
     Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
 
     Raises ConfigError for a value outside what is allowed.
@@ -35,16 +38,19 @@ class RunConfig:
     generator: Spec = "gankit.models.mlp.Generator"
     discriminator: Spec = "gankit.models.mlp.Discriminator"
     loss: Spec = "non-saturating"
+    penalty: Spec | None = None
     z_dim: int = 100
     z_distribution: Literal["normal", "uniform"] = "normal"
     epochs: int | None = 100
     steps: int | None = None
     batch_size: int = 60
     replacement: bool = False
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     eps: float = 1e-8
     n_critic: int = 1
+    clip_weights: float | None = None
     paired: bool | Literal["auto"] = "auto"
     from_logits: bool | Literal["auto"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -74,6 +80,11 @@ class RunConfig:
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value!r}; allowed are finite numbers above 0")
+        clip = self.clip_weights
+        if clip is not None and not (_is_number(clip) and math.isfinite(clip) and clip > 0):
+            raise ConfigError(
+                f"clip_weights is {clip!r}; allowed are null and finite numbers above 0"
+            )
         if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
             raise ConfigError(f"betas is {list(self.betas)}; allowed are two numbers in [0, 1)")
         for name, allowed in _CHOICES.items():
@@ -122,6 +133,7 @@ _COUNTS = (
 )
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "z_distribution": ("normal", "uniform"),
+    "optimizer": ("adam", "rmsprop"),
     "precision": ("fp32", "bf16"),
     "paired": ("auto", True, False),
     "from_logits": ("auto", True, False),

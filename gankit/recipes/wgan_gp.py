@@ -1,0 +1,40 @@
+"""Wasserstein GAN with gradient penalty, on the fully connected networks of the recipe ``gan``."""
+
+from __future__ import annotations
+
+from gankit.recipes.config import RunConfig
+from gankit.recipes.recipe import Recipe
+
+CODE = "https://github.com/igul222/improved_wgan_training"
+
+RECIPE = Recipe(
+    name="wgan-gp",
+    summary="Wasserstein GAN: a critic with gradient penalty, five critic steps per generator step",
+    config=RunConfig(
+        recipe="wgan-gp",
+        generator="gankit.models.mlp.Generator",
+        discriminator={
+            "class_path": "gankit.models.mlp.Discriminator",
+            "init_args": {"dropout": 0.0, "output": "logit"},
+        },
+        loss="wasserstein",
+        penalty={
+            "class_path": "gankit.losses.gradient_penalty",
+            "init_args": {"weight": 10.0, "target": 1.0, "mode": "two-sided"},
+        },
+        z_dim=100,
+        z_distribution="normal",
+        epochs=500,
+        batch_size=64,
+        lr=1e-4,
+        betas=(0.0, 0.9),
+        n_critic=5,
+    ),
+    sources=(
+        "Penalty weight 10, Adam 1e-4 with betas (0, 0.9), five critic steps, batch 64: Gulrajani "
+        f"et al., 2017, arXiv 1704.00028, algorithm 1; the authors' code: {CODE}",
+        "The game: Arjovsky, Chintala and Bottou, 2017, arXiv 1701.07875",
+        "Layers: those of the recipe gan, without dropout and sigmoid",
+        "A step is a critic step; 500 epochs of them are 100 of generator steps: ours",
+    ),
+)
