@@ -1,7 +1,8 @@
 """Compiles every kernel for sm_80 and sm_90 and reads the machine code.
 
 No kernel may spill registers or touch local memory. Streaming kernels are templates with a
-parameter `bool kAligned`; where it is true they must load and store 16 bytes at a time.
+parameter `bool kAligned`; where it is true they must load and store 16 bytes at a time. Kernels with
+`_sum` in their name must load so.
 
 Usage: python tools/check_machine_code.py
 """
@@ -49,7 +50,8 @@ class Kernel:
         if self.aligned:
             if not self.has(r"\bLDG\.E\.(\w+\.)*128\b"):
                 found.append("has no 16-byte global load")
-            if not self.has(r"\bSTG\.E\.(\w+\.)*128\b"):
+            # A sum stores one number per block.
+            if "_sum" not in self.name and not self.has(r"\bSTG\.E\.(\w+\.)*128\b"):
                 found.append("has no 16-byte global store")
         return found
 

@@ -51,13 +51,13 @@ inline bool aligned16(const void* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
 }
 
-// The kElements elements starting at p[first]; those at or past n read as zero bits and are not
-// written. kAligned promises that p is 16-byte aligned; whole vectors then move as uint4. Plain
-// loads, not __ldg: in-place kernels write what they read.
-template <bool kAligned, class Bits>
+// The elements starting at p[first], eight or, where registers are short, fewer; those at or past n
+// read as zero bits and are not written. kAligned promises that p is 16-byte aligned; whole vectors
+// then move as uint4. Plain loads, not __ldg: in-place kernels write what they read.
+template <bool kAligned, class Bits, int kCount>
 __device__ __forceinline__ void load8(const Bits* p, int64_t first, int64_t n,
-                                      Bits (&out)[kElements]) {
-  if (kAligned && first + kElements <= n) {
+                                      Bits (&out)[kCount]) {
+  if (kAligned && first + kCount <= n) {
     constexpr int kWords = static_cast<int>(sizeof(out) / (sizeof(uint4)));
     const uint4* source = reinterpret_cast<const uint4*>(p + first);
     uint4 words[kWords];
@@ -67,13 +67,13 @@ __device__ __forceinline__ void load8(const Bits* p, int64_t first, int64_t n,
     return;
   }
   GANKIT_UNROLL
-  for (int j = 0; j < kElements; ++j) out[j] = first + j < n ? p[first + j] : Bits(0);
+  for (int j = 0; j < kCount; ++j) out[j] = first + j < n ? p[first + j] : Bits(0);
 }
 
-template <bool kAligned, class Bits>
+template <bool kAligned, class Bits, int kCount>
 __device__ __forceinline__ void store8(Bits* p, int64_t first, int64_t n,
-                                       const Bits (&in)[kElements]) {
-  if (kAligned && first + kElements <= n) {
+                                       const Bits (&in)[kCount]) {
+  if (kAligned && first + kCount <= n) {
     constexpr int kWords = static_cast<int>(sizeof(in) / (sizeof(uint4)));
     uint4 words[kWords];
     memcpy(words, in, sizeof(in));
@@ -83,7 +83,7 @@ __device__ __forceinline__ void store8(Bits* p, int64_t first, int64_t n,
     return;
   }
   GANKIT_UNROLL
-  for (int j = 0; j < kElements; ++j) {
+  for (int j = 0; j < kCount; ++j) {
     if (first + j < n) p[first + j] = in[j];
   }
 }

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from .backends import backend
+from .bce_label_smoothing import bce_label_smoothing
+from .gan_bce import gan_bce
 from .grad_norm_penalty import grad_norm_penalty
 from .interpolate import interpolate
 from .leaky_relu_dropout import leaky_relu_dropout
 from .philox import draw_seed
 
-__all__ = ["backend", "draw_seed", "grad_norm_penalty", "interpolate", "leaky_relu_dropout"]
+__all__ = [
+    "backend",
+    "bce_label_smoothing",
+    "draw_seed",
+    "gan_bce",
+    "grad_norm_penalty",
+    "interpolate",
+    "leaky_relu_dropout",
+]
