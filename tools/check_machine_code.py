@@ -1,8 +1,8 @@
 """Compiles every kernel for sm_80 and sm_90 and reads the machine code.
 
 No kernel may spill registers or touch local memory. Streaming kernels are templates with a
-parameter `bool kAligned`; where it is true they must load and store 16 bytes at a time. Kernels with
-`_sum` in their name must load so.
+parameter `bool kAligned`; where it is true they must load and store 16 bytes at a time (those with
+`_sum` in their name only load).
 
 Usage: python tools/check_machine_code.py
 """

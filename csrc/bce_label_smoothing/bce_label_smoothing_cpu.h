@@ -85,8 +85,8 @@ double sum_cpu(const typename T::bits* x, const Target& target, const Labels<T>&
   parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t first = c * kChunk;
-      sums[static_cast<size_t>(c)] = sum_chunk<T, Form>(x + first, target.from(first), labels,
-                                                        std::min(kChunk, n - first));
+      sums[static_cast<size_t>(c)] =
+          sum_chunk<T, Form>(x + first, target.from(first), labels, std::min(kChunk, n - first));
     }
   });
   double sum = 0;

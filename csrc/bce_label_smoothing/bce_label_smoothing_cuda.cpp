@@ -31,10 +31,10 @@ Tensor forward_op(const Tensor& input, std::optional<Tensor> target, double scal
         using Form = decltype(form);
         using Target = std::decay_t<decltype(labelled)>;
         if (reduction == kNone) {
-          check_launch("bce_label_smoothing",
-                       each_cuda<T, Form, Target>(x.const_data_ptr(), labelled,
-                                                  y.mutable_data_ptr(), n, labels,
-                                                  launch.multiprocessors, launch.stream));
+          check_launch(
+              "bce_label_smoothing",
+              each_cuda<T, Form, Target>(x.const_data_ptr(), labelled, y.mutable_data_ptr(), n,
+                                         labels, launch.multiprocessors, launch.stream));
           return;
         }
         check_launch("bce_label_smoothing",
@@ -66,18 +66,18 @@ Tensor backward_op(const Tensor& grad, const Tensor& input, std::optional<Tensor
         using Form = decltype(form);
         using Target = std::decay_t<decltype(labelled)>;
         if (reduction == kNone) {
-          check_launch("bce_label_smoothing_backward",
-                       backward_each_cuda<T, Form, Target>(
-                           g.const_data_ptr(), x.const_data_ptr(), labelled,
-                           grad_x.mutable_data_ptr(), n, labels, launch.multiprocessors,
-                           launch.stream));
+          check_launch(
+              "bce_label_smoothing_backward",
+              backward_each_cuda<T, Form, Target>(g.const_data_ptr(), x.const_data_ptr(), labelled,
+                                                  grad_x.mutable_data_ptr(), n, labels,
+                                                  launch.multiprocessors, launch.stream));
           return;
         }
         check_launch("bce_label_smoothing_backward",
-                     backward_shared_cuda<T, Form, Target>(
-                         g.const_data_ptr(), x.const_data_ptr(), labelled,
-                         grad_x.mutable_data_ptr(), n, labels, factor_of(reduction, n),
-                         launch.multiprocessors, launch.stream));
+                     backward_shared_cuda<T, Form, Target>(g.const_data_ptr(), x.const_data_ptr(),
+                                                           labelled, grad_x.mutable_data_ptr(), n,
+                                                           labels, factor_of(reduction, n),
+                                                           launch.multiprocessors, launch.stream));
       });
     });
   });

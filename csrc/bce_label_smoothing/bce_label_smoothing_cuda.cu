@@ -27,16 +27,14 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     gankit_bce_label_smoothing_finish(const double* sums, int count, typename T::bits* y,
                                       double factor) {
-  sum_of_blocks(sums, count, [&](double sum) {
-    *y = T::store(static_cast<typename T::compute>(sum * factor));
-  });
+  sum_of_blocks(sums, count,
+                [&](double sum) { *y = T::store(static_cast<typename T::compute>(sum * factor)); });
 }
 
 template <class T, class Form, class Target, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
     gankit_bce_label_smoothing_each(const typename T::bits* __restrict__ x, Target target,
-                                    typename T::bits* __restrict__ y, int64_t n,
-                                    Labels<T> labels) {
+                                    typename T::bits* __restrict__ y, int64_t n, Labels<T> labels) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads * kStep<T>;
   int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kStep<T>;
   for (; first < n; first += stride) {
@@ -56,9 +54,8 @@ template <class T, class Form, class Target, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
     gankit_bce_label_smoothing_backward_shared(const typename T::bits* __restrict__ grad,
                                                const typename T::bits* __restrict__ x,
-                                               Target target,
-                                               typename T::bits* __restrict__ grad_x, int64_t n,
-                                               Labels<T> labels, double factor) {
+                                               Target target, typename T::bits* __restrict__ grad_x,
+                                               int64_t n, Labels<T> labels, double factor) {
   const auto shared = static_cast<typename T::compute>(T::load(*grad) * factor);
   store_slopes<T, Form, Target, kAligned>(x, target, shared, grad_x, labels, n, blockIdx.x,
                                           gridDim.x);
@@ -166,30 +163,33 @@ cudaError_t backward_each_cuda(const void* grad, const void* x, const Target& ta
   return cudaGetLastError();
 }
 
-#define GANKIT_INSTANTIATE(T, Form, Target)                                                     \
-  template cudaError_t sum_cuda<T, Form, Target>(const void*, const Target&, void*, double*,    \
-                                                 int64_t, const Labels<T>&, double, int,        \
-                                                 cudaStream_t);                                 \
-  template cudaError_t each_cuda<T, Form, Target>(const void*, const Target&, void*, int64_t,   \
-                                                  const Labels<T>&, int, cudaStream_t);         \
-  template cudaError_t backward_shared_cuda<T, Form, Target>(                                   \
-      const void*, const void*, const Target&, void*, int64_t, const Labels<T>&, double, int,   \
-      cudaStream_t);                                                                            \
-  template cudaError_t backward_each_cuda<T, Form, Target>(const void*, const void*,            \
-                                                           const Target&, void*, int64_t,       \
+#define GANKIT_INSTANTIATE(T, Form, Target)                                                   \
+  template cudaError_t sum_cuda<T, Form, Target>(const void*, const Target&, void*, double*,  \
+                                                 int64_t, const Labels<T>&, double, int,      \
+                                                 cudaStream_t);                               \
+  template cudaError_t each_cuda<T, Form, Target>(const void*, const Target&, void*, int64_t, \
+                                                  const Labels<T>&, int, cudaStream_t);       \
+  template cudaError_t backward_shared_cuda<T, Form, Target>(                                 \
+      const void*, const void*, const Target&, void*, int64_t, const Labels<T>&, double, int, \
+      cudaStream_t);                                                                          \
+  template cudaError_t backward_each_cuda<T, Form, Target>(const void*, const void*,          \
+                                                           const Target&, void*, int64_t,     \
                                                            const Labels<T>&, int, cudaStream_t);
 
-#define GANKIT_INSTANTIATE_FORMS(T)                        \
-  GANKIT_INSTANTIATE(T, Logits, ScalarTarget)              \
-  GANKIT_INSTANTIATE(T, Logits, BoolTarget)                \
-  GANKIT_INSTANTIATE(T, Logits, TensorTarget<T>)           \
-  GANKIT_INSTANTIATE(T, Probabilities, ScalarTarget)       \
-  GANKIT_INSTANTIATE(T, Probabilities, BoolTarget)         \
+#define GANKIT_INSTANTIATE_FORMS(T)                  \
+  GANKIT_INSTANTIATE(T, Logits, ScalarTarget)        \
+  GANKIT_INSTANTIATE(T, Logits, BoolTarget)          \
+  GANKIT_INSTANTIATE(T, Logits, TensorTarget<T>)     \
+  GANKIT_INSTANTIATE(T, Probabilities, ScalarTarget) \
+  GANKIT_INSTANTIATE(T, Probabilities, BoolTarget)   \
   GANKIT_INSTANTIATE(T, Probabilities, TensorTarget<T>)
 
 GANKIT_INSTANTIATE_FORMS(Float64)
 GANKIT_INSTANTIATE_FORMS(Float32)
 GANKIT_INSTANTIATE_FORMS(BFloat16)
 GANKIT_INSTANTIATE_FORMS(Float16)
+
+#undef GANKIT_INSTANTIATE_FORMS
+#undef GANKIT_INSTANTIATE
 
 }  // namespace gankit::bce_label_smoothing

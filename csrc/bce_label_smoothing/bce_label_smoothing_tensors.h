@@ -31,7 +31,8 @@ template <class T, class F>
 void with_target(const std::optional<Tensor>& target, const F& f) {
   if (!target.has_value()) return f(ScalarTarget{});
   const void* data = target->const_data_ptr();
-  if (target->scalar_type() == ScalarType::Bool) return f(BoolTarget{static_cast<const uint8_t*>(data)});
+  if (target->scalar_type() == ScalarType::Bool)
+    return f(BoolTarget{static_cast<const uint8_t*>(data)});
   f(TensorTarget<T>{static_cast<const typename T::bits*>(data)});
 }
 

@@ -14,32 +14,31 @@
 namespace gankit {
 
 // Stated and tested bounds.
-constexpr double kUlpExp = 1.0;            // exp_nonpositive on [-inf, 0]
+constexpr double kUlpExp = 1.5;            // exp_nonpositive on [kLeastExponent, 0]
 constexpr double kUlpLog1p = 2.0;          // log1p_unit on [0, 1]
 constexpr double kUlpLog = 1.0;            // log_unit on [0, 1]
 constexpr double kUlpLog1pNegative = 1.0;  // log1p_negative on [0, 1]
 
-// exp(x) for x <= 0, down to the last subnormal.
+// Below this exp(x) is less than the smallest normal number, and zero here.
+constexpr float kLeastExponent = -87.33654f;
+
+// exp(x) for x <= 0.
 GANKIT_HD float exp_nonpositive(float x) {
-  const float clamped = x < -104.0f ? -104.0f : x;  // exp(-104) rounds to zero
-  // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
+  const bool vanishes = x < kLeastExponent;
+  const float clamped = vanishes ? kLeastExponent : x;
+  // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits, from where a
+  // shift brings it into the exponent and pushes all else out.
   const float shifted = clamped * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
-  const int32_t k = static_cast<int32_t>(bit_cast<uint32_t>(shifted) - 0x4B400000u);
+  const float power = bit_cast<float>((bit_cast<uint32_t>(shifted) << 23) + 0x3F800000u);
   const float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 0.00019919923215638846f;
-  p = p * r + 0.0013947214465588331f;
-  p = p * r + 0.008333261124789715f;
-  p = p * r + 0.04166625440120697f;
-  p = p * r + 0.1666666716337204f;
+  float p = 0.001395172206684947f;
+  p = p * r + 0.00836960133165121f;
+  p = p * r + 0.0416661873459816f;
+  p = p * r + 0.16666512191295624f;
   p = p * r + 0.5f;
   p = (p * (r * r) + r) + 1.0f;
-  // In two steps, the first of them exact, because 2^k itself may lie below the normal numbers.
-  const int32_t half = k >> 1;
-  const float first = bit_cast<float>(static_cast<uint32_t>(half + 127) << 23);
-  const float second = bit_cast<float>(static_cast<uint32_t>(k - half + 127) << 23);
-  const float value = p * first * second;
-  return x == x ? value : x;
+  return vanishes ? 0.0f : p * power;
 }
 
 // log(1 + e) for e in [0, 1].
@@ -103,9 +102,17 @@ GANKIT_HD float log1p_negative(float p) {
   return minus_infinity_at_zero(v, p, log_of_parts(static_cast<float>(k), f));
 }
 
-GANKIT_HD double exp_nonpositive(double x) { return ::exp(x); }
-GANKIT_HD double log1p_unit(double e) { return ::log1p(e); }
-GANKIT_HD double log_unit(double v) { return ::log(v); }
-GANKIT_HD double log1p_negative(double p) { return ::log1p(-p); }
+GANKIT_HD double exp_nonpositive(double x) {
+  return ::exp(x);
+}
+GANKIT_HD double log1p_unit(double e) {
+  return ::log1p(e);
+}
+GANKIT_HD double log_unit(double v) {
+  return ::log(v);
+}
+GANKIT_HD double log1p_negative(double p) {
+  return ::log1p(-p);
+}
 
 }  // namespace gankit

@@ -49,10 +49,10 @@ Tensor half_gradient(const Tensor& grad, const Tensor& half, double label, doubl
     using T = decltype(type);
     const double each = T::load(*bits_of<T>(grad)) * weight;
     with_form(from_logits, [&](auto form) {
-      backward_cpu<T, decltype(form)>(
-          bits_of<T>(x), ScalarTarget{}, ScalarGrad<T>{static_cast<typename T::compute>(each)},
-          static_cast<typename T::bits*>(grad_x.mutable_data_ptr()), Labels<T>(0.0, label),
-          x.numel());
+      backward_cpu<T, decltype(form)>(bits_of<T>(x), ScalarTarget{},
+                                      ScalarGrad<T>{static_cast<typename T::compute>(each)},
+                                      static_cast<typename T::bits*>(grad_x.mutable_data_ptr()),
+                                      Labels<T>(0.0, label), x.numel());
     });
   });
   return grad_x;

@@ -32,11 +32,11 @@ Tensor forward_op(const Tensor& real, const Tensor& fake, double real_label, dou
   dispatch_dtype(r, "real", [&](auto type) {
     using T = decltype(type);
     with_form(from_logits, [&](auto form) {
-      check_launch("gan_bce", forward_cuda<T, decltype(form)>(
-                                  half_of<T>(r, real_label, w.real),
-                                  half_of<T>(f, fake_label, w.fake), y.mutable_data_ptr(),
-                                  static_cast<double*>(sums.mutable_data_ptr()),
-                                  launch.multiprocessors, launch.stream));
+      check_launch("gan_bce",
+                   forward_cuda<T, decltype(form)>(
+                       half_of<T>(r, real_label, w.real), half_of<T>(f, fake_label, w.fake),
+                       y.mutable_data_ptr(), static_cast<double*>(sums.mutable_data_ptr()),
+                       launch.multiprocessors, launch.stream));
     });
   });
   return y;

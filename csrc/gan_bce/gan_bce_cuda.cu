@@ -99,10 +99,10 @@ cudaError_t backward_cuda(const void* grad, const Half<T>& real, const Half<T>& 
                           void* grad_real, void* grad_fake, int multiprocessors,
                           cudaStream_t stream) {
   using Bits = typename T::bits;
-  auto* kernel = aligned16(real.x) && aligned16(fake.x) && aligned16(grad_real) &&
-                         aligned16(grad_fake)
-                     ? gankit_gan_bce_backward<T, Form, true>
-                     : gankit_gan_bce_backward<T, Form, false>;
+  auto* kernel =
+      aligned16(real.x) && aligned16(fake.x) && aligned16(grad_real) && aligned16(grad_fake)
+          ? gankit_gan_bce_backward<T, Form, true>
+          : gankit_gan_bce_backward<T, Form, false>;
   const int real_blocks = half_blocks(real.n, multiprocessors);
   const int blocks = sum_blocks(real.n, fake.n, multiprocessors);
   GANKIT_LAUNCH(kernel, blocks, kThreads, stream, static_cast<const Bits*>(grad), real, fake,
@@ -110,19 +110,22 @@ cudaError_t backward_cuda(const void* grad, const Half<T>& real, const Half<T>& 
   return cudaGetLastError();
 }
 
-#define GANKIT_INSTANTIATE(T, Form)                                                            \
-  template cudaError_t forward_cuda<T, Form>(const Half<T>&, const Half<T>&, void*, double*,   \
-                                             int, cudaStream_t);                               \
-  template cudaError_t backward_cuda<T, Form>(const void*, const Half<T>&, const Half<T>&,     \
-                                              void*, void*, int, cudaStream_t);
+#define GANKIT_INSTANTIATE(T, Form)                                                               \
+  template cudaError_t forward_cuda<T, Form>(const Half<T>&, const Half<T>&, void*, double*, int, \
+                                             cudaStream_t);                                       \
+  template cudaError_t backward_cuda<T, Form>(const void*, const Half<T>&, const Half<T>&, void*, \
+                                              void*, int, cudaStream_t);
 
-#define GANKIT_INSTANTIATE_FORMS(T)                        \
-  GANKIT_INSTANTIATE(T, bce_label_smoothing::Logits)       \
+#define GANKIT_INSTANTIATE_FORMS(T)                  \
+  GANKIT_INSTANTIATE(T, bce_label_smoothing::Logits) \
   GANKIT_INSTANTIATE(T, bce_label_smoothing::Probabilities)
 
 GANKIT_INSTANTIATE_FORMS(Float64)
 GANKIT_INSTANTIATE_FORMS(Float32)
 GANKIT_INSTANTIATE_FORMS(BFloat16)
 GANKIT_INSTANTIATE_FORMS(Float16)
+
+#undef GANKIT_INSTANTIATE_FORMS
+#undef GANKIT_INSTANTIATE
 
 }  // namespace gankit::gan_bce

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .bce import BCELoss, BCEWithLogitsLoss
 from .leaky_relu_dropout import LeakyReLUDropout
 
-__all__ = ["LeakyReLUDropout"]
+__all__ = ["BCELoss", "BCEWithLogitsLoss", "LeakyReLUDropout"]

@@ -72,3 +72,18 @@ inline cudaError_t cudaGetLastError() {
       for (auto& thread : team) thread.join();                     \
     }                                                              \
   } while (0)
+
+// In place of the one in csrc/common/cuda_sum.h, which shuffles: it works under GANKIT_LAUNCH, where
+// threads come in their order and the last one has the sum.
+#define GANKIT_SUM_OVER_BLOCK_EMULATED
+namespace gankit {
+
+template <class F>
+inline void sum_over_block(double value, const F& use) {
+  static thread_local double total = 0;
+  if (threadIdx.x == 0) total = 0;
+  total += value;
+  if (threadIdx.x + 1 == blockDim.x) use(total);
+}
+
+}  // namespace gankit

@@ -119,7 +119,6 @@ def bce_label_smoothing(
             devices the loss is NaN instead: an error would have to wait for the device.
     """
     check_input("input", input)
-    # First the usual values: comparing costs less than looking up.
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing: expected a number in [0, 1), got {smoothing}")
     if mode not in _MODES:
@@ -131,15 +130,19 @@ def bce_label_smoothing(
     scale = 1.0 - smoothing
     shift = smoothing / 2 if mode == "two-sided" else 0.0
     input = widened(input)
+    labels: torch.Tensor | None = None
     if isinstance(target, torch.Tensor):
-        input, target = _check_target(input, target, from_logits)
-        needs_torch = target.requires_grad
+        input, labels = _check_target(input, target, from_logits)
     else:
-        value = check_label("target", target, from_logits)
-        target, scale, shift, needs_torch = None, 0.0, value * scale + shift, False
-    if weight is not None or pos_weight is not None or needs_torch:
-        return _torch_loss(input, target, scale, shift, from_logits, reduction, weight, pos_weight)
-    return _forward(input, target, scale, shift, from_logits, _REDUCTIONS[reduction])
+        shift += check_label("target", target, from_logits) * scale
+        scale = 0.0
+    if (
+        weight is not None
+        or pos_weight is not None
+        or (labels is not None and labels.requires_grad)
+    ):
+        return _torch_loss(input, labels, scale, shift, from_logits, reduction, weight, pos_weight)
+    return _forward(input, labels, scale, shift, from_logits, _REDUCTIONS[reduction])
 
 
 def check_input(name: str, x: torch.Tensor) -> None:
@@ -202,8 +205,10 @@ def _torch_loss(
         label = torch.full_like(input, shift)
     else:
         label = scale * target.to(input.dtype) + shift
-    if from_logits:
-        return F.binary_cross_entropy_with_logits(
-            input, label, weight, pos_weight=pos_weight, reduction=reduction
-        )
-    return F.binary_cross_entropy(input, label, weight, reduction=reduction)
+    # Autocast refuses the loss of probabilities, even of float32 ones.
+    with torch.autocast(input.device.type, enabled=False):
+        if from_logits:
+            return F.binary_cross_entropy_with_logits(
+                input, label, weight, pos_weight=pos_weight, reduction=reduction
+            )
+        return F.binary_cross_entropy(input, label, weight, reduction=reduction)

@@ -149,20 +149,6 @@ def dense(x: torch.Tensor) -> torch.Tensor:
     return laid_out_like(x, torch.empty_like(x))
 
 
-def store_losses(
-    x: torch.Tensor, target: torch.Tensor | None, y: torch.Tensor, labels: tuple[float, ...],
-    from_logits: bool,
-) -> None:  # fmt: skip
-    n = x.numel()
-    if n == 0:
-        return
-    with on(x):
-        each_kernel[(triton.cdiv(n, _ELEMENTS),)](
-            x, x if target is None else target, y, n, *labels,
-            HAS_TARGET=target is not None, FROM_LOGITS=from_logits, ELEMENTS=_ELEMENTS,
-        )  # fmt: skip
-
-
 def programs(n: int, most: int = _PROGRAMS) -> tuple[int, int]:
     """How many programs a sum of n takes, and how many steps each."""
     stretches = triton.cdiv(max(n, 1), _ELEMENTS)
@@ -189,7 +175,13 @@ def forward(
     labels, n = label_numbers(scale, shift), x.numel()
     if reduction == NONE:
         y = torch.empty_like(x)
-        store_losses(x, t, y, labels, from_logits)
+        if n == 0:
+            return y
+        with on(x):
+            each_kernel[(triton.cdiv(n, _ELEMENTS),)](
+                x, x if t is None else t, y, n, *labels,
+                HAS_TARGET=t is not None, FROM_LOGITS=from_logits, ELEMENTS=_ELEMENTS,
+            )  # fmt: skip
         return y
     y = x.new_empty(())
     count, steps = programs(n)

@@ -129,7 +129,9 @@ def gan_bce(
     if real.dtype != fake.dtype:
         raise TypeError(f"fake: expected real's dtype {real.dtype}, got {fake.dtype}")
     if real.device != fake.device:
-        raise ValueError(f"fake: expected a tensor on real's device {real.device}, got {fake.device}")
+        raise ValueError(
+            f"fake: expected a tensor on real's device {real.device}, got {fake.device}"
+        )
     if not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing: expected a number in [0, 1), got {smoothing}")
     if mode not in _MODES:
