@@ -231,3 +231,27 @@ def test_wasserstein_by_name() -> None:
         resolve("wasserstein", from_logits=False)
     with pytest.raises(ConfigError, match="do not apply to the loss 'wasserstein'"):
         resolve("wasserstein", from_logits=True, real_label=0.9)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_the_fused_losses_of_a_gpu_are_the_same(monkeypatch, from_logits, reduction):
+    """Forced on the CPU: values and gradients of both players."""
+    results = []
+    for fused in (False, True):
+        monkeypatch.setattr("gankit.losses.adversarial._fuse", lambda *_, fused=fused: fused)
+        leaves = [x if from_logits else x.sigmoid() for x in outputs()]
+        leaves = [x.detach().double().requires_grad_() for x in leaves]
+        d_loss = bce_discriminator_loss(
+            *leaves, from_logits=from_logits, real_label=0.9, reduction=reduction
+        )
+        g_loss = non_saturating_generator_loss(leaves[1], from_logits=from_logits)
+        minimax = minimax_generator_loss(leaves[1], from_logits=from_logits)
+        gradients = torch.autograd.grad(d_loss + g_loss + 2 * minimax, leaves)
+        results.append((d_loss, g_loss, minimax, *gradients))
+        with pytest.raises(ConfigError):
+            bce_discriminator_loss(*leaves, real_label=1.5)
+        with pytest.raises(ConfigError):
+            bce_discriminator_loss(*leaves, fake_label=-0.5)
+    for plain, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
