@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads)
                                    int64_t n, Labels<T> labels, double factor) {
   const double part =
       thread_sum<T, Form, Target, kAligned>(x, target, labels, n, blockIdx.x, gridDim.x);
-  block_sum(part, [&](double sum) {
+  sum_over_block(part, [&](double sum) {
     if (sums != nullptr) {
       sums[blockIdx.x] = sum;
     } else {

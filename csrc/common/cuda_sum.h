@@ -10,10 +10,10 @@
 
 namespace gankit {
 
-#if !defined(GANKIT_BLOCK_SUM_EMULATED)  // the C++ tests bring their own, without shuffles
+#if !defined(GANKIT_SUM_OVER_BLOCK_EMULATED)  // the C++ tests bring their own, without shuffles
 // Adds the `value` of every thread of a block of kThreads and calls use(sum) in one of them.
 template <class F>
-__device__ __forceinline__ void block_sum(double value, const F& use) {
+__device__ __forceinline__ void sum_over_block(double value, const F& use) {
   constexpr int kWarp = 32;
   __shared__ double warps[kThreads / kWarp];
   GANKIT_UNROLL
@@ -37,7 +37,7 @@ template <class F>
 __device__ __forceinline__ void sum_of_blocks(const double* sums, int count, const F& use) {
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) sum += sums[i];
-  block_sum(sum, use);
+  sum_over_block(sum, use);
 }
 
 }  // namespace gankit

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
     part += fake.weight * thread_sum<T, Form, ScalarTarget, kAligned>(
                               fake.x, none, fake.labels, fake.n, block - first, blocks - first);
   }
-  block_sum(part, [&](double sum) {
+  sum_over_block(part, [&](double sum) {
     if (sums != nullptr) {
       sums[block] = sum;
     } else {

@@ -73,8 +73,8 @@ inline cudaError_t cudaGetLastError() {
     }                                                              \
   } while (0)
 
-// In place of the one in csrc/common/cuda_sum.h, which shuffles: it works under GANKIT_LAUNCH, where
-// threads come in their order and the last one has the sum.
+// In place of the one in csrc/common/cuda_sum.h, which shuffles: it works under GANKIT_LAUNCH,
+// where threads come in their order and the last one has the sum.
 #define GANKIT_SUM_OVER_BLOCK_EMULATED
 namespace gankit {
 
