@@ -154,7 +154,10 @@ def report(sections: dict[str, Section] | None = None) -> str:
 
 
 def main() -> int:
-    """Prints the report; returns 0 when every section could be made, else 1."""
+    """Prints the report; returns 0, or 2 with the reason on stderr if a section is missing."""
     sections = collect()
     print(report(sections))
-    return 1 if any("error" in section for section in sections.values()) else 0
+    errors = [section["error"] for section in sections.values() if "error" in section]
+    if errors:
+        print(f"gankit: error: {' '.join(errors[0].split())}", file=sys.stderr)
+    return 2 if errors else 0

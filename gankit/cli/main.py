@@ -42,11 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
-    except KeyboardInterrupt:
-        print(
-            "gankit: interrupted; --resume continues a run from its last checkpoint",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as stop:
+        print("; ".join(["gankit: interrupted", *map(str, stop.args)]), file=sys.stderr)
         return 130
 
 

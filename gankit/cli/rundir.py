@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from gankit.cli.interrupt import SaveOnInterrupt
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.config import RunConfig, write_yaml
 from gankit.training.atomic import atomic_write
@@ -61,10 +64,21 @@ def check_resumable(folder: Path) -> Path:
     return checkpoint
 
 
-def claim(folder: Path, config: RunConfig) -> None:
+def run_config(state: dict[str, Any], path: Path) -> RunConfig:
+    """The settings in the checkpoint ``state``; ``path`` is named if there are none."""
+    try:
+        return RunConfig.from_dict(state["config"]["run"], str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} was not written by gankit train") from error
+
+
+@contextmanager
+def claimed(folder: Path, config: RunConfig) -> Iterator[None]:
     """Make ``folder`` the home of a new run: drop what an older run wrote, write config.yaml.
 
-    Files that gankit did not write stay. If the disk refuses, folders made here are removed.
+    Files that gankit did not write stay. If the block ends with an error before there is a
+    checkpoint, what gankit wrote and the folders made here are removed: nothing could go on from
+    them.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -72,10 +86,15 @@ def claim(folder: Path, config: RunConfig) -> None:
         if _is_run(folder):
             _clear(folder)
         write_config(folder, config)
-    except OSError:
-        for path in made:
+        yield
+    except BaseException:
+        if not (folder / CHECKPOINT).exists():
             with suppress(OSError):
-                path.rmdir()
+                if _is_run(folder):
+                    _clear(folder)
+            for path in made:
+                with suppress(OSError):
+                    path.rmdir()
         raise
 
 
@@ -87,10 +106,12 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
     """What a run does beside training; the checkpoint comes before the pictures."""
+    checkpoint = Checkpoint(folder / CHECKPOINT, every=config.checkpoint_every)
     callbacks: list[Callback] = [] if quiet else [Progress()]
     callbacks += [
         MetricsCSV(folder / METRICS),
-        Checkpoint(folder / CHECKPOINT, every=config.checkpoint_every),
+        checkpoint,
+        SaveOnInterrupt(checkpoint),
         SampleGrid(
             folder / SAMPLES,
             first=config.sample_first,

@@ -6,10 +6,9 @@ import argparse
 import math
 from pathlib import Path
 
-from gankit.cli.rundir import CHECKPOINT
+from gankit.cli.rundir import CHECKPOINT, run_config
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.build import build_generator
-from gankit.recipes.config import RunConfig
 from gankit.training.checkpoint import load_checkpoint
 from gankit.training.pictures import generate, save_grid
 
@@ -23,18 +22,24 @@ def sample(arguments: argparse.Namespace) -> int:
     if not path.is_file():
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
     state = load_checkpoint(path)
+    config = run_config(state, path)
+    shape = state["config"].get("image_shape")
+    if not isinstance(shape, list) or [type(size) for size in shape] != [int] * 3:
+        raise CheckpointError(f"{path} has the image shape {shape!r}; allowed are three integers")
     try:
-        description = state["config"]
-        config = RunConfig.from_dict(description["run"], str(path))
-        shape = description["image_shape"]
-        G = build_generator(description)
-    except (KeyError, TypeError) as error:
+        G = build_generator(state["config"])
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} was not written by gankit train") from error
     try:
         G.load_state_dict(state["generator"])
-    except RuntimeError as error:
+    except (AttributeError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     images = generate(G, arguments.n, seed=arguments.seed, distribution=config.z_distribution)
+    if images[0].numel() != math.prod(shape):
+        raise CheckpointError(
+            f"{path} does not fit its generator, which makes images of shape "
+            f"{list(images.shape[1:])} in place of {shape}"
+        )
     columns = math.ceil(math.sqrt(arguments.n))
     save_grid(out, [images.reshape(-1, *shape)], columns=columns, inverted=config.grid_inverted)
     print(f"{arguments.n} images are in {out}")

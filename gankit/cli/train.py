@@ -9,10 +9,11 @@ from typing import Any
 
 from gankit import recipes
 from gankit.cli import rundir
-from gankit.errors import CheckpointError, ConfigError, MissingExtra
+from gankit.errors import ConfigError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, read_yaml
 from gankit.training.checkpoint import load_checkpoint
+from gankit.training.trainer import Trainer
 
 FLAGS = (
     "data",
@@ -61,8 +62,9 @@ def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _announce(trainer.gan_step.notes, arguments.quiet)
-    rundir.claim(folder, config)
-    trainer.fit(steps=config.steps, epochs=config.epochs)
+    _check_z_dim(trainer, flags)
+    with rundir.claimed(folder, config):
+        _fit(trainer, folder, config)
     return folder
 
 
@@ -74,10 +76,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
     path = rundir.check_resumable(folder)
     state = load_checkpoint(path)
-    try:
-        old = RunConfig.from_dict(state["config"]["run"], str(path))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was not written by gankit train") from error
+    old = rundir.run_config(state, path)
     if arguments.recipe not in (None, old.recipe):
         raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
     for name, value in flags.items():
@@ -89,10 +88,37 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     config = old.updated(**flags)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
+    _check_z_dim(trainer, flags)
     trainer.load_state_dict(state)
+    end = config.steps or (config.epochs or 0) * trainer.steps_per_epoch
+    if end < trainer.step:
+        raise ConfigError(
+            f"the run in {folder} has {trainer.step} steps already, and was asked to end at step "
+            f"{end}; --resume takes a larger --steps or --epochs, or neither"
+        )
     rundir.write_config(folder, config)
-    trainer.fit(steps=config.steps, epochs=config.epochs)
+    _fit(trainer, folder, config)
     return folder
+
+
+def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
+    try:
+        trainer.fit(steps=config.steps, epochs=config.epochs)
+    except KeyboardInterrupt:
+        if not (folder / rundir.CHECKPOINT).is_file():
+            raise
+        raise KeyboardInterrupt(
+            f"--resume continues the run in {folder} from its last checkpoint"
+        ) from None
+
+
+def _check_z_dim(trainer: Trainer, flags: dict[str, Any]) -> None:
+    z_dim = getattr(trainer.gan_step.G, "z_dim", None)
+    if flags.get("z_dim", z_dim) != z_dim:
+        raise ConfigError(
+            f"--z-dim is {flags['z_dim']}, but the generator's own arguments give it z_dim "
+            f"{z_dim}; change them, or leave out --z-dim"
+        )
 
 
 def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConfig:

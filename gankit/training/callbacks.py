@@ -301,13 +301,15 @@ class Checkpoint(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         if trainer.step % self.every == 0:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
-        if self._saved_at != trainer.step:
-            self._save(trainer)
+        self.save(trainer)
 
-    def _save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint of this step, unless it is written already."""
+        if self._saved_at == trainer.step:
+            return
         trainer.check_finite()
         save_checkpoint(self.path, trainer.state_dict())
         self._saved_at = trainer.step

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, GankitError
+from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.training.checkpoint import rng_kept
 from gankit.training.modules import check_tensor, check_trainable, eval_mode, state_kept
@@ -216,9 +216,16 @@ class GANStep:
         return {"calls": self.calls, "g_loss": self._g_loss}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue as if the calls recorded in ``state`` had been made here."""
-        self.calls = int(state["calls"])
-        self._g_loss = state["g_loss"].to(self._device)
+        """Continue as if the calls recorded in ``state`` had been made here.
+
+        Raises CheckpointError if ``state`` is not what ``state_dict`` gave.
+        """
+        calls, g_loss = state["calls"], state["g_loss"]
+        if not isinstance(calls, int) or calls < 0:
+            raise CheckpointError(f"the step's calls are {calls!r}; allowed are integers from 0")
+        if not isinstance(g_loss, Tensor) or g_loss.ndim != 0:
+            raise CheckpointError(f"the step's g_loss is {g_loss!r}; allowed is a 0-d tensor")
+        self.calls, self._g_loss = calls, g_loss.to(self._device)
 
     def _reason_for_two_passes(self) -> str:
         if self._asked is False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -146,25 +147,36 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the run that ``state`` was taken from.
 
-        Raises CheckpointError if it does not fit the models or optimizers at hand.
+        Raises CheckpointError if it is damaged or does not fit the models or optimizers at hand;
+        this trainer and the random generators are then as before.
         """
-        step = self.gan_step
+        before = copy.deepcopy(self.state_dict())
         try:
-            step.G.load_state_dict(state["generator"])
-            step.D.load_state_dict(state["discriminator"])
-            step.g_optimizer.load_state_dict(state["g_optimizer"])
-            step.d_optimizer.load_state_dict(state["d_optimizer"])
-            step.load_state_dict(state["gan_step"])
-            self.sampler.load_state_dict(state["sampler"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"the checkpoint does not fit this run: {reason}") from error
-        self.step = int(state["step"])
+            self._restore(state)
+        except Exception as error:  # damaged content makes torch raise a dozen kinds
+            self._restore(before)
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise CheckpointError(
+                f"the checkpoint does not fit this run: {' '.join(reason.split())}"
+            ) from error
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        step, count, pending = self.gan_step, state["step"], state.get("pending", {})
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise CheckpointError(f"its step is {count!r}; allowed are integers from 0")
+        if not isinstance(pending, dict) or not all(map(_is_row, pending.values())):
+            raise CheckpointError("what it holds for the next log is not one row of numbers each")
+        step.G.load_state_dict(state["generator"])
+        step.D.load_state_dict(state["discriminator"])
+        step.g_optimizer.load_state_dict(state["g_optimizer"])
+        step.d_optimizer.load_state_dict(state["d_optimizer"])
+        step.load_state_dict(state["gan_step"])
+        self.sampler.load_state_dict(state["sampler"])
         device = next(step.D.parameters()).device
-        pending = state.get("pending", {})
         self._pending = {
             key: list(pending[key].to(device).unbind()) if key in pending else [] for key in KEYS
         }
+        self.step = count
         set_rng_state(state["rng"])
 
     def _train_one(self) -> None:
@@ -213,6 +225,10 @@ class Trainer:
 
     def _diverged(self, what: str) -> str:
         return (
-            f"training stopped at step {self.step}: {what} is not finite; the last checkpoint is "
+            f"training stopped at step {self.step}: {what} is not finite; an earlier checkpoint is "
             "kept. Try a smaller learning rate."
         )
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 1 and value.is_floating_point()

@@ -175,7 +175,42 @@ def test_a_disk_that_fills_up_later() -> None:
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr == "gankit: error: runs/gan/checkpoint.pt: File too large\n"
-    assert sorted(os.listdir("runs/gan")) == ["config.yaml", "metrics.csv"]
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_fails_without_a_checkpoint_leaves_what_it_did_not_write(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint.pt")
+
+    assert main([*TRAIN, "--out", "old"]) == 0
+    Path("old/notes.txt").write_text("mine")
+    Path("old/samples/mine.png").write_bytes(b"mine")
+    Path("empty").mkdir()
+    monkeypatch.setattr("gankit.training.callbacks.save_checkpoint", full)
+    for argv in (["--out", "empty"], ["--out", "old", "--overwrite"], ["--out", "new/run"]):
+        assert "No space left" in refused(*TRAIN, *argv)
+    assert files() == {
+        *("empty", "old", "old/notes.txt", "old/samples", "old/samples/mine.png", "small.yaml")
+    }
+
+
+def test_a_run_that_fails_after_a_checkpoint_stays(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "grid.png")
+
+    monkeypatch.setattr("gankit.training.callbacks.save_grid", full)
+    assert "No space left" in refused(*TRAIN)
+    assert torch.load("runs/gan/checkpoint.pt", weights_only=True)["step"] == 3
+    assert sorted(os.listdir("runs/gan")) == [
+        "checkpoint.pt",
+        "config.yaml",
+        "metrics.csv",
+        "samples",
+    ]
 
 
 @pytest.fixture
@@ -204,12 +239,26 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_start(
         (["--batch-size", "7"], "batch_size is 60, not 7"),
         (["--seed", "3"], "seed is 0, not 3"),
         (["--config", "small.yaml"], "leave out --config"),
+        (["--steps", "2"], "runs/gan has 3 steps already, and was asked to end at step 2"),
     ],
 )
 def test_resume_keeps_the_settings(
     a_run: Path, flags: list[str], words: str, refused: Callable[..., str]
 ) -> None:
+    before = Path("runs/gan/config.yaml").read_bytes()
     assert words in refused("train", "gan", "--resume", *flags)
+    assert Path("runs/gan/config.yaml").read_bytes() == before
+
+
+def test_a_z_dim_that_the_generator_does_not_take_is_named(refused: Callable[..., str]) -> None:
+    text = SMALL.replace("init_args: {hidden", "init_args: {z_dim: 8, hidden", 1)
+    Path("small.yaml").write_text(text)
+    before = files()
+    sentence = refused(*TRAIN, "--z-dim", "33")
+    assert "--z-dim is 33, but the generator's own arguments give it z_dim 8" in sentence
+    assert files() == before
+    assert main([*TRAIN, "--z-dim", "8"]) == 0
+    assert "z_dim is 8, not 100" in refused("train", "gan", "--resume", "--z-dim", "100")
 
 
 def test_resume_needs_the_same_recipe(a_run: Path, refused: Callable[..., str]) -> None:
@@ -224,6 +273,38 @@ def test_a_truncated_checkpoint_is_named(a_run: Path, refused: Callable[..., str
     for argv in (["train", "gan", "--resume"], ["sample", str(a_run)]):
         assert "runs/gan/checkpoint.pt cannot be read as a checkpoint" in refused(*argv)
     assert not Path("grid.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "commands"),
+    [
+        ({"step": "x"}, "its step is 'x'", "r"),
+        ({"rng": {}}, "it lacks 'torch'", "r"),
+        ({"pending": 5}, "for the next log", "r"),
+        ({"generator": 5}, "does not fit", "rs"),
+        ({"image_shape": 5}, "image shape 5; allowed are three integers", "s"),
+        ({"image_shape": [1, 5, 5]}, "images of shape [1, 28, 28] in place of [1, 5, 5]", "s"),
+        ({"parts": 5}, "was not written by gankit train", "s"),
+        ({"run": {"data": 5}}, "data is 5", "rs"),
+        ({"run": {"betas": 5}}, "was not written by gankit train", "rs"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_sentence(
+    a_run: Path, changes: dict[str, Any], words: str, commands: str, refused: Callable[..., str]
+) -> None:
+    path = a_run / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    for key, value in changes.items():
+        inside = {"parts": "generator"}.get(key, key)
+        where = state["config"] if key in ("image_shape", "parts", "run") else state
+        where[inside] = value
+    torch.save(state, path)
+    before = {file: Path(file).read_bytes() for file in files() if Path(file).is_file()}
+    resume = ["train", "gan", "--resume", "--steps", "9", "--quiet"]
+    for letter, argv in (("r", resume), ("s", ["sample", str(a_run)])):
+        if letter in commands:
+            assert words in refused(*argv)
+    assert before == {file: Path(file).read_bytes() for file in files() if Path(file).is_file()}
 
 
 def test_a_library_checkpoint_without_a_run_is_named(

@@ -12,6 +12,7 @@ from PIL import Image
 
 import gankit
 from gankit.cli import main
+from gankit.ops import backends
 
 SMALL = """
 generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
@@ -20,8 +21,9 @@ device: cpu
 """
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -96,9 +98,20 @@ def test_ctrl_c_ends_without_a_traceback(
 
     monkeypatch.setattr("gankit.cli.train.train", interrupted)
     assert main(["train", "gan"]) == 130
-    assert capfd.readouterr().err == (
-        "gankit: interrupted; --resume continues a run from its last checkpoint\n"
-    )
+    assert capfd.readouterr().err == "gankit: interrupted\n"
+
+
+@pytest.mark.parametrize("name", ["foo", "triton"])
+@pytest.mark.parametrize("command", ["train gan", "sample absent", "doctor"])
+def test_a_backend_that_is_not_there_is_one_sentence(command: str, name: str) -> None:
+    if name == "triton" and backends.triton().available:
+        pytest.skip("Triton works here")
+    done = run("-m", "gankit", *command.split(), GANKIT_BACKEND=name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gankit: error: GANKIT_BACKEND: backend")
+    assert repr(name) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert ("[machine]" in done.stdout) is (command == "doctor")
 
 
 def test_python_m_gankit_passes_the_exit_code_on() -> None:

@@ -259,6 +259,37 @@ def test_another_networks_checkpoint_gets_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"step": "x"}, "step is 'x'"),
+        ({"step": -1}, "step is -1"),
+        ({"rng": {}}, "it lacks 'torch'"),
+        ({"rng": 5}, ""),
+        ({"pending": 5}, "for the next log"),
+        ({"pending": {"d_loss": 0.5}}, "for the next log"),
+        ({"gan_step": {"calls": "x", "g_loss": torch.zeros(())}}, "calls are 'x'"),
+        ({"gan_step": {"calls": 3, "g_loss": 5}}, "g_loss is 5"),
+        ({"generator": 5}, ""),
+        ({"d_optimizer": {}}, ""),
+        ({"sampler": 5}, ""),
+    ],
+)
+def test_a_damaged_checkpoint_changes_nothing(changes: dict[str, Any], words: str) -> None:
+    donor = make_trainer()
+    donor.fit(steps=5)
+    trainer = make_trainer()
+    trainer.fit(steps=2)
+    with pytest.raises(CheckpointError, match=f"does not fit this run: .*{words}"):
+        trainer.load_state_dict({**donor.state_dict(), **changes})
+    assert trainer.step == trainer.gan_step.calls == 2
+    trainer.fit(steps=4)
+    straight = make_trainer()
+    straight.fit(steps=4)
+    pairs = zip(everything(straight), everything(trainer), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({}, "either steps or epochs"),

@@ -1,0 +1,91 @@
+"""Ctrl-C while a run trains."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gankit.cli import main
+from gankit.training import GANStep
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
+grid_rows: 2
+grid_columns: 2
+device: cpu
+"""
+TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "6", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(SMALL)
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Make Ctrl-C arrive ``times`` times in the middle of G's turn of the ``n``-th call."""
+    turn = GANStep._g_turn
+
+    def arrange(n: int, times: int) -> None:
+        def interrupted(step: GANStep, *arguments: Any) -> Any:
+            if step.calls == n - 1:
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+            return turn(step, *arguments)
+
+        monkeypatch.setattr(GANStep, "_g_turn", interrupted)
+
+    return arrange
+
+
+def final_state(folder: str) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(Path(folder) / "checkpoint.pt", weights_only=True)
+    return state
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
+    ctrl_c: Callable[[int, int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "--out", "straight"]) == 0
+    ctrl_c(4, 1)
+    assert main([*TRAIN, "--out", "halves"]) == 130
+    assert capfd.readouterr().err == (
+        "gankit: interrupted; --resume continues the run in halves from its last checkpoint\n"
+    )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert final_state("halves")["step"] == 4
+    assert main(["train", "--out", "halves", "--resume", "--quiet"]) == 0
+    straight, halves = final_state("straight"), final_state("halves")
+    assert straight["step"] == halves["step"] == 6
+    for name in ("generator", "discriminator"):
+        assert all(torch.equal(straight[name][key], halves[name][key]) for key in straight[name])
+
+
+def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_to_resume(
+    ctrl_c: Callable[[int, int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    ctrl_c(4, 2)
+    assert main(TRAIN) == 130
+    assert capfd.readouterr().err == "gankit: interrupted\n"
+    assert not Path("runs").exists()
+
+
+def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[[int, int], None]) -> None:
+    ctrl_c(2, 1)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(TRAIN) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert final_state("runs/gan")["step"] == 6
