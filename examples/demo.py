@@ -50,9 +50,9 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
     )
     rundir.check_free(out, overwrite=True)
     trainer = build_trainer(config, callbacks=rundir.run_callbacks(out, config, quiet=False))
-    rundir.claim(out, config)
     start = time.perf_counter()
-    trainer.fit(steps=config.steps, epochs=config.epochs)
+    with rundir.claimed(out, config):
+        trainer.fit(steps=config.steps, epochs=config.epochs)
     minutes = (time.perf_counter() - start) / 60
     print(f"{trainer.step:,} steps in {minutes:.1f} minutes; the pictures are in {out}")
 

@@ -70,11 +70,12 @@ class RunConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
-        for name in ("generator", "discriminator", "loss", "data"):
-            if not isinstance(getattr(self, name), (str, dict)):
+        for name in ("generator", "discriminator", "loss", "data", "penalty"):
+            value = getattr(self, name)
+            if not isinstance(value, (str, dict)) and (name != "penalty" or value is not None):
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; allowed is a name, an import path, or "
-                    "class_path with init_args"
+                    f"{name} is {value!r}; allowed is a name, an import path, or class_path with "
+                    "init_args"
                 )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError(

@@ -84,6 +84,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"seed": 2**63}, "seed is"),
         ({"log_every": 0}, "log_every is 0"),
         ({"data": 5}, "data is 5; allowed is a name"),
+        ({"penalty": 5}, "penalty is 5; allowed is a name"),
     ],
 )
 def test_bad_values_are_named(changes: dict[str, Any], words: str) -> None:
