@@ -85,9 +85,13 @@ def bce_discriminator_loss(
     if reduction in ("sum", "mean") and _fuse(real, fake):
         _check_label("label", real_label)
         _check_label("label", fake_label)
-        labels = {"real_label": real_label, "fake_label": fake_label}
         return gan_bce(
-            _widened(real), _widened(fake), from_logits=from_logits, reduction=reduction, **labels
+            _widened(real),
+            _widened(fake),
+            real_label=real_label,
+            fake_label=fake_label,
+            from_logits=from_logits,
+            reduction=reduction,
         )
     if reduction == "sum":
         return _cross_entropy(real, real_label, from_logits) + _cross_entropy(
