@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .backends import backend
+from .batch_norm_act import batch_norm_act
 from .bce_label_smoothing import bce_label_smoothing
 from .gan_bce import gan_bce
 from .grad_norm_penalty import grad_norm_penalty
@@ -12,6 +13,7 @@ from .philox import draw_seed
 
 __all__ = [
     "backend",
+    "batch_norm_act",
     "bce_label_smoothing",
     "draw_seed",
     "gan_bce",

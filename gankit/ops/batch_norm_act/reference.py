@@ -1,0 +1,203 @@
+"""batch_norm_act in pure PyTorch: what every other backend is checked against.
+
+Statistics have shape [groups, C]; group i is the i-th of equal slices of the batch. Arithmetic is
+in the dtype of the statistics: float64 for float64 inputs, float32 for all others.
+"""
+
+from __future__ import annotations
+
+import torch
+
+NONE, RELU, LEAKY_RELU, TANH = range(4)
+
+_Pair = tuple[torch.Tensor, torch.Tensor]
+_Triple = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def result_like(x: torch.Tensor) -> torch.Tensor:
+    """An empty tensor in the layout of the op's results: channels last if x is, else contiguous."""
+    if not x.is_contiguous() and x.movedim(1, -1).is_contiguous():
+        return torch.empty_like(x.movedim(1, -1), memory_format=torch.contiguous_format).movedim(
+            -1, 1
+        )
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def compute_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype of statistics and parameters that belong to ``x``."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def grouped(x: torch.Tensor, groups: int) -> torch.Tensor:
+    """[N, C, ...] as [groups, N / groups, C, positions], in the compute dtype."""
+    n, channels = x.shape[:2]
+    positions = x.shape[2:].numel()
+    return x.to(compute_dtype(x)).reshape(groups, n // groups, channels, positions)
+
+
+def over_elements(statistic: torch.Tensor) -> torch.Tensor:
+    """[groups, C] (or [C], the same for all groups) to broadcast against :func:`grouped`."""
+    return statistic.reshape(-1, 1, statistic.shape[-1], 1)
+
+
+def activate(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
+    if activation == RELU:
+        return torch.where(z <= 0, 0, z)
+    if activation == LEAKY_RELU:
+        return torch.where(z > 0, z, z * slope)
+    return torch.tanh(z) if activation == TANH else z
+
+
+def slope_of(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
+    """The activation's derivative at z; at zero that of the negative branch, as in torch."""
+    if activation == RELU:
+        return torch.where(z <= 0, 0.0, torch.ones_like(z))
+    if activation == LEAKY_RELU:
+        return torch.where(z > 0, torch.ones_like(z), slope)
+    return 1 - torch.tanh(z).square() if activation == TANH else torch.ones_like(z)
+
+
+def normalised(
+    x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """(x - mean) / sqrt(var + eps), in the shape of :func:`grouped`."""
+    groups = mean.numel() // mean.shape[-1] if mean.numel() else 1
+    return (grouped(x, groups) - over_elements(mean)) * over_elements((var + eps).rsqrt())
+
+
+def scaled(
+    xhat: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
+) -> torch.Tensor:
+    z = xhat if weight is None else xhat * over_elements(weight)
+    return z if bias is None else z + over_elements(bias)
+
+
+def statistics(x: torch.Tensor, groups: int) -> _Pair:
+    """Mean and biased variance of every channel in every group."""
+    wide = grouped(x, groups)
+    if x.numel() == 0:
+        zeros = wide.new_zeros(groups, x.shape[1])
+        return zeros, zeros.clone()
+    mean = wide.mean((1, 3))
+    return mean, (wide - over_elements(mean)).square().mean((1, 3))
+
+
+def apply(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> torch.Tensor:
+    """y from x and given statistics."""
+    z = scaled(normalised(x, mean, var, eps), weight, bias)
+    return result_like(x).copy_(activate(z, activation, slope).reshape(x.shape))
+
+
+def forward(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    groups: int,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> _Triple:
+    """y, mean and biased variance."""
+    mean, var = statistics(x, groups)
+    return apply(x, mean, var, weight, bias, eps, activation, slope), mean, var
+
+
+def sums(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> _Pair:
+    """Over each channel of each group: the sums of h and of h * xhat, where h = dL/dz."""
+    xhat = normalised(x, mean, var, eps)
+    h = slope_of(scaled(xhat, weight, bias), activation, slope) * grouped(grad, xhat.shape[0])
+    return h.sum((1, 3)), (h * xhat).sum((1, 3))
+
+
+def grad_input(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean_h: torch.Tensor | None,
+    mean_hx: torch.Tensor | None,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> torch.Tensor:
+    """dL/dx; the means of h and h * xhat are None where the statistics are constants."""
+    xhat = normalised(x, mean, var, eps)
+    h = slope_of(scaled(xhat, weight, bias), activation, slope) * grouped(grad, xhat.shape[0])
+    if mean_h is not None and mean_hx is not None:
+        h = h - over_elements(mean_h) - xhat * over_elements(mean_hx)
+    factor = (var + eps).rsqrt() if weight is None else (var + eps).rsqrt() * weight
+    return result_like(x).copy_((h * over_elements(factor)).reshape(x.shape))
+
+
+def backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    eps: float,
+    activation: int,
+    slope: float,
+    training: bool,
+    need_input: bool,
+    need_parameters: bool,
+) -> _Triple:
+    """dL/dx, dL/dweight, dL/dbias; what is not needed is empty."""
+    common = (eps, activation, slope)
+    grad_x = mean.new_empty(0, dtype=x.dtype)
+    grad_weight, grad_bias = mean.new_empty(0), mean.new_empty(0)
+    mean_h = mean_hx = None
+    if training or need_parameters:
+        sum_h, sum_hx = sums(grad, x, mean, var, weight, bias, *common)
+        if training:
+            count = max(x.numel() // max(mean.numel(), 1), 1)
+            mean_h, mean_hx = sum_h / count, sum_hx / count
+        if need_parameters:
+            grad_weight, grad_bias = sum_hx.sum(0), sum_h.sum(0)
+    if need_input:
+        grad_x = grad_input(grad, x, mean, var, weight, bias, mean_h, mean_hx, *common)
+    return grad_x, grad_weight, grad_bias
+
+
+def update_(
+    running_mean: torch.Tensor,
+    running_var: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
+    batches: torch.Tensor | None,
+    momentum: float,
+    count: int,
+) -> None:
+    """Moves the running statistics, group after group.
+
+    ``count`` values per channel and group make the variance unbiased; 0 says that it is. With
+    ``batches``, the number of batches seen so far, the step is the cumulative average's, else
+    ``momentum``.
+    """
+    correction = count / (count - 1) if count > 1 else 1.0
+    for i in range(mean.shape[0]):
+        step = momentum if batches is None else 1 / (batches + (i + 1)).to(mean.dtype)
+        running_mean.copy_((1 - step) * running_mean + step * mean[i])
+        running_var.copy_((1 - step) * running_var + step * correction * var[i])

@@ -1,0 +1,102 @@
+"""The derivative of batch_norm_act's backward, in closed form through differentiable torch ops.
+
+The README derives it. Everything is written on [groups, N / groups, C, positions]. Because each
+line is an ordinary torch operation, autograd differentiates it further where a third derivative is
+asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .reference import TANH, grouped, over_elements, scaled, slope_of, statistics
+
+Optional = torch.Tensor | None
+
+
+def mean_here(v: torch.Tensor) -> torch.Tensor:
+    """Mean over a group's samples and positions, kept as [groups, 1, C, 1]."""
+    return v.mean((1, 3), keepdim=True)
+
+
+def second_derivative(
+    needs: Sequence[bool],
+    cotangents: Sequence[Optional],
+    saved: Sequence[Optional],
+    eps: float,
+    activation: int,
+    slope: float,
+    training: bool,
+    mean_of: Callable[[torch.Tensor], torch.Tensor] = mean_here,
+) -> tuple[Optional, Optional, Optional, Optional]:
+    """Gradients with respect to dL/dy, x, weight and bias.
+
+    Args:
+        needs: which of these four are wanted.
+        cotangents: of dL/dx, dL/dweight and dL/dbias; None where there is none.
+        saved: dL/dy, x, mean, var, weight, bias.
+        eps, activation, slope: as in the forward pass.
+        training: whether mean and var are the statistics of x itself.
+        mean_of: mean over a group; over all processes where statistics are synchronised.
+    """
+    grad, x, mean, var, weight, bias = saved
+    assert grad is not None
+    assert x is not None
+    assert mean is not None
+    assert var is not None
+    u, s, t = cotangents
+    groups = max(mean.numel() // x.shape[1], 1)
+    if training and mean_of is mean_here and torch.is_grad_enabled() and x.requires_grad:
+        # Saved as constants; a third derivative needs to see how they follow from x.
+        mean, var = statistics(x, groups)
+    r = over_elements((var + eps).rsqrt())
+    xhat = (grouped(x, groups) - over_elements(mean)) * r
+    z = scaled(xhat, weight, bias)
+    derivative = slope_of(z, activation, slope)
+    g = grouped(grad, groups)
+    h = g * derivative
+    factor = r if weight is None else r * over_elements(weight)
+
+    def project(v: torch.Tensor) -> torch.Tensor:
+        return v - mean_of(v) - xhat * mean_of(v * xhat) if training else v
+
+    # The backward pass is linear in h: its result paired with the cotangents is sum(h * a).
+    a = torch.zeros_like(h)
+    wide_u = None
+    if u is not None:
+        wide_u = grouped(u, groups)
+        a = a + factor * project(wide_u)
+    if s is not None:
+        a = a + over_elements(s) * xhat
+    if t is not None:
+        a = a + over_elements(t)
+    needs_grad, needs_x, needs_weight, needs_bias = needs
+    grad_grad = (a * derivative).reshape(x.shape).to(grad.dtype) if needs_grad else None
+    # What flows through the activation's slope: nothing, unless it is curved.
+    k = None
+    if activation == TANH:
+        k = a * g * (-2 * torch.tanh(z) * derivative)
+    grad_weight = grad_bias = grad_x = None
+    projected = project(h) if wide_u is not None and (needs_weight or needs_x) else None
+    if needs_weight:
+        total = torch.zeros_like(h) if k is None else k * xhat
+        if wide_u is not None and projected is not None:
+            total = total + r * wide_u * projected
+        grad_weight = total.sum((0, 1, 3))
+    if needs_bias:
+        grad_bias = h.new_zeros(x.shape[1]) if k is None else k.sum((0, 1, 3))
+    if needs_x:
+        d = torch.zeros_like(h)
+        if s is not None:
+            d = d + over_elements(s) * h
+        if k is not None:
+            d = d + (k if weight is None else k * over_elements(weight))
+        if training and wide_u is not None:
+            d = d - factor * (wide_u * mean_of(h * xhat) + h * mean_of(wide_u * xhat))
+        wide = r * project(d)
+        if training and wide_u is not None and projected is not None:
+            wide = wide - factor * r * xhat * mean_of(wide_u * projected)
+        grad_x = wide.reshape(x.shape).to(x.dtype)
+    return grad_grad, grad_x, grad_weight, grad_bias
