@@ -1,0 +1,151 @@
+// Batch normalisation with its activation: the only place the formulas stand in C++.
+//
+// Statistics, parameters and all arithmetic are in the compute type. xhat = (x - mean) * inverse
+// subtracts first: folding mean into the shift would cancel badly where the mean is large.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "../common/dtype.h"
+#include "../common/simd.h"
+
+namespace gankit::batch_norm_act {
+
+enum class Activation : int64_t { kNone = 0, kRelu = 1, kLeakyRelu = 2, kTanh = 3 };
+
+// tanh in float to 2 ulp: a polynomial near zero, 1 - 2 / (e^2z + 1) elsewhere (Moshier's Cephes).
+// Without branches or calls, so that a loop over it vectorises.
+GANKIT_HD float tanh_of(float z) {
+#if defined(__CUDA_ARCH__)
+  return tanhf(z);
+#else
+  const float magnitude = std::fabs(z);
+  const float clamped = magnitude < 10.0f ? magnitude : 10.0f;  // tanh(10) rounds to 1
+  const float square = clamped * clamped;
+  float p = -5.70498872745e-3f;
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const float near_zero = clamped + clamped * square * p;
+  // e^t for 0 <= t <= 20: t = k ln 2 + rest, and 2^k by its exponent bits.
+  const float t = clamped + clamped;
+  const int32_t k = static_cast<int32_t>(t * 1.44269504088896341f + 0.5f);
+  const float rest =
+      (t - static_cast<float>(k) * 0.693359375f) + static_cast<float>(k) * 2.12194440e-4f;
+  float e = 1.9875691500e-4f;
+  e = e * rest + 1.3981999507e-3f;
+  e = e * rest + 8.3334519073e-3f;
+  e = e * rest + 4.1665795894e-2f;
+  e = e * rest + 1.6666665459e-1f;
+  e = e * rest + 5.0000001201e-1f;
+  e = e * (rest * rest) + rest + 1.0f;
+  const float exponential = e * bit_cast<float>((k + 127) << 23);
+  const float far = 1.0f - 2.0f / (exponential + 1.0f);
+  const float result = std::copysign(magnitude < 0.625f ? near_zero : far, z);
+  return z == z ? result : z;
+#endif
+}
+
+GANKIT_HD double tanh_of(double z) {
+  return tanh(z);
+}
+
+// At zero the derivatives are those of the negative branch, as in torch; NaN stays NaN.
+template <Activation kActivation, class Compute>
+GANKIT_HD Compute activate(Compute z, Compute slope) {
+  if constexpr (kActivation == Activation::kRelu) return z <= 0 ? Compute(0) : z;
+  if constexpr (kActivation == Activation::kLeakyRelu) return z * (z > 0 ? Compute(1) : slope);
+  if constexpr (kActivation == Activation::kTanh) return tanh_of(z);
+  return z;
+}
+
+// dL/dz from dL/dy.
+template <Activation kActivation, class Compute>
+GANKIT_HD Compute grad_z(Compute grad, Compute z, Compute slope) {
+  if constexpr (kActivation == Activation::kRelu) return z <= 0 ? Compute(0) : grad;
+  if constexpr (kActivation == Activation::kLeakyRelu) return grad * (z > 0 ? Compute(1) : slope);
+  if constexpr (kActivation == Activation::kTanh) {
+    const Compute y = tanh_of(z);
+    return grad * (1 - y * y);
+  }
+  return grad;
+}
+
+// What one channel of one group needs. z = (x - mean) * scale + shift, and
+// dL/dx = dL/dz * scale - constant - (x - mean) * linear.
+template <class Compute>
+struct Channel {
+  Compute mean, inverse, scale, shift, constant, linear;
+};
+
+// weight, bias and the two means may be null: 1, 0 and 0 (the statistics are constants).
+template <class Compute>
+GANKIT_HD Channel<Compute> channel_of(Compute mean, Compute var, Compute eps,
+                                      const Compute* weight, const Compute* bias,
+                                      const Compute* mean_h, const Compute* mean_hx) {
+  Channel<Compute> c;
+  c.mean = mean;
+  c.inverse = 1 / std::sqrt(var + eps);
+  c.scale = weight == nullptr ? c.inverse : c.inverse * *weight;
+  c.shift = bias == nullptr ? Compute(0) : *bias;
+  c.constant = mean_h == nullptr ? Compute(0) : c.scale * *mean_h;
+  c.linear = mean_hx == nullptr ? Compute(0) : c.scale * c.inverse * *mean_hx;
+  return c;
+}
+
+template <class T, Activation kActivation>
+GANKIT_HD typename T::bits forward(typename T::bits x, typename T::compute mean,
+                                   typename T::compute scale, typename T::compute shift,
+                                   typename T::compute slope) {
+  return T::store(activate<kActivation>((T::load(x) - mean) * scale + shift, slope));
+}
+
+template <class T, Activation kActivation>
+GANKIT_HD typename T::bits grad_input(typename T::bits grad, typename T::bits x,
+                                      const Channel<typename T::compute>& c,
+                                      typename T::compute slope) {
+  const auto centred = T::load(x) - c.mean;
+  const auto h = grad_z<kActivation>(T::load(grad), centred * c.scale + c.shift, slope);
+  return T::store(h * c.scale - c.constant - centred * c.linear);
+}
+
+// Mean and sum of squared deviations of `count` values; `add` joins two sets of values by the
+// formula of Chan, Golub and LeVeque (1979), which loses no digits to a large mean.
+template <class Real>
+struct Moments {
+  Real count = 0, mean = 0, deviations = 0;
+
+  GANKIT_HD void add(const Moments& other) {
+    if (other.count == 0) return;
+    const Real total = count + other.count;
+    const Real delta = other.mean - mean;
+    const Real share = other.count / total;
+    mean += delta * share;
+    deviations += other.deviations + delta * delta * count * share;
+    count = total;
+  }
+};
+
+// From sums of (x - shift) and (x - shift)^2. Sound if the shift is the mean of some f of the
+// values: then (mean - shift)^2 <= variance / f, so at most the digits of 1 / f are lost.
+template <class Real>
+GANKIT_HD Moments<Real> moments_of(Real count, Real shift, Real sum, Real squares) {
+  if (count == 0) return {};
+  const Real offset = sum / count;
+  const Real deviations = squares - sum * offset;
+  return {count, shift + offset, deviations > 0 ? deviations : deviations == deviations ? Real(0) : deviations};
+}
+
+// Where the elements lie: `groups` slices of `samples` samples; a sample is `channels` planes of
+// `positions` elements, or with channels_last `positions` rows of `channels` elements.
+struct Geometry {
+  int64_t groups, samples, channels, positions;
+  bool channels_last;
+
+  GANKIT_HD int64_t count() const { return samples * positions; }
+  GANKIT_HD int64_t group_elements() const { return samples * channels * positions; }
+};
+
+}  // namespace gankit::batch_norm_act
