@@ -14,8 +14,8 @@
 
 namespace gankit::batch_norm_act {
 
-constexpr int64_t kUnitValues = 4096;  // per channel and unit, where the shape allows
-constexpr int64_t kUnitRows = 256;     // the same for channels last: one accumulator per channel
+constexpr int64_t kUnitValues = 4096;     // per channel and unit, where the shape allows
+constexpr int64_t kUnitRows = 256;        // the same for channels last: one accumulator per channel
 constexpr int64_t kElementGrain = 32768;  // elements per thread: some microseconds of work
 constexpr int64_t kTile = 256;            // channels whose accumulators are on the stack
 
@@ -94,12 +94,15 @@ void unit_moments(const typename T::bits* x, const Geometry& g, const Unit& unit
   std::vector<Compute> sums(static_cast<size_t>(2 * kWide * g.channels));
   std::vector<Compute> shifts(static_cast<size_t>(g.channels));
   const typename T::bits* first = x + unit.first * sample + unit.begin;
+  // The shift is the mean of the first planes, a sixteenth of the unit.
+  const int64_t probe = std::max<int64_t>(1, (unit.last - unit.first) / 16);
   for (int64_t c = 0; c < g.channels; ++c) {
     Compute sum[kWide] = {}, squares[kWide] = {};
-    // The mean of the unit's first plane.
-    sum_plane<T>(first + c * g.positions, positions, 0, sum, squares);
+    for (int64_t s = 0; s < probe; ++s) {
+      sum_plane<T>(first + s * sample + c * g.positions, positions, 0, sum, squares);
+    }
     shifts[static_cast<size_t>(c)] =
-        static_cast<Compute>(sum_lanes(sum) / static_cast<double>(positions));
+        static_cast<Compute>(sum_lanes(sum) / static_cast<double>(probe * positions));
   }
   for (int64_t s = unit.first; s < unit.last; ++s, first += sample) {
     for (int64_t c = 0; c < g.channels; ++c) {
@@ -151,13 +154,6 @@ void statistics_cpu(const typename T::bits* x, const Geometry& g, typename T::co
 
 // --- everything else needs the channels' parameters -------------------------------------------
 
-// weight, bias, mean_h and mean_hx may be null.
-template <class Compute>
-struct Inputs {
-  const Compute *mean, *var, *weight, *bias, *mean_h, *mean_hx;
-  Compute eps, slope;
-};
-
 // Structs for loops along planes, arrays of the same for loops along rows.
 template <class Compute>
 struct Channels {
@@ -168,13 +164,7 @@ struct Channels {
   Channels(const Geometry& g, const Inputs<Compute>& in) : channels(g.channels) {
     const int64_t total = g.groups * g.channels;
     structs.resize(static_cast<size_t>(total));
-    for (int64_t i = 0; i < total; ++i) {
-      const int64_t c = i % g.channels;
-      const auto at = [](const Compute* p, int64_t k) { return p == nullptr ? p : p + k; };
-      structs[static_cast<size_t>(i)] =
-          channel_of(in.mean[i], in.var[i], in.eps, at(in.weight, c), at(in.bias, c),
-                     at(in.mean_h, i), at(in.mean_hx, i));
-    }
+    for (int64_t i = 0; i < total; ++i) structs[static_cast<size_t>(i)] = in.channel(i, channels);
     if (!g.channels_last) return;
     values.resize(static_cast<size_t>(6 * total));
     for (int64_t group = 0; group < g.groups; ++group) {
@@ -191,18 +181,12 @@ struct Channels {
     }
   }
 
-  const Channel<Compute>* planes(int64_t group) const {
-    return structs.data() + group * channels;
-  }
+  const Channel<Compute>* planes(int64_t group) const { return structs.data() + group * channels; }
 
   ChannelArrays<Compute> rows(int64_t group, int64_t from = 0) const {
     const Compute* p = values.data() + 6 * group * channels + from;
-    return {p,
-            p + channels,
-            p + 2 * channels,
-            p + 3 * channels,
-            p + 4 * channels,
-            p + 5 * channels};
+    return {
+        p, p + channels, p + 2 * channels, p + 3 * channels, p + 4 * channels, p + 5 * channels};
   }
 };
 
@@ -248,8 +232,8 @@ void grad_input_cpu(const typename T::bits* grad, const typename T::bits* x,
   const Channels<typename T::compute> channels(g, in);
   for_each_stretch(g, [&](int64_t group, int64_t offset, int64_t count) {
     if (g.channels_last) {
-      grad_input_rows<T, kActivation>(grad + offset, x + offset, grad_x + offset, count,
-                                      g.channels, channels.rows(group), in.slope);
+      grad_input_rows<T, kActivation>(grad + offset, x + offset, grad_x + offset, count, g.channels,
+                                      channels.rows(group), in.slope);
       return;
     }
     const int64_t sample = g.channels * g.positions;
@@ -289,8 +273,8 @@ void unit_sums(const typename T::bits* grad, const typename T::bits* x, const Ge
     for (int64_t c = 0; c < g.channels; ++c) {
       Compute* lanes = sums.data() + 2 * kWide * c;
       grad_sum_plane<T, kActivation>(grad + at + c * g.positions, x + at + c * g.positions,
-                                     unit.end - unit.begin, channels.planes(group)[c], slope,
-                                     lanes, lanes + kWide);
+                                     unit.end - unit.begin, channels.planes(group)[c], slope, lanes,
+                                     lanes + kWide);
     }
   }
   for (int64_t c = 0; c < g.channels; ++c) {

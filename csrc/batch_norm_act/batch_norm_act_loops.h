@@ -152,8 +152,7 @@ GANKIT_SIMD void grad_input_planes(const typename T::bits* grad, const typename 
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_input_rows(const typename T::bits* grad, const typename T::bits* x,
                                  typename T::bits* __restrict__ grad_x, int64_t rows, int64_t n,
-                                 ChannelArrays<typename T::compute> c,
-                                 typename T::compute slope) {
+                                 ChannelArrays<typename T::compute> c, typename T::compute slope) {
   using Compute = typename T::compute;
   for (int64_t r = 0; r < rows; ++r, grad += n, x += n, grad_x += n) {
     for (int64_t k = 0; k < n; ++k) {

@@ -21,7 +21,7 @@ GANKIT_HD float tanh_of(float z) {
   return tanhf(z);
 #else
   const float magnitude = std::fabs(z);
-  const float clamped = magnitude < 10.0f ? magnitude : 10.0f;  // tanh(10) rounds to 1
+  const float clamped = magnitude > 10.0f ? 10.0f : magnitude;  // tanh(10) rounds to 1; NaN stays
   const float square = clamped * clamped;
   float p = -5.70498872745e-3f;
   p = p * square + 2.06390887954e-2f;
@@ -31,9 +31,10 @@ GANKIT_HD float tanh_of(float z) {
   const float near_zero = clamped + clamped * square * p;
   // e^t for 0 <= t <= 20: t = k ln 2 + rest, and 2^k by its exponent bits.
   const float t = clamped + clamped;
-  const int32_t k = static_cast<int32_t>(t * 1.44269504088896341f + 0.5f);
-  const float rest =
-      (t - static_cast<float>(k) * 0.693359375f) + static_cast<float>(k) * 2.12194440e-4f;
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits; defined for NaN too.
+  const float rounded = t * 1.44269504088896341f + 12582912.0f;
+  const float k = rounded - 12582912.0f;
+  const float rest = (t - k * 0.693359375f) + k * 2.12194440e-4f;
   float e = 1.9875691500e-4f;
   e = e * rest + 1.3981999507e-3f;
   e = e * rest + 8.3334519073e-3f;
@@ -41,10 +42,16 @@ GANKIT_HD float tanh_of(float z) {
   e = e * rest + 1.6666665459e-1f;
   e = e * rest + 5.0000001201e-1f;
   e = e * (rest * rest) + rest + 1.0f;
-  const float exponential = e * bit_cast<float>((k + 127) << 23);
+  const uint32_t exponent = bit_cast<uint32_t>(rounded) - 0x4B400000u + 127u;
+  const float exponential = e * bit_cast<float>(exponent << 23);
   const float far = 1.0f - 2.0f / (exponential + 1.0f);
-  const float result = std::copysign(magnitude < 0.625f ? near_zero : far, z);
-  return z == z ? result : z;
+  // Chosen by bits: given a condition, the compiler branches around the costly side, and the loop
+  // stays scalar.
+  const uint32_t small = 0u - static_cast<uint32_t>(magnitude < 0.625f);
+  const uint32_t chosen =
+      (bit_cast<uint32_t>(near_zero) & small) | (bit_cast<uint32_t>(far) & ~small);
+  const uint32_t sign = bit_cast<uint32_t>(z) & 0x80000000u;
+  return bit_cast<float>(chosen | sign);
 #endif
 }
 
@@ -73,6 +80,24 @@ GANKIT_HD Compute grad_z(Compute grad, Compute z, Compute slope) {
   return grad;
 }
 
+// The same with the activation known at run time: on a GPU the choice costs next to nothing, since
+// all threads agree.
+template <class Compute>
+GANKIT_HD Compute activate(Activation activation, Compute z, Compute slope) {
+  if (activation == Activation::kRelu) return activate<Activation::kRelu>(z, slope);
+  if (activation == Activation::kLeakyRelu) return activate<Activation::kLeakyRelu>(z, slope);
+  if (activation == Activation::kTanh) return activate<Activation::kTanh>(z, slope);
+  return z;
+}
+
+template <class Compute>
+GANKIT_HD Compute grad_z(Activation activation, Compute grad, Compute z, Compute slope) {
+  if (activation == Activation::kRelu) return grad_z<Activation::kRelu>(grad, z, slope);
+  if (activation == Activation::kLeakyRelu) return grad_z<Activation::kLeakyRelu>(grad, z, slope);
+  if (activation == Activation::kTanh) return grad_z<Activation::kTanh>(grad, z, slope);
+  return grad;
+}
+
 // What one channel of one group needs. z = (x - mean) * scale + shift, and
 // dL/dx = dL/dz * scale - constant - (x - mean) * linear.
 template <class Compute>
@@ -82,9 +107,9 @@ struct Channel {
 
 // weight, bias and the two means may be null: 1, 0 and 0 (the statistics are constants).
 template <class Compute>
-GANKIT_HD Channel<Compute> channel_of(Compute mean, Compute var, Compute eps,
-                                      const Compute* weight, const Compute* bias,
-                                      const Compute* mean_h, const Compute* mean_hx) {
+GANKIT_HD Channel<Compute> channel_of(Compute mean, Compute var, Compute eps, const Compute* weight,
+                                      const Compute* bias, const Compute* mean_h,
+                                      const Compute* mean_hx) {
   Channel<Compute> c;
   c.mean = mean;
   c.inverse = 1 / std::sqrt(var + eps);
@@ -135,8 +160,23 @@ GANKIT_HD Moments<Real> moments_of(Real count, Real shift, Real sum, Real square
   if (count == 0) return {};
   const Real offset = sum / count;
   const Real deviations = squares - sum * offset;
-  return {count, shift + offset, deviations > 0 ? deviations : deviations == deviations ? Real(0) : deviations};
+  return {count, shift + offset, deviations < 0 ? Real(0) : deviations};
 }
+
+// weight, bias, mean_h and mean_hx may be null. mean, var and the other two are [groups, channels],
+// weight and bias [channels].
+template <class Compute>
+struct Inputs {
+  const Compute *mean, *var, *weight, *bias, *mean_h, *mean_hx;
+  Compute eps, slope;
+
+  GANKIT_HD Channel<Compute> channel(int64_t i, int64_t channels) const {
+    const int64_t c = i % channels;
+    return channel_of(mean[i], var[i], eps, weight == nullptr ? weight : weight + c,
+                      bias == nullptr ? bias : bias + c, mean_h == nullptr ? mean_h : mean_h + i,
+                      mean_hx == nullptr ? mean_hx : mean_hx + i);
+  }
+};
 
 // Where the elements lie: `groups` slices of `samples` samples; a sample is `channels` planes of
 // `positions` elements, or with channels_last `positions` rows of `channels` elements.

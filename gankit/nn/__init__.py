@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
 from .leaky_relu_dropout import LeakyReLUDropout
 
-__all__ = ["BCELoss", "BCEWithLogitsLoss", "LeakyReLUDropout"]
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNormAct1d",
+    "BatchNormAct2d",
+    "LeakyReLUDropout",
+]

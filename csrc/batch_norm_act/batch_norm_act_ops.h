@@ -1,0 +1,276 @@
+// The ops on tensors, for both launchers: layouts, results, and what runs after what.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+
+#include <optional>
+#include <tuple>
+#include <type_traits>
+
+#include "../common/tensors.h"
+#include "batch_norm_act_math.h"
+
+namespace gankit::batch_norm_act {
+
+// Whether the channels lie innermost and the other dimensions are in order.
+inline bool channels_innermost(const Tensor& x) {
+  const auto sizes = x.sizes(), strides = x.strides();
+  int64_t expected = sizes[1];
+  if (sizes[1] != 1 && strides[1] != 1) return false;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    if (d == 1 || sizes[d] == 1) continue;
+    if (strides[d] != expected) return false;
+    expected *= sizes[d];
+  }
+  return true;
+}
+
+// The dtype of x, and that of the statistics and parameters that belong to it, as the shim has
+// them.
+inline int32_t dtype_of(const Tensor& x) {
+  int32_t dtype = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(x.get(), &dtype));
+  return dtype;
+}
+
+inline int32_t compute_dtype_of(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? aoti_torch_dtype_float64()
+                                               : aoti_torch_dtype_float32();
+}
+
+// An uninitialised contiguous tensor on the device of `x`.
+inline Tensor new_contiguous(const Tensor& x, const std::vector<int64_t>& sizes, int32_t dtype) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t step = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    strides[d] = step;
+    step *= std::max<int64_t>(sizes[d], 1);
+  }
+  int32_t device_type = 0, device_index = 0;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(x.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(x.get(), &device_index));
+  AtenTensorHandle handle = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                  strides.data(), dtype, device_type, device_index,
+                                                  &handle));
+  return Tensor(handle);
+}
+
+// An uninitialised result: channels last if x is, else contiguous.
+inline Tensor result_like(const Tensor& x) {
+  if (x.is_contiguous() || channels_innermost(x)) return new_like(x);
+  const auto sizes = x.sizes();
+  return new_contiguous(x, {sizes.begin(), sizes.end()}, dtype_of(x));
+}
+
+// `model` is a result of result_like.
+inline Geometry geometry_of(const Tensor& model, int64_t groups) {
+  const auto sizes = model.sizes();
+  int64_t positions = 1;
+  for (size_t d = 2; d < sizes.size(); ++d) positions *= sizes[d];
+  return {groups, sizes[0] / groups, sizes[1], positions, positions == 1 || !model.is_contiguous()};
+}
+
+inline Tensor new_statistic(const Tensor& x, int64_t groups) {
+  return new_contiguous(x, {groups, x.size(1)}, compute_dtype_of(x));
+}
+
+// One statistic or parameter, or none, in the compute type and in one stretch of memory.
+class __attribute__((visibility("hidden"))) Vector {
+ public:
+  Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value) {
+    if (!value.has_value()) return;
+    STD_TORCH_CHECK(dtype_of(*value) == compute_dtype_of(x), name,
+                    ": expected x's compute type (float64 for float64, else float32)");
+    STD_TORCH_CHECK(value->dim() > 0 && value->numel() % x.size(1) == 0, name, ": expected ",
+                    x.size(1), " channels, got ", value->numel(), " values");
+    held_ = value->is_contiguous() ? *value : torch::stable::contiguous(*value);
+  }
+
+  template <class Compute>
+  const Compute* data() const {
+    return held_.has_value() ? static_cast<const Compute*>(held_->const_data_ptr()) : nullptr;
+  }
+
+ private:
+  std::optional<Tensor> held_;
+};
+
+// How many groups the statistics are for.
+inline int64_t groups_of(const Tensor& x, const Tensor& mean) {
+  return x.size(1) == 0 ? 1 : std::max<int64_t>(mean.numel() / x.size(1), 1);
+}
+
+// Calls f with the activation as a compile-time constant.
+template <class F>
+inline void dispatch_activation(int64_t activation, const F& f) {
+  switch (static_cast<Activation>(activation)) {
+    case Activation::kNone:
+      return f(std::integral_constant<Activation, Activation::kNone>{});
+    case Activation::kRelu:
+      return f(std::integral_constant<Activation, Activation::kRelu>{});
+    case Activation::kLeakyRelu:
+      return f(std::integral_constant<Activation, Activation::kLeakyRelu>{});
+    case Activation::kTanh:
+      return f(std::integral_constant<Activation, Activation::kTanh>{});
+  }
+  STD_TORCH_CHECK(false, "activation: expected 0 to 3, got ", activation);
+}
+
+using Optional = std::optional<Tensor>;
+
+struct Settings {
+  double eps;
+  int64_t activation;
+  double slope;
+};
+
+struct Vectors {
+  Vector mean, var, weight, bias, mean_h, mean_hx;
+
+  Vectors(const Tensor& x, const Tensor& mean, const Tensor& var, const Optional& weight,
+          const Optional& bias, const Optional& mean_h = {}, const Optional& mean_hx = {})
+      : mean(x, "mean", mean),
+        var(x, "var", var),
+        weight(x, "weight", weight),
+        bias(x, "bias", bias),
+        mean_h(x, "mean_h", mean_h),
+        mean_hx(x, "mean_hx", mean_hx) {}
+
+  template <class Compute>
+  Inputs<Compute> inputs(const Settings& settings) const {
+    return {mean.data<Compute>(),
+            var.data<Compute>(),
+            weight.data<Compute>(),
+            bias.data<Compute>(),
+            mean_h.data<Compute>(),
+            mean_hx.data<Compute>(),
+            static_cast<Compute>(settings.eps),
+            static_cast<Compute>(settings.slope)};
+  }
+};
+
+template <class Bits>
+const Bits* bits(const Tensor& x) {
+  return static_cast<const Bits*>(x.const_data_ptr());
+}
+
+// The ops in terms of what a device does: statistics, apply, sums, finish_sums, grad_input, update.
+template <class Device>
+struct Ops {
+  static std::tuple<Tensor, Tensor> statistics(const Tensor& x, int64_t groups) {
+    const typename Device::Guard guard(x);
+    Tensor mean = new_statistic(x, groups), var = new_statistic(x, groups);
+    const bool as_it_lies = x.is_contiguous() || channels_innermost(x);
+    const Tensor dense_x = as_it_lies ? x : laid_out_like(x, result_like(x));
+    Device::statistics(dense_x, dense_x, groups, mean, var);
+    return {mean, var};
+  }
+
+  static Tensor apply(const Tensor& x, const Tensor& mean, const Tensor& var, Optional weight,
+                      Optional bias, double eps, int64_t activation, double slope) {
+    const typename Device::Guard guard(x);
+    Tensor y = result_like(x);
+    Device::apply(laid_out_like(x, y), y, groups_of(x, mean), {x, mean, var, weight, bias},
+                  {eps, activation, slope});
+    return y;
+  }
+
+  static std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x, Optional weight, Optional bias,
+                                                    int64_t groups, double eps, int64_t activation,
+                                                    double slope) {
+    const typename Device::Guard guard(x);
+    Tensor y = result_like(x);
+    Tensor mean = new_statistic(x, groups), var = new_statistic(x, groups);
+    const Tensor dense_x = laid_out_like(x, y);
+    Device::statistics(dense_x, y, groups, mean, var);
+    Device::apply(dense_x, y, groups, {x, mean, var, weight, bias}, {eps, activation, slope});
+    return {y, mean, var};
+  }
+
+  static std::tuple<Tensor, Tensor> sums(const Tensor& grad, const Tensor& x, const Tensor& mean,
+                                         const Tensor& var, Optional weight, Optional bias,
+                                         double eps, int64_t activation, double slope) {
+    const typename Device::Guard guard(x);
+    const int64_t groups = groups_of(x, mean);
+    const Tensor model = result_like(x);
+    Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
+    Device::sums(laid_out_like(grad, model), laid_out_like(x, model), model, groups,
+                 {x, mean, var, weight, bias}, {eps, activation, slope}, sum_h, sum_hx);
+    return {sum_h, sum_hx};
+  }
+
+  static Tensor grad_input(const Tensor& grad, const Tensor& x, const Tensor& mean,
+                           const Tensor& var, Optional weight, Optional bias, Optional mean_h,
+                           Optional mean_hx, double eps, int64_t activation, double slope) {
+    const typename Device::Guard guard(x);
+    Tensor grad_x = result_like(x);
+    Device::grad_input(laid_out_like(grad, grad_x), laid_out_like(x, grad_x), grad_x,
+                       groups_of(x, mean), {x, mean, var, weight, bias, mean_h, mean_hx},
+                       {eps, activation, slope});
+    return grad_x;
+  }
+
+  static std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad, const Tensor& x,
+                                                     const Tensor& mean, const Tensor& var,
+                                                     Optional weight, Optional bias, double eps,
+                                                     int64_t activation, double slope,
+                                                     bool training, bool need_input,
+                                                     bool need_parameters) {
+    const typename Device::Guard guard(x);
+    const int64_t groups = groups_of(x, mean), channels = x.size(1);
+    const int32_t wide = compute_dtype_of(x);
+    const Settings settings{eps, activation, slope};
+    Tensor model = result_like(x);  // becomes dL/dx
+    const Tensor dense_x = laid_out_like(x, model), dense_grad = laid_out_like(grad, model);
+    const std::vector<int64_t> size{need_parameters ? channels : 0};
+    Tensor grad_weight = new_contiguous(x, size, wide), grad_bias = new_contiguous(x, size, wide);
+    Optional mean_h, mean_hx;
+    if (training || need_parameters) {
+      Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
+      Device::sums(dense_grad, dense_x, model, groups, {x, mean, var, weight, bias}, settings,
+                   sum_h, sum_hx);
+      Device::finish_sums(sum_h, sum_hx, need_parameters ? &grad_bias : nullptr,
+                          need_parameters ? &grad_weight : nullptr, geometry_of(model, groups));
+      if (training) {
+        mean_h = sum_h;
+        mean_hx = sum_hx;
+      }
+    }
+    if (!need_input) return {new_contiguous(x, {0}, dtype_of(x)), grad_weight, grad_bias};
+    Device::grad_input(dense_grad, dense_x, model, groups,
+                       {x, mean, var, weight, bias, mean_h, mean_hx}, settings);
+    return {model, grad_weight, grad_bias};
+  }
+
+  // The running statistics keep their strides; the rest is brought into one stretch of memory.
+  static void update(Tensor running_mean, Tensor running_var, const Tensor& mean, const Tensor& var,
+                     Optional batches, double momentum, int64_t count) {
+    const typename Device::Guard guard(mean);
+    const double correction =
+        count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;
+    const int64_t* seen =
+        batches.has_value() ? static_cast<const int64_t*>(batches->const_data_ptr()) : nullptr;
+    Device::update(running_mean, running_var, mean, var, seen, momentum, correction);
+  }
+};
+
+// Twice: the public op gets its derivative in Python, the underscored one stays raw.
+template <class Device, class Library>
+void register_ops(Library& m) {
+  m.impl("batch_norm_act", TORCH_BOX(&Ops<Device>::forward));
+  m.impl("_batch_norm_act", TORCH_BOX(&Ops<Device>::forward));
+  m.impl("batch_norm_act_backward", TORCH_BOX(&Ops<Device>::backward));
+  m.impl("_batch_norm_act_backward", TORCH_BOX(&Ops<Device>::backward));
+  m.impl("batch_norm_act_statistics", TORCH_BOX(&Ops<Device>::statistics));
+  m.impl("_batch_norm_act_statistics", TORCH_BOX(&Ops<Device>::statistics));
+  m.impl("batch_norm_act_apply", TORCH_BOX(&Ops<Device>::apply));
+  m.impl("_batch_norm_act_apply", TORCH_BOX(&Ops<Device>::apply));
+  m.impl("batch_norm_act_sums", TORCH_BOX(&Ops<Device>::sums));
+  m.impl("_batch_norm_act_sums", TORCH_BOX(&Ops<Device>::sums));
+  m.impl("batch_norm_act_grad_input", TORCH_BOX(&Ops<Device>::grad_input));
+  m.impl("_batch_norm_act_grad_input", TORCH_BOX(&Ops<Device>::grad_input));
+  m.impl("_batch_norm_act_update_", TORCH_BOX(&Ops<Device>::update));
+}
+
+}  // namespace gankit::batch_norm_act

@@ -1,0 +1,121 @@
+// Inputs for the tests of batch_norm_act, and the definition in double precision.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "batch_norm_act/batch_norm_act_math.h"
+
+namespace batch_norm_act_cases {
+
+using namespace gankit;
+using namespace gankit::batch_norm_act;
+
+constexpr double kEps = 1e-5, kSlope = 0.2;
+
+// Both layouts, several groups, more values than one unit of sums holds, and tails.
+inline std::vector<Geometry> geometries() {
+  std::vector<Geometry> all;
+  for (const bool channels_last : {false, true}) {
+    for (const int64_t groups : {1, 2, 3}) {
+      all.push_back({groups, 2, 3, 5, channels_last});
+      all.push_back({groups, 3, 8, 49, channels_last});
+    }
+    all.push_back({1, 1, 1, 2, channels_last});
+    all.push_back({2, 2, 2, 9000, channels_last});
+    all.push_back({1, 40, 5, 130, channels_last});
+    all.push_back({1, 700, 2, 3, channels_last});
+    all.push_back({2, 5, 300, 7, channels_last});
+    all.push_back({2, 0, 4, 3, channels_last});
+  }
+  return all;
+}
+
+template <class T>
+std::vector<typename T::bits> values(int64_t n, uint32_t state, double offset, double scale) {
+  std::vector<typename T::bits> x(static_cast<size_t>(n));
+  for (auto& v : x) {
+    state = state * 1664525u + 1013904223u;
+    const double uniform = static_cast<int32_t>(state) / 2147483648.0;
+    v = T::store(static_cast<typename T::compute>(offset + scale * uniform));
+  }
+  return x;
+}
+
+// Calls f(index of [group, channel], offset) for every element.
+template <class F>
+void for_each(const Geometry& g, const F& f) {
+  int64_t at = 0;
+  for (int64_t group = 0; group < g.groups; ++group) {
+    for (int64_t s = 0; s < g.samples; ++s) {
+      for (int64_t i = 0; i < g.channels * g.positions; ++i, ++at) {
+        const int64_t c = g.channels_last ? i % g.channels : i / g.positions;
+        f(group * g.channels + c, at);
+      }
+    }
+  }
+}
+
+inline double derivative(Activation activation, double z) {
+  if (activation == Activation::kRelu) return z > 0;
+  if (activation == Activation::kLeakyRelu) return z > 0 ? 1 : kSlope;
+  return activation == Activation::kTanh ? 1 - std::tanh(z) * std::tanh(z) : 1;
+}
+
+inline double activated(Activation activation, double z) {
+  if (activation == Activation::kRelu) return z > 0 ? z : 0;
+  if (activation == Activation::kLeakyRelu) return z > 0 ? z : kSlope * z;
+  return activation == Activation::kTanh ? std::tanh(z) : z;
+}
+
+// What the kernels should give for x and grad; statistics and sums are [groups, channels].
+struct Expected {
+  std::vector<double> mean, var, sum_h, sum_hx, y, grad_x;
+};
+
+template <class T>
+Expected expected(const std::vector<typename T::bits>& x, const std::vector<typename T::bits>& grad,
+                  const Geometry& g, const std::vector<typename T::compute>& weight,
+                  const std::vector<typename T::compute>& bias, Activation activation) {
+  Expected e;
+  const auto total = static_cast<size_t>(g.groups * g.channels);
+  for (auto* v : {&e.mean, &e.var, &e.sum_h, &e.sum_hx}) v->assign(total, 0.0);
+  e.y.resize(x.size());
+  e.grad_x.resize(x.size());
+  const double count = g.count() > 0 ? static_cast<double>(g.count()) : 1.0;
+  const auto at = [&](int64_t i) {
+    return static_cast<double>(T::load(x[static_cast<size_t>(i)]));
+  };
+  const auto each = [&](const auto& f) {
+    for_each(g, [&](int64_t index, int64_t i) {
+      const auto k = static_cast<size_t>(index);
+      const auto c = static_cast<size_t>(index % g.channels);
+      const double r = 1 / std::sqrt(e.var[k] + kEps);
+      const double xhat = (at(i) - e.mean[k]) * r;
+      const double z = xhat * weight[c] + bias[c];
+      const double h = T::load(grad[static_cast<size_t>(i)]) * derivative(activation, z);
+      f(k, static_cast<size_t>(i), xhat, z, h, r * weight[c]);
+    });
+  };
+  for_each(g, [&](int64_t k, int64_t i) { e.mean[static_cast<size_t>(k)] += at(i) / count; });
+  for_each(g, [&](int64_t k, int64_t i) {
+    const double v = at(i) - e.mean[static_cast<size_t>(k)];
+    e.var[static_cast<size_t>(k)] += v * v / count;
+  });
+  each([&](size_t k, size_t i, double xhat, double z, double h, double) {
+    e.y[i] = activated(activation, z);
+    e.sum_h[k] += h;
+    e.sum_hx[k] += h * xhat;
+  });
+  each([&](size_t k, size_t i, double xhat, double, double h, double factor) {
+    e.grad_x[i] = factor * (h - e.sum_h[k] / count - xhat * e.sum_hx[k] / count);
+  });
+  return e;
+}
+
+inline bool near(double found, double wanted, double relative, double absolute) {
+  return std::abs(found - wanted) <= absolute + relative * std::abs(wanted);
+}
+
+}  // namespace batch_norm_act_cases

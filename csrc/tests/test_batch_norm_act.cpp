@@ -1,0 +1,161 @@
+// The CPU kernels of batch_norm_act against the definition in double precision: every dtype,
+// activation and layout, large means, and the same bits whatever the number of threads.
+#include "check.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "batch_norm_act/batch_norm_act_cpu.h"
+#include "batch_norm_act_cases.h"
+
+namespace {
+
+using namespace batch_norm_act_cases;
+
+template <class T>
+struct Results {
+  std::vector<typename T::compute> mean, var, sum_h, sum_hx, mean_h, mean_hx;
+  std::vector<typename T::bits> y, grad_x;
+
+  bool operator==(const Results& other) const {
+    return mean == other.mean && var == other.var && sum_h == other.sum_h &&
+           sum_hx == other.sum_hx && y == other.y && grad_x == other.grad_x;
+  }
+};
+
+template <class T, Activation kActivation>
+Results<T> run(const std::vector<typename T::bits>& x, const std::vector<typename T::bits>& grad,
+               const Geometry& g, const std::vector<typename T::compute>& weight,
+               const std::vector<typename T::compute>& bias) {
+  using Compute = typename T::compute;
+  Results<T> r;
+  const auto total = static_cast<size_t>(g.groups * g.channels);
+  for (auto* v : {&r.mean, &r.var, &r.sum_h, &r.sum_hx}) v->resize(total);
+  r.y.resize(x.size());
+  r.grad_x.resize(x.size());
+  statistics_cpu<T>(x.data(), g, r.mean.data(), r.var.data());
+  Inputs<Compute> in{r.mean.data(), r.var.data(), weight.data(), bias.data(),
+                     nullptr,       nullptr,      Compute(kEps), Compute(kSlope)};
+  apply_cpu<T, kActivation>(x.data(), r.y.data(), g, in);
+  sums_cpu<T, kActivation>(grad.data(), x.data(), g, in, r.sum_h.data(), r.sum_hx.data());
+  r.mean_h = r.sum_h;
+  r.mean_hx = r.sum_hx;
+  const Compute count = g.count() > 0 ? Compute(g.count()) : Compute(1);
+  for (auto* v : {&r.mean_h, &r.mean_hx}) {
+    for (Compute& value : *v) value /= count;
+  }
+  in.mean_h = r.mean_h.data();
+  in.mean_hx = r.mean_hx.data();
+  grad_input_cpu<T, kActivation>(grad.data(), x.data(), r.grad_x.data(), g, in);
+  return r;
+}
+
+template <class T, Activation kActivation>
+void against_definition(double tolerance) {
+  using Compute = typename T::compute;
+  for (const Geometry& g : geometries()) {
+    const int64_t n = g.groups * g.group_elements();
+    const auto x = values<T>(n, 1, 0.3, 2.0), grad = values<T>(n, 2, 0.1, 1.0);
+    std::vector<Compute> weight, bias;
+    for (int64_t c = 0; c < g.channels; ++c) {
+      weight.push_back(Compute(0.5) + Compute(c % 7) / 4);
+      bias.push_back(Compute(c % 5) / 4 - Compute(0.6));
+    }
+    gankit_test_threads = 1;
+    const Results<T> found = run<T, kActivation>(x, grad, g, weight, bias);
+    for (const int threads : {2, 5}) {
+      gankit_test_threads = threads;
+      CHECK_AT((run<T, kActivation>(x, grad, g, weight, bias) == found), n);
+    }
+    const Expected wanted = expected<T>(x, grad, g, weight, bias, kActivation);
+    const double sum = 1e-5 * static_cast<double>(g.count() + 1);
+    for (size_t k = 0; k < found.mean.size(); ++k) {
+      CHECK_AT(near(found.mean[k], wanted.mean[k], 1e-5, 1e-6), n);
+      CHECK_AT(near(found.var[k], wanted.var[k], 1e-5, 0), n);
+      CHECK_AT(near(found.sum_h[k], wanted.sum_h[k], 1e-5, sum), n);
+      CHECK_AT(near(found.sum_hx[k], wanted.sum_hx[k], 1e-5, sum), n);
+    }
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK_AT(near(T::load(found.y[i]), wanted.y[i], tolerance, 2e-5), i);
+      CHECK_AT(near(T::load(found.grad_x[i]), wanted.grad_x[i], tolerance, 5e-5), i);
+    }
+  }
+}
+
+template <class T>
+void every_activation(double tolerance) {
+  against_definition<T, Activation::kNone>(tolerance);
+  against_definition<T, Activation::kRelu>(tolerance);
+  against_definition<T, Activation::kLeakyRelu>(tolerance);
+  against_definition<T, Activation::kTanh>(tolerance);
+}
+
+// A mean of a million standard deviations, and a first plane far from all the others.
+void large_means() {
+  for (Geometry g : geometries()) {
+    const int64_t n = g.groups * g.group_elements();
+    for (const bool outlier : {false, true}) {
+      auto x = values<Float32>(n, 3, 1e4, 1e-2);
+      if (outlier) {
+        for (int64_t i = 0; i < n && i < g.channels * g.positions; ++i) {
+          x[static_cast<size_t>(i)] = Float32::store(-3.0f);
+        }
+      }
+      const auto total = static_cast<size_t>(g.groups * g.channels);
+      std::vector<float> mean(total), var(total);
+      statistics_cpu<Float32>(x.data(), g, mean.data(), var.data());
+      const std::vector<float> ones(static_cast<size_t>(g.channels), 1.0f);
+      const Expected wanted = expected<Float32>(x, x, g, ones, ones, Activation::kNone);
+      for (size_t k = 0; k < total; ++k) {
+        CHECK_AT(near(mean[k], wanted.mean[k], 1e-7, 0), n);
+        CHECK_AT(near(var[k], wanted.var[k], 1e-3, 1e-9), n);
+      }
+    }
+  }
+}
+
+void special_values() {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const Activation a :
+       {Activation::kNone, Activation::kRelu, Activation::kLeakyRelu, Activation::kTanh}) {
+    CHECK(std::isnan(activate(a, nan, 0.2f)));
+    CHECK(std::isnan(grad_z(a, nan, 1.0f, 0.2f)));
+    CHECK(activate(a, 0.0f, 0.2f) == 0);
+  }
+  CHECK(activate(Activation::kRelu, -infinity, 0.0f) == 0);
+  CHECK(grad_z(Activation::kRelu, 3.0f, 0.0f, 0.0f) == 0);
+  CHECK(grad_z(Activation::kLeakyRelu, 3.0f, 0.0f, 0.5f) == 1.5f);
+  CHECK(activate(Activation::kTanh, infinity, 0.0f) == 1);
+  CHECK(activate(Activation::kTanh, -infinity, 0.0f) == -1);
+  CHECK(std::signbit(activate(Activation::kTanh, -0.0f, 0.0f)));
+}
+
+// Within 1.5 units in the last place, for floats all over the range.
+void tanh_is_close() {
+  for (uint32_t bits = 0; bits < 0x7F800000u; bits += 9973) {
+    const float z = bit_cast<float>(bits);
+    const double wanted = std::tanh(static_cast<double>(z));
+    const float rounded = static_cast<float>(wanted);
+    const double unit = std::nextafter(rounded, 2.0f) - rounded;
+    CHECK_AT(std::abs(tanh_of(z) - wanted) <= 1.5 * unit, bits);
+    CHECK_AT(tanh_of(-z) == -tanh_of(z), bits);
+  }
+}
+
+}  // namespace
+
+int main() {
+  every_activation<Float64>(1e-9);
+  every_activation<Float32>(1e-5);
+  every_activation<BFloat16>(4e-3);
+  every_activation<Float16>(5e-4);
+  gankit_test_threads = 2;
+  large_means();
+  special_values();
+  tanh_is_close();
+  return gankit_test::finish();
+}

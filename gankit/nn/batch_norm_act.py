@@ -1,0 +1,127 @@
+"""Batch normalisation and its activation as one module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..ops import batch_norm_act
+
+ACTIVATIONS = ("relu", "leaky_relu", "tanh", "none")
+
+
+class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
+    """Shared by the modules for two kinds of shape; ``state_dict`` is that of torch's batch norm."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        activation: str = "relu",
+        negative_slope: float = 0.2,
+        groups: int = 1,
+        process_group: Any = None,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}"
+            )
+        if not float("-inf") < negative_slope < float("inf"):
+            raise ValueError(f"negative_slope: expected a finite number, got {negative_slope}")
+        if groups < 1:
+            raise ValueError(f"groups: expected an integer >= 1, got {groups}")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.groups = groups
+        self.process_group = process_group
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self._check_input_dim(x)
+        if x.dim() >= 2 and x.shape[1] != self.num_features:
+            raise ValueError(
+                f"x: expected {self.num_features} channels, as the module was made for, "
+                f"got shape {tuple(x.shape)}"
+            )
+        # Without running statistics the batch's own serve in evaluation too.
+        own = self.training or (self.running_mean is None and self.running_var is None)
+        tracking = self.training and self.track_running_stats
+        use = not self.training or self.track_running_stats
+        y = batch_norm_act(
+            x,
+            self.running_mean if use else None,
+            self.running_var if use else None,
+            self.weight,
+            self.bias,
+            own,
+            self.momentum,
+            self.eps,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            groups=self.groups if self.training else 1,
+            num_batches_tracked=self.num_batches_tracked,
+            process_group=self.process_group if self.training else None,
+        )
+        if tracking and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(self.groups)
+        return y
+
+    def extra_repr(self) -> str:
+        parts = [super().extra_repr(), f"activation={self.activation!r}"]
+        if self.activation == "leaky_relu":
+            parts.append(f"negative_slope={self.negative_slope}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        return ", ".join(parts)
+
+
+class BatchNormAct1d(_BatchNormAct):
+    """``nn.Sequential(nn.BatchNorm1d(num_features), activation)`` as one op.
+
+    Drop-in: the ``state_dict`` keys are those of ``nn.BatchNorm1d``, so are the arguments up to
+    ``dtype``, and the name contains "BatchNorm", so initialisers that match on names find it.
+
+    Args:
+        num_features: C of the input ``[N, C]`` or ``[N, C, L]``.
+        eps, momentum, affine, track_running_stats, device, dtype: as in ``nn.BatchNorm1d``.
+        activation: ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"none"``.
+        negative_slope: of ``"leaky_relu"``, finite.
+        groups: in training, slices of the batch with statistics of their own; may be set between
+            calls. See :func:`gankit.ops.batch_norm_act`.
+        process_group: in training, statistics over all processes of this ``torch.distributed``
+            group, or ``"world"``.
+    """
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        if input.dim() not in (2, 3):
+            raise ValueError(f"x: expected [N, C] or [N, C, L], got shape {tuple(input.shape)}")
+
+
+class BatchNormAct2d(_BatchNormAct):
+    """``nn.Sequential(nn.BatchNorm2d(num_features), activation)`` as one op.
+
+    Drop-in: the ``state_dict`` keys are those of ``nn.BatchNorm2d``, so are the arguments up to
+    ``dtype``, and the name contains "BatchNorm", so initialisers that match on names find it.
+
+    Args:
+        num_features: C of the input ``[N, C, H, W]``, contiguous or channels last.
+        eps, momentum, affine, track_running_stats, device, dtype: as in ``nn.BatchNorm2d``.
+        activation: ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"none"``.
+        negative_slope: of ``"leaky_relu"``, finite.
+        groups: in training, slices of the batch with statistics of their own; may be set between
+            calls. See :func:`gankit.ops.batch_norm_act`.
+        process_group: in training, statistics over all processes of this ``torch.distributed``
+            group, or ``"world"``.
+    """
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"x: expected [N, C, H, W], got shape {tuple(input.shape)}")
