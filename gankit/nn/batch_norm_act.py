@@ -25,6 +25,7 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         device: Any = None,
         dtype: torch.dtype | None = None,
         *,
+        bias: bool = True,
         activation: str = "relu",
         negative_slope: float = 0.2,
         groups: int = 1,
@@ -38,7 +39,11 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"negative_slope: expected a finite number, got {negative_slope}")
         if groups < 1:
             raise ValueError(f"groups: expected an integer >= 1, got {groups}")
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        # Torch's own argument, which its releases before 2.15 lack.
+        extra: dict[str, Any] = {} if bias else {"bias": False}
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, **extra
+        )
         self.activation = activation
         self.negative_slope = negative_slope
         self.groups = groups
@@ -91,7 +96,8 @@ class BatchNormAct1d(_BatchNormAct):
 
     Args:
         num_features: C of the input ``[N, C]`` or ``[N, C, L]``.
-        eps, momentum, affine, track_running_stats, device, dtype: as in ``nn.BatchNorm1d``.
+        eps, momentum, affine, track_running_stats, device, dtype, bias: as in
+            ``nn.BatchNorm1d``.
         activation: ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"none"``.
         negative_slope: of ``"leaky_relu"``, finite.
         groups: in training, slices of the batch with statistics of their own; may be set between
@@ -113,7 +119,8 @@ class BatchNormAct2d(_BatchNormAct):
 
     Args:
         num_features: C of the input ``[N, C, H, W]``, contiguous or channels last.
-        eps, momentum, affine, track_running_stats, device, dtype: as in ``nn.BatchNorm2d``.
+        eps, momentum, affine, track_running_stats, device, dtype, bias: as in
+            ``nn.BatchNorm2d``.
         activation: ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"none"``.
         negative_slope: of ``"leaky_relu"``, finite.
         groups: in training, slices of the batch with statistics of their own; may be set between

@@ -168,7 +168,9 @@ def batch_norm_act(
     group = None if process_group is None else find_group(process_group)
     if count == 1 and (group is None or group.size() == 1):
         shape = torch.Size((1, *x.shape[1:]))
-        raise ValueError(f"Expected more than 1 value per channel when training, got input {shape}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {shape}"
+        )
     if group is not None:
         y, mean, var = apply_synchronised(x, weight, bias, groups, settings, group)
         count = 0  # var is unbiased already

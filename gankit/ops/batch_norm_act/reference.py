@@ -57,9 +57,7 @@ def slope_of(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
     return 1 - torch.tanh(z).square() if activation == TANH else torch.ones_like(z)
 
 
-def normalised(
-    x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, eps: float
-) -> torch.Tensor:
+def normalised(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, eps: float) -> torch.Tensor:
     """(x - mean) / sqrt(var + eps), in the shape of :func:`grouped`."""
     groups = mean.numel() // mean.shape[-1] if mean.numel() else 1
     return (grouped(x, groups) - over_elements(mean)) * over_elements((var + eps).rsqrt())

@@ -38,7 +38,9 @@ def gather_statistics(
     mean; a plain sum of squares would.
     """
     # Float64 holds counts beyond 2**24 exactly.
-    mine = torch.cat((mean.reshape(-1).double(), var.reshape(-1).double(), mean.new_tensor([count])))
+    mine = torch.cat(
+        (mean.reshape(-1).double(), var.reshape(-1).double(), mean.new_tensor([count]))
+    )
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(everyone, mine, group=group)
     table = torch.stack(everyone)

@@ -1,0 +1,271 @@
+"""The contract of batch_norm_act: torch's semantics, groups, numerical soundness, errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import gankit
+from gankit.ops import batch_norm_act
+
+EAGER = {
+    "none": lambda z, _: z,
+    "relu": lambda z, _: F.relu(z),
+    "leaky_relu": F.leaky_relu,
+    "tanh": lambda z, _: torch.tanh(z),
+}
+SHAPES = [(8, 5), (6, 4, 9), (4, 3, 6, 5), (4, 3, 2, 3, 4)]
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def parameters(channels: int, device: torch.device | str) -> list[torch.Tensor]:
+    """Running mean and variance, weight and bias."""
+    values = [random(channels, seed=i).to(device) for i in range(4)]
+    return [values[0], values[1].square() + 0.5, values[2] + 1, values[3]]
+
+
+@pytest.fixture
+def exact(on_target: tuple[str, torch.device]) -> torch.device:
+    """The device, where the backend computes in float64."""
+    if on_target[0] == "triton":
+        pytest.skip("Triton: no kernel for float64")
+    return on_target[1]
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("activation", sorted(EAGER))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_batch_norm_and_activation(
+    exact: torch.device, shape: tuple[int, ...], activation: str, affine: bool
+) -> None:
+    """Training and then evaluation: outputs, gradients to the second, running statistics."""
+    found, wanted = [], []
+    for results, fused in ((found, True), (wanted, False)):
+        mean, var, weight, bias = parameters(shape[1], exact)
+        x = random(*shape, seed=9).to(exact).requires_grad_()
+        leaves = [x]
+        if affine:
+            leaves += [weight.requires_grad_(), bias.requires_grad_()]
+        scale = (weight, bias) if affine else (None, None)
+        for training in (True, False):
+            arguments = (x, mean, var, *scale, training, 0.3, 1e-3)
+            if fused:
+                y = batch_norm_act(*arguments, activation=activation, negative_slope=0.1)
+            else:
+                y = EAGER[activation](F.batch_norm(*arguments), 0.1)
+            first = torch.autograd.grad(y.pow(3).sum(), leaves, create_graph=True)
+            loss = sum(g.pow(2).sum() for g in first)
+            results += [y, *first, *torch.autograd.grad(loss, leaves)]  # type: ignore[arg-type]
+            results += [mean.clone(), var.clone()]
+    for f, w in zip(found, wanted, strict=True):
+        torch.testing.assert_close(f, w, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_groups_equal_one_pass_each(
+    exact: torch.device, momentum: float | None, channels_last: bool
+) -> None:
+    """D on cat([real, fake]) with groups=2: outputs, both gradients, running statistics."""
+    halves = [random(4, 3, 5, 6, seed=i).to(exact) * (i + 1) + i for i in range(2)]
+    if channels_last:
+        halves = [h.contiguous(memory_format=torch.channels_last) for h in halves]
+    results = []
+    for together in (True, False):
+        mean, var, weight, bias = parameters(3, exact)
+        leaves = [h.clone().requires_grad_() for h in halves]
+        leaves += [weight.requires_grad_(), bias.requires_grad_()]
+        batches = torch.tensor(5, device=exact)
+
+        def run(
+            x: torch.Tensor,
+            groups: int,
+            batches: torch.Tensor,
+            stats: tuple[torch.Tensor, ...] = (mean, var),
+            scale: tuple[torch.Tensor, ...] = (weight, bias),
+        ) -> torch.Tensor:
+            return batch_norm_act(
+                x, *stats, *scale, True, momentum, activation="leaky_relu", groups=groups,
+                num_batches_tracked=batches,
+            )  # fmt: skip
+
+        if together:
+            y = run(torch.cat(leaves[:2]), 2, batches)
+        else:
+            y = torch.cat((run(leaves[0], 1, batches), run(leaves[1], 1, batches + 1)))
+        first = torch.autograd.grad(y.pow(3).sum(), leaves, create_graph=True)
+        loss = sum(g.pow(2).sum() for g in first)
+        second = torch.autograd.grad(loss, leaves)  # type: ignore[arg-type]
+        results.append((y, *first, *second, mean, var))
+    for f, w in zip(*results, strict=True):
+        torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-10)
+
+
+def test_frozen_parameters_get_no_gradient_and_x_the_same(exact: torch.device) -> None:
+    mean, var, weight, bias = parameters(3, exact)
+    gradients = []
+    for frozen in (False, True):
+        x = random(5, 3, 4).to(exact).requires_grad_()
+        scale = [p.clone().requires_grad_(not frozen) for p in (weight, bias)]
+        y = batch_norm_act(x, None, None, *scale, True, activation="tanh")
+        (first,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        first.square().sum().backward()
+        assert all((p.grad is None) == frozen for p in scale)
+        gradients.append((first, x.grad))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_alone(exact: torch.device) -> None:
+    """The first layer's x needs no gradient: weight and bias still get theirs."""
+    _, _, weight, bias = parameters(3, exact)
+    weight.requires_grad_()
+    x = random(5, 3, 4).to(exact)
+    y = batch_norm_act(x, None, None, weight, bias, True)
+    z = F.relu(F.batch_norm(x, None, None, weight, bias, True))
+    found, wanted = (torch.autograd.grad(r.pow(3).sum(), weight)[0] for r in (y, z))
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 14, 14), (700, 5, 2, 1), (64, 40)], ids=str)
+def test_mean_far_beyond_the_deviation(
+    on_target: tuple[str, torch.device], shape: tuple[int, ...]
+) -> None:
+    """Mean 1e4, deviation 1e-2: a plain sum of squares in float32 would leave nothing."""
+    x = (random(*shape) * 1e-2 + 1e4).to(on_target[1], torch.float32)
+    mean, var = (torch.zeros(shape[1], device=on_target[1]) for _ in range(2))
+    batch_norm_act(x, mean, var, None, None, True, 1.0)
+    dims = [d for d in range(x.dim()) if d != 1]
+    torch.testing.assert_close(mean.double(), x.double().mean(dims), rtol=2e-7, atol=0)
+    torch.testing.assert_close(var.double(), x.double().var(dims), rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bits_keep_float32_statistics(
+    on_target: tuple[str, torch.device], dtype: torch.dtype
+) -> None:
+    backend, device = on_target
+    if backend == "triton" and device.type == "cpu" and dtype == torch.bfloat16:
+        pytest.skip("Triton's interpreter has no bfloat16")
+    x = random(64, 6, 5).to(device, dtype) * 3 + 5
+    mean, var = torch.zeros(6, device=device), torch.ones(6, device=device)
+    weight = torch.ones(6, device=device, requires_grad=True)
+    y = batch_norm_act(x, mean, var, weight, None, True, 1.0)
+    assert y.dtype == dtype
+    y.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
+    torch.testing.assert_close(mean, x.float().mean((0, 2)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(var, x.float().var((0, 2)), rtol=1e-5, atol=1e-5)
+    # A network cast whole has its parameters and running statistics in 16 bits too.
+    cast = [torch.zeros(6, device=device, dtype=dtype) for _ in range(2)]
+    batch_norm_act(x, *cast, weight.detach().to(dtype), None, True, 1.0)
+    assert torch.equal(cast[0], mean.to(dtype))
+
+
+def test_running_statistics_rise_in_version(on_target: tuple[str, torch.device]) -> None:
+    device = on_target[1]
+    x = torch.randn(4, 3, device=device)
+    wide = torch.zeros(6, 2, device=device)
+    for mean in (torch.zeros(3, device=device), wide[::2, 0]):
+        var = torch.ones(3, device=device)
+        before = mean._version, var._version
+        batch_norm_act(x, mean, var, None, None, True, 0.5)
+        assert mean._version > before[0]
+        assert var._version > before[1]
+        torch.testing.assert_close(mean, x.mean(0) / 2)
+    assert bool((wide[1::2] == 0).all())
+    assert bool((wide[:, 1] == 0).all())
+
+
+def test_same_bits_whatever_the_number_of_threads() -> None:
+    x = random(32, 24, 14, 14, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            for count in (1, 2, 5):
+                torch.set_num_threads(count)
+                leaf = x.to(memory_format=layout).requires_grad_()
+                y = batch_norm_act(leaf, None, None, None, None, True, activation="tanh", groups=2)
+                results.append((y, torch.autograd.grad(y.pow(3).sum(), leaf)[0]))
+    finally:
+        torch.set_num_threads(threads)
+    for part in range(0, 6, 3):
+        for other in results[part + 1 : part + 3]:
+            assert all(torch.equal(a, b) for a, b in zip(results[part], other, strict=True))
+
+
+def test_empty_batch_leaves_the_running_statistics(on_target: tuple[str, torch.device]) -> None:
+    device = on_target[1]
+    mean, var = torch.zeros(3, device=device), torch.ones(3, device=device)
+    x = torch.empty(0, 3, 4, 4, device=device, requires_grad=True)
+    y = batch_norm_act(x, mean, var, None, None, True)
+    y.sum().backward()
+    assert y.shape == x.shape
+    assert x.grad is not None
+    assert bool((mean == 0).all())
+
+
+def test_third_derivative(device: str) -> None:
+    weight = random(2, seed=5).to(device).requires_grad_()
+    x = random(5, 2).to(device).requires_grad_()
+
+    def gradient(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = batch_norm_act(x, None, None, weight, None, True, activation="tanh")
+        return torch.autograd.grad(y.pow(3).sum(), (x, weight), create_graph=True)
+
+    assert torch.autograd.gradgradcheck(gradient, (x, weight))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"x": [1.0]}, TypeError, "x: expected a tensor, got list"),
+        ({"x": torch.ones(4, 3).int()}, TypeError, "x: expected dtype .* got torch.int32"),
+        ({"x": torch.ones(4)}, ValueError, r"x: expected \[N, C\] .* got shape \(4,\)"),
+        ({"x": torch.ones(4, 5)}, ValueError, r"\(5,\) for x of shape \(4, 5\), got \(3,\)"),
+        ({"x": torch.ones(1, 3, 1, 1)}, ValueError, r"more than 1 value .*\(\[1, 3, 1, 1\]\)"),
+        ({"groups": 4}, ValueError, r"more than 1 value per channel .* size torch.Size\(\[1, 3\]\)"),
+        ({"groups": 3}, ValueError, r"groups: 3 does not divide .* \(4, 3\)"),
+        ({"groups": 0}, ValueError, "groups: 0"),
+        ({"weight": torch.ones(4)}, ValueError, r"weight: .* got \(4,\)"),
+        ({"bias": torch.ones(3).double()}, TypeError, "bias: .* got torch.float64"),
+        ({"running_var": None}, ValueError, "running_mean, running_var: expected both"),
+        ({"running_mean": None, "running_var": None, "training": False}, ValueError, "needed when"),
+        ({"activation": "gelu"}, ValueError, "activation: .* got 'gelu'"),
+        ({"negative_slope": math.nan}, ValueError, "negative_slope: .* got nan"),
+        ({"eps": -1.0}, ValueError, "eps: .* got -1.0"),
+        ({"momentum": None}, ValueError, "num_batches_tracked: needed"),
+        ({"process_group": "world"}, RuntimeError, "process_group: .* not initialised"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_arguments(change: dict[str, object], error: type[Exception], words: str) -> None:
+    arguments: dict[str, object] = {
+        "x": torch.ones(4, 3),
+        "running_mean": torch.zeros(3),
+        "running_var": torch.ones(3),
+        "weight": torch.ones(3),
+        "bias": torch.ones(3),
+        "training": True,
+        **change,
+    }
+    with pytest.raises(error, match=words):
+        batch_norm_act(**arguments)  # type: ignore[arg-type]
+
+
+def test_reference_states_the_formula_in_plain_numbers() -> None:
+    x = torch.tensor([[1.0], [3.0], [8.0]], dtype=torch.float64)
+    weight, bias = torch.tensor([2.0]).double(), torch.tensor([-0.5]).double()
+    with gankit.backend("reference"):
+        y = batch_norm_act(x, None, None, weight, bias, True, eps=0.25, activation="leaky_relu")
+    for value, result in zip((1.0, 3.0, 8.0), y[:, 0].tolist(), strict=True):
+        z = (value - 4) / math.sqrt(26 / 3 + 0.25) * 2 - 0.5
+        assert result == pytest.approx(z if z > 0 else 0.2 * z, rel=1e-12)
