@@ -13,7 +13,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "tanh", "none")
 
 
 class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
-    """Shared by the modules for two kinds of shape; ``state_dict`` is that of torch's batch norm."""
+    """What the modules share; the ``state_dict`` is that of torch's batch norm."""
 
     def __init__(
         self,

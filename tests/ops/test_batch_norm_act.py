@@ -109,7 +109,7 @@ def test_groups_equal_one_pass_each(
 
 
 def test_frozen_parameters_get_no_gradient_and_x_the_same(exact: torch.device) -> None:
-    mean, var, weight, bias = parameters(3, exact)
+    _, _, weight, bias = parameters(3, exact)
     gradients = []
     for frozen in (False, True):
         x = random(5, 3, 4).to(exact).requires_grad_()
@@ -232,7 +232,7 @@ def test_third_derivative(device: str) -> None:
         ({"x": torch.ones(4)}, ValueError, r"x: expected \[N, C\] .* got shape \(4,\)"),
         ({"x": torch.ones(4, 5)}, ValueError, r"\(5,\) for x of shape \(4, 5\), got \(3,\)"),
         ({"x": torch.ones(1, 3, 1, 1)}, ValueError, r"more than 1 value .*\(\[1, 3, 1, 1\]\)"),
-        ({"groups": 4}, ValueError, r"more than 1 value per channel .* size torch.Size\(\[1, 3\]\)"),
+        ({"groups": 4}, ValueError, r"more than 1 value .* torch.Size\(\[1, 3\]\)"),
         ({"groups": 3}, ValueError, r"groups: 3 does not divide .* \(4, 3\)"),
         ({"groups": 0}, ValueError, "groups: 0"),
         ({"weight": torch.ones(4)}, ValueError, r"weight: .* got \(4,\)"),

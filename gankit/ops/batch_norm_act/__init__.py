@@ -28,7 +28,7 @@ def _second_gradient(
     u, s, t = cotangents
     chosen = (u if need_input else None, *((s, t) if need_parameters else (None, None)))
     wanted = (needs[0], needs[1], needs[4], needs[5])
-    grad, x, weight, bias = second_derivative(wanted, chosen, saved, *settings, training)
+    grad, x, weight, bias = second_derivative(wanted, chosen, saved, settings, training)
     return grad, x, None, None, weight, bias
 
 

@@ -41,6 +41,7 @@ def over_elements(statistic: torch.Tensor) -> torch.Tensor:
 
 
 def activate(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
+    """y from z."""
     if activation == RELU:
         return torch.where(z <= 0, 0, z)
     if activation == LEAKY_RELU:
@@ -66,6 +67,7 @@ def normalised(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, eps: floa
 def scaled(
     xhat: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
 ) -> torch.Tensor:
+    """z from xhat."""
     z = xhat if weight is None else xhat * over_elements(weight)
     return z if bias is None else z + over_elements(bias)
 

@@ -8,6 +8,7 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -25,9 +26,7 @@ def second_derivative(
     needs: Sequence[bool],
     cotangents: Sequence[Optional],
     saved: Sequence[Optional],
-    eps: float,
-    activation: int,
-    slope: float,
+    settings: Sequence[Any],
     training: bool,
     mean_of: Callable[[torch.Tensor], torch.Tensor] = mean_here,
 ) -> tuple[Optional, Optional, Optional, Optional]:
@@ -37,7 +36,7 @@ def second_derivative(
         needs: which of these four are wanted.
         cotangents: of dL/dx, dL/dweight and dL/dbias; None where there is none.
         saved: dL/dy, x, mean, var, weight, bias.
-        eps, activation, slope: as in the forward pass.
+        settings: eps, activation and slope, as in the forward pass.
         training: whether mean and var are the statistics of x itself.
         mean_of: mean over a group; over all processes where statistics are synchronised.
     """
@@ -47,6 +46,7 @@ def second_derivative(
     assert mean is not None
     assert var is not None
     u, s, t = cotangents
+    eps, activation, slope = settings
     groups = max(mean.numel() // x.shape[1], 1)
     if training and mean_of is mean_here and torch.is_grad_enabled() and x.requires_grad:
         # Saved as constants; a third derivative needs to see how they follow from x.

@@ -38,9 +38,8 @@ def gather_statistics(
     mean; a plain sum of squares would.
     """
     # Float64 holds counts beyond 2**24 exactly.
-    mine = torch.cat(
-        (mean.reshape(-1).double(), var.reshape(-1).double(), mean.new_tensor([count]))
-    )
+    number = torch.full((1,), count, dtype=torch.float64, device=mean.device)
+    mine = torch.cat((mean.reshape(-1).double(), var.reshape(-1).double(), number))
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(everyone, mine, group=group)
     table = torch.stack(everyone)
@@ -83,7 +82,7 @@ class _Backward(torch.autograd.Function):
         needs = ctx.needs_input_grad
         # Every process must take part in the same collectives, whatever it needs itself.
         grad, x, weight, bias = second_derivative(
-            (True, True, True, True), cotangents, saved, *ctx.settings, True, mean_of
+            (True, True, True, True), cotangents, saved, ctx.settings, True, mean_of
         )
         found = (grad, x, None, None, weight, bias)
         wanted = zip(found, needs, strict=False)
