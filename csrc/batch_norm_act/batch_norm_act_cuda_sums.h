@@ -207,9 +207,10 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (c >= channels) return;
   double m = running_mean[c * mean_stride], v = running_var[c * var_stride];
+  const int64_t seen = batches == nullptr ? 0 : *batches;
+  GANKIT_NO_UNROLL
   for (int64_t group = 0; group < groups; ++group) {
-    const double step =
-        batches == nullptr ? momentum : 1.0 / static_cast<double>(*batches + group + 1);
+    const double step = batches == nullptr ? momentum : 1.0 / static_cast<double>(seen + group + 1);
     m = (1 - step) * m + step * mean[group * channels + c];
     v = (1 - step) * v + step * correction * var[group * channels + c];
   }
