@@ -1,4 +1,4 @@
-// CPU entry of gankit::batch_norm_act and its derivative. Arguments were checked in Python.
+// CPU entry of gankit::batch_norm_act and its derivative.
 #include "batch_norm_act_cpu.h"
 
 #include "batch_norm_act_ops.h"

@@ -1,4 +1,4 @@
-// CUDA entry of gankit::batch_norm_act and its derivative. Arguments were checked in Python.
+// CUDA entry of gankit::batch_norm_act and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include "batch_norm_act_cuda.h"

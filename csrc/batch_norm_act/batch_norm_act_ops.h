@@ -7,6 +7,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "../common/checks.h"
 #include "../common/tensors.h"
 #include "batch_norm_act_math.h"
 
@@ -75,16 +76,21 @@ inline Tensor new_statistic(const Tensor& x, int64_t groups) {
   return new_contiguous(x, {groups, x.size(1)}, compute_dtype_of(x));
 }
 
+inline Tensor in_one_stretch(const Tensor& x) {
+  return x.is_contiguous() ? x : torch::stable::contiguous(x);
+}
+
 // One statistic or parameter, or none, in the compute type and in one stretch of memory.
 class __attribute__((visibility("hidden"))) Vector {
  public:
-  Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value) {
+  Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value, int64_t length) {
     if (!value.has_value()) return;
     STD_TORCH_CHECK(dtype_of(*value) == compute_dtype_of(x), name,
                     ": expected x's compute type (float64 for float64, else float32)");
-    STD_TORCH_CHECK(value->dim() > 0 && value->numel() % x.size(1) == 0, name, ": expected ",
-                    x.size(1), " channels, got ", value->numel(), " values");
-    held_ = value->is_contiguous() ? *value : torch::stable::contiguous(*value);
+    STD_TORCH_CHECK(value->numel() == length, name, ": expected ", length, " values, got ",
+                    value->numel());
+    check_same_device(name, *value, "x", x);
+    held_ = in_one_stretch(*value);
   }
 
   template <class Compute>
@@ -96,9 +102,30 @@ class __attribute__((visibility("hidden"))) Vector {
   std::optional<Tensor> held_;
 };
 
-// How many groups the statistics are for.
+inline void check_x(const Tensor& x) {
+  STD_TORCH_CHECK(x.dim() >= 2, "x: expected [N, C] or [N, C, ...], got ", x.dim(), " dimensions");
+}
+
+inline void check_groups(const Tensor& x, int64_t groups) {
+  STD_TORCH_CHECK(groups >= 1 && x.size(0) % groups == 0, "groups: ", groups,
+                  " does not divide a batch of ", x.size(0));
+}
+
+// How many groups the statistics, [groups, C] or [C], are for.
 inline int64_t groups_of(const Tensor& x, const Tensor& mean) {
-  return x.size(1) == 0 ? 1 : std::max<int64_t>(mean.numel() / x.size(1), 1);
+  const int64_t channels = x.size(1);
+  STD_TORCH_CHECK(mean.dim() >= 1 && mean.sizes()[mean.dim() - 1] == channels,
+                  "mean: expected a last dimension of ", channels, ", the channels of x");
+  const int64_t groups = channels == 0 ? 1 : mean.numel() / channels;
+  check_groups(x, groups);
+  return groups;
+}
+
+inline void check_running(const char* name, const Tensor& running, const Tensor& mean) {
+  STD_TORCH_CHECK(dtype_of(running) == dtype_of(mean), name, ": expected the dtype of mean");
+  STD_TORCH_CHECK(running.dim() == 1 && running.size(0) == mean.size(1), name,
+                  ": expected one dimension of ", mean.size(1), ", the channels of mean");
+  check_same_device(name, running, "mean", mean);
 }
 
 // Calls f with the activation as a compile-time constant.
@@ -130,12 +157,12 @@ struct Vectors {
 
   Vectors(const Tensor& x, const Tensor& mean, const Tensor& var, const Optional& weight,
           const Optional& bias, const Optional& mean_h = {}, const Optional& mean_hx = {})
-      : mean(x, "mean", mean),
-        var(x, "var", var),
-        weight(x, "weight", weight),
-        bias(x, "bias", bias),
-        mean_h(x, "mean_h", mean_h),
-        mean_hx(x, "mean_hx", mean_hx) {}
+      : mean(x, "mean", mean, mean.numel()),
+        var(x, "var", var, mean.numel()),
+        weight(x, "weight", weight, x.size(1)),
+        bias(x, "bias", bias, x.size(1)),
+        mean_h(x, "mean_h", mean_h, mean.numel()),
+        mean_hx(x, "mean_hx", mean_hx, mean.numel()) {}
 
   template <class Compute>
   Inputs<Compute> inputs(const Settings& settings) const {
@@ -150,6 +177,18 @@ struct Vectors {
   }
 };
 
+inline void check_activation(int64_t activation) {
+  STD_TORCH_CHECK(activation >= 0 && activation <= static_cast<int64_t>(Activation::kTanh),
+                  "activation: expected 0 to 3, got ", activation);
+}
+
+// What a derivative walks through.
+inline void check_walk(const Tensor& grad, const Tensor& x, int64_t activation) {
+  check_x(x);
+  check_like("grad", grad, "x", x);
+  check_activation(activation);
+}
+
 template <class Bits>
 const Bits* bits(const Tensor& x) {
   return static_cast<const Bits*>(x.const_data_ptr());
@@ -159,6 +198,8 @@ const Bits* bits(const Tensor& x) {
 template <class Device>
 struct Ops {
   static std::tuple<Tensor, Tensor> statistics(const Tensor& x, int64_t groups) {
+    check_x(x);
+    check_groups(x, groups);
     const typename Device::Guard guard(x);
     Tensor mean = new_statistic(x, groups), var = new_statistic(x, groups);
     const bool as_it_lies = x.is_contiguous() || channels_innermost(x);
@@ -169,9 +210,12 @@ struct Ops {
 
   static Tensor apply(const Tensor& x, const Tensor& mean, const Tensor& var, Optional weight,
                       Optional bias, double eps, int64_t activation, double slope) {
+    check_x(x);
+    check_activation(activation);
+    const int64_t groups = groups_of(x, mean);
     const typename Device::Guard guard(x);
     Tensor y = result_like(x);
-    Device::apply(laid_out_like(x, y), y, groups_of(x, mean), {x, mean, var, weight, bias},
+    Device::apply(laid_out_like(x, y), y, groups, {x, mean, var, weight, bias},
                   {eps, activation, slope});
     return y;
   }
@@ -179,6 +223,9 @@ struct Ops {
   static std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x, Optional weight, Optional bias,
                                                     int64_t groups, double eps, int64_t activation,
                                                     double slope) {
+    check_x(x);
+    check_groups(x, groups);
+    check_activation(activation);
     const typename Device::Guard guard(x);
     Tensor y = result_like(x);
     Tensor mean = new_statistic(x, groups), var = new_statistic(x, groups);
@@ -191,6 +238,7 @@ struct Ops {
   static std::tuple<Tensor, Tensor> sums(const Tensor& grad, const Tensor& x, const Tensor& mean,
                                          const Tensor& var, Optional weight, Optional bias,
                                          double eps, int64_t activation, double slope) {
+    check_walk(grad, x, activation);
     const typename Device::Guard guard(x);
     const int64_t groups = groups_of(x, mean);
     const Tensor model = result_like(x);
@@ -203,11 +251,12 @@ struct Ops {
   static Tensor grad_input(const Tensor& grad, const Tensor& x, const Tensor& mean,
                            const Tensor& var, Optional weight, Optional bias, Optional mean_h,
                            Optional mean_hx, double eps, int64_t activation, double slope) {
+    check_walk(grad, x, activation);
+    const int64_t groups = groups_of(x, mean);
     const typename Device::Guard guard(x);
     Tensor grad_x = result_like(x);
-    Device::grad_input(laid_out_like(grad, grad_x), laid_out_like(x, grad_x), grad_x,
-                       groups_of(x, mean), {x, mean, var, weight, bias, mean_h, mean_hx},
-                       {eps, activation, slope});
+    Device::grad_input(laid_out_like(grad, grad_x), laid_out_like(x, grad_x), grad_x, groups,
+                       {x, mean, var, weight, bias, mean_h, mean_hx}, {eps, activation, slope});
     return grad_x;
   }
 
@@ -217,6 +266,7 @@ struct Ops {
                                                      int64_t activation, double slope,
                                                      bool training, bool need_input,
                                                      bool need_parameters) {
+    check_walk(grad, x, activation);
     const typename Device::Guard guard(x);
     const int64_t groups = groups_of(x, mean), channels = x.size(1);
     const int32_t wide = compute_dtype_of(x);
@@ -246,12 +296,24 @@ struct Ops {
   // The running statistics keep their strides; the rest is brought into one stretch of memory.
   static void update(Tensor running_mean, Tensor running_var, const Tensor& mean, const Tensor& var,
                      Optional batches, double momentum, int64_t count) {
+    STD_TORCH_CHECK(mean.dim() == 2 && (mean.scalar_type() == ScalarType::Float ||
+                                        mean.scalar_type() == ScalarType::Double),
+                    "mean: expected [groups, C] in float32 or float64");
+    check_like("var", var, "mean", mean);
+    check_running("running_mean", running_mean, mean);
+    check_running("running_var", running_var, mean);
+    if (batches.has_value()) {
+      STD_TORCH_CHECK(batches->scalar_type() == ScalarType::Long && batches->numel() == 1,
+                      "batches: expected one int64");
+      check_same_device("batches", *batches, "mean", mean);
+    }
     const typename Device::Guard guard(mean);
     const double correction =
         count > 1 ? static_cast<double>(count) / static_cast<double>(count - 1) : 1.0;
     const int64_t* seen =
         batches.has_value() ? static_cast<const int64_t*>(batches->const_data_ptr()) : nullptr;
-    Device::update(running_mean, running_var, mean, var, seen, momentum, correction);
+    Device::update(running_mean, running_var, in_one_stretch(mean), in_one_stretch(var), seen,
+                   momentum, correction);
   }
 };
 

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 
 import gankit
-from gankit.ops import batch_norm_act
+from gankit.ops import backends, batch_norm_act
+from gankit.ops.batch_norm_act import spec
+from gankit.ops.registry import Kernel
 
 EAGER = {
     "none": lambda z, _: z,
@@ -259,6 +261,75 @@ def test_bad_arguments(change: dict[str, object], error: type[Exception], words:
     }
     with pytest.raises(error, match=words):
         batch_norm_act(**arguments)  # type: ignore[arg-type]
+
+
+X, STATISTIC, CHANNEL = torch.ones(4, 3), torch.ones(2, 3), torch.ones(3)
+SETTINGS = (1e-5, 1, 0.2)
+KNOWN = (STATISTIC, STATISTIC, CHANNEL, CHANNEL)
+HALF = torch.ones(2, 3).half()
+
+
+@pytest.mark.skipif(not backends.native_cpu().available, reason=backends.native_cpu().reason)
+@pytest.mark.parametrize(
+    ("op", "arguments", "words"),
+    [
+        (spec.FORWARD, (torch.ones(4), None, None, 1, *SETTINGS), "x: expected .N, C."),
+        (spec.FORWARD, (X, None, None, 3, *SETTINGS), "groups: 3 does not divide"),
+        (spec.FORWARD, (X, None, None, 0, *SETTINGS), "groups: 0 does not divide"),
+        (spec.FORWARD, (X, torch.ones(2), None, 1, *SETTINGS), "weight: expected 3 values, got 2"),
+        (spec.FORWARD, (X, None, CHANNEL.double(), 1, *SETTINGS), "bias: expected x's compute"),
+        (spec.FORWARD, (X, None, None, 1, 1e-5, 4, 0.2), "activation: .* got 4"),
+        (spec.FORWARD, (X.int(), None, None, 1, *SETTINGS), "x: expected dtype .* got Int"),
+        (spec.STATISTICS, (X, -1), "groups: -1 does not divide"),
+        (spec.APPLY, (torch.ones(4), *KNOWN, *SETTINGS), "x: expected .N, C."),
+        (spec.APPLY, (X, torch.ones(2), *KNOWN[1:], *SETTINGS), "mean: expected a last .* of 3"),
+        (spec.APPLY, (X, torch.ones(3, 3), *KNOWN[1:], *SETTINGS), "groups: 3 does not divide"),
+        (spec.APPLY, (X, STATISTIC, CHANNEL, None, None, *SETTINGS), "var: expected 6 values"),
+        (spec.APPLY, (X, HALF, HALF, None, None, *SETTINGS), "mean: expected x's compute"),
+        (spec.SUMS, (torch.ones(3, 3), X, *KNOWN, *SETTINGS), "grad: expected the shape of x"),
+        (spec.SUMS, (X.double(), X, *KNOWN, *SETTINGS), "grad: expected the dtype of x"),
+        (
+            spec.GRAD_INPUT,
+            (X, X, *KNOWN, STATISTIC, CHANNEL, *SETTINGS),
+            "mean_hx: expected 6 values, got 3",
+        ),
+        (
+            spec.GRAD_INPUT,
+            (torch.ones(1, 3), X, *KNOWN, None, None, *SETTINGS),
+            "grad: expected the shape of x",
+        ),
+        (
+            spec.BACKWARD,
+            (torch.ones(2, 3), X, *KNOWN, *SETTINGS, True, True, True),
+            "grad: expected the shape of x",
+        ),
+        (
+            spec.BACKWARD,
+            (X, X, *KNOWN[:2], torch.ones(6), None, *SETTINGS, True, True, True),
+            "weight: expected 3 values, got 6",
+        ),
+        (spec.UPDATE, (torch.ones(2), CHANNEL, *KNOWN[:2], None, 0.1, 8), "running_mean: .* of 3"),
+        (spec.UPDATE, (CHANNEL, CHANNEL.half(), *KNOWN[:2], None, 0.1, 8), "running_var: .*dtype"),
+        (spec.UPDATE, (CHANNEL, CHANNEL, HALF, HALF, None, 0.1, 8), "mean: expected .* float32"),
+        (spec.UPDATE, (CHANNEL, CHANNEL, STATISTIC, CHANNEL, None, 0.1, 8), "var: .*shape of mean"),
+        (spec.UPDATE, (CHANNEL, CHANNEL, *KNOWN[:2], CHANNEL, 0.1, 8), "batches: expected one"),
+    ],
+)
+def test_dispatcher_ops_refuse_what_would_read_foreign_memory(
+    op: Kernel, arguments: tuple[object, ...], words: str
+) -> None:
+    for entry in filter(None, (op.public, op.raw)):
+        with pytest.raises(RuntimeError, match=words):
+            entry(*arguments)
+
+
+def test_no_channels() -> None:
+    """Nothing to do, and nothing to divide by."""
+    x = torch.ones(4, 0, requires_grad=True)
+    y = batch_norm_act(x, None, None, torch.ones(0), None, True, groups=2)
+    y.sum().backward()
+    assert y.shape == (4, 0)
+    assert x.grad is not None
 
 
 def test_reference_states_the_formula_in_plain_numbers() -> None:

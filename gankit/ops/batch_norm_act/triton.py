@@ -102,8 +102,12 @@ def moments_kernel(  # type: ignore[no-untyped-def]
         offset, inside = _tile(i, group, c, count, positions, channels, group_size, ROWS)
         x = tl.load(x_ptr + offset, mask=inside, other=0.0).to(tl.float32)
         values = tl.minimum(count - start, BLOCK) * 1.0
-        block_mean = tl.sum(x, axis=1) / values
-        centred = tl.where(inside, x - block_mean[:, None], 0.0)
+        rough = tl.sum(x, axis=1) / values
+        centred = tl.where(inside, x - rough[:, None], 0.0)
+        # What rounding left in the sum of values far from zero counts against small deviations.
+        residual = tl.sum(centred, axis=1) / values
+        block_mean = rough + residual
+        centred = tl.where(inside, centred - residual[:, None], 0.0)
         # Chan, Golub and LeVeque (1979): no digits are lost to a large mean.
         share = values / (done + values)
         delta = block_mean - mean
