@@ -59,8 +59,8 @@ inline std::unique_ptr<uint16_t[]> channel_table(const Channels& channels, uint6
   return table;
 }
 
-// The loops over elements stand alone, because a compiler that sees the drawing around them runs
-// out of vector registers: fused into one function they take twice as long.
+// The loops over elements stand alone, small enough for the compiler to vectorise each on its own;
+// the draws come from fill_draws, which picks its instruction set itself.
 template <class T>
 GANKIT_SIMD void forward_range(const typename T::bits* x, const uint16_t* draws,
                                typename T::bits* y, Factors<T> f, int64_t count) {
