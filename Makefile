@@ -55,6 +55,7 @@ demo: $(VENV)/.train
 	@$(PY) -m examples.demo
 
 bench: $(VENV)/.dev
+	@mkdir -p build
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-json=build/benchmarks.json
 	$(PY) -m benchmarks.report build/benchmarks.json
 
