@@ -2,7 +2,7 @@
 
 No kernel may spill registers or touch local memory. Streaming kernels are templates with a
 parameter `bool kAligned`; where it is true they must load and store 16 bytes at a time (those with
-`_sum` in their name only load).
+`_sum` in their name only load). Kernels that gather have no such parameter.
 
 Usage: python tools/check_machine_code.py
 """
@@ -146,7 +146,7 @@ def main() -> int:
                     in_file += kernel.aligned
                     found += [f"{arch} {kernel.name}: {what}" for what in kernel.complaints()]
             aligned += in_file
-            if in_file == 0:
+            if in_file == 0 and "kAligned" in source.read_text():
                 found.append(f"{source.relative_to(ROOT)} has no kernel with kAligned = true")
     print("\n".join(found))
     print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
+from .conv_transpose2d import ConvTransposeAct2d
 from .leaky_relu_dropout import LeakyReLUDropout
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNormAct1d",
     "BatchNormAct2d",
+    "ConvTransposeAct2d",
     "LeakyReLUDropout",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .backends import backend
 from .batch_norm_act import batch_norm_act
 from .bce_label_smoothing import bce_label_smoothing
+from .conv_transpose2d import conv_transpose2d
 from .gan_bce import gan_bce
 from .grad_norm_penalty import grad_norm_penalty
 from .interpolate import interpolate
@@ -15,6 +16,7 @@ __all__ = [
     "backend",
     "batch_norm_act",
     "bce_label_smoothing",
+    "conv_transpose2d",
     "draw_seed",
     "gan_bce",
     "grad_norm_penalty",

@@ -1,0 +1,66 @@
+"""Transposed convolution and activation as one module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..ops import conv_transpose2d
+from ..ops.conv_transpose2d.reference import ACTIVATIONS
+
+
+class ConvTransposeAct2d(nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d`` followed by an activation, by the algorithm that fits the shape.
+
+    Drop-in: the same parameters, ``state_dict`` and initialisation as ``nn.ConvTranspose2d``. What
+    runs is listed at :func:`gankit.ops.conv_transpose2d`.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias,
+            dilation, padding_mode, device, dtype: as for ``nn.ConvTranspose2d``.
+        activation: ``"none"``, ``"relu"``, ``"leaky_relu"`` or ``"tanh"``.
+        negative_slope: of LeakyReLU, finite and >= 0.
+
+    Shape:
+        ``[N, Cin, H, W]`` or ``[Cin, H, W]``, as for ``nn.ConvTranspose2d``.
+
+    Raises:
+        ValueError: an activation or a slope that is not allowed.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        activation: str = "none",
+        negative_slope: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if activation not in ACTIVATIONS:
+            allowed = ", ".join(map(repr, ACTIVATIONS))
+            raise ValueError(f"activation: expected one of {allowed}, got {activation!r}")
+        if not 0.0 <= negative_slope < float("inf"):
+            raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
+        self.activation = activation
+        self.negative_slope = negative_slope
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        output_padding: Any = self.output_padding
+        if output_size is not None:
+            sizes: Any = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
+            output_padding = tuple(self._output_padding(x, output_size, *sizes))
+        settings: Any = (self.stride, self.padding, output_padding, self.groups, self.dilation)
+        return conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            *settings,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+        )
+
+    def extra_repr(self) -> str:
+        slope = f", negative_slope={self.negative_slope}" if self.activation == "leaky_relu" else ""
+        return f"{super().extra_repr()}, activation={self.activation!r}{slope}"
