@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gankit.models import mlp
+from gankit.models import dcgan, mlp
 
-__all__ = ["mlp"]
+__all__ = ["dcgan", "mlp"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from gankit.errors import ConfigError
-from gankit.recipes import gan, gan_keras, wgan, wgan_gp
+from gankit.recipes import dcgan, gan, gan_keras, wgan, wgan_gp
 from gankit.recipes.config import RunConfig
 from gankit.recipes.recipe import Recipe
 
 __all__ = ["Recipe", "RunConfig", "get", "names"]
 
 _RECIPES: dict[str, Recipe] = {
-    r.name: r for r in (gan.RECIPE, gan_keras.RECIPE, wgan.RECIPE, wgan_gp.RECIPE)
+    r.name: r
+    for r in (gan.RECIPE, gan_keras.RECIPE, wgan.RECIPE, wgan_gp.RECIPE, dcgan.RECIPE)
 }
 
 

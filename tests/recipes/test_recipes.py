@@ -15,7 +15,7 @@ from gankit.recipes.build import build_trainer, pick_device
 
 
 def test_names_and_get_agree() -> None:
-    assert recipes.names() == ("gan", "gan-keras", "wgan", "wgan-gp")
+    assert recipes.names() == ("gan", "gan-keras", "wgan", "wgan-gp", "dcgan")
     for name in recipes.names():
         recipe = recipes.get(name)
         assert recipe.name == recipe.config.recipe == name
@@ -25,7 +25,7 @@ def test_names_and_get_agree() -> None:
 
 def test_an_unknown_recipe_is_named_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="no recipe 'dcgann'; allowed are gan, gan-keras, wgan, wgan-gp"
+        ConfigError, match="no recipe 'dcgann'; allowed are gan, gan-keras, wgan, wgan-gp, dcgan"
     ):
         recipes.get("dcgann")
 
@@ -35,7 +35,8 @@ def test_every_recipe_trains(name: str) -> None:
     trainer = build_trainer(recipes.get(name).config.updated(device="cpu"))
     before = [p.detach().clone() for p in trainer.gan_step.G.parameters()]
     trainer.fit(steps=max(2, trainer.gan_step.n_critic))
-    assert trainer.gan_step.paired
+    # Batch norm in training mode mixes samples: real and fake go through D apart.
+    assert trainer.gan_step.paired == (name != "dcgan")
     after = list(trainer.gan_step.G.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -51,6 +52,19 @@ def test_the_tutorials_numbers() -> None:
         assert optimizer.defaults["lr"] == 2e-4
         assert optimizer.defaults["betas"] == (0.5, 0.999)
     assert [m.p for m in step.D.modules() if hasattr(m, "p")] == [0.5] * 3
+    assert not step.from_logits
+
+
+def test_the_dcgan_numbers() -> None:
+    config = recipes.get("dcgan").config
+    trainer = build_trainer(config.updated(device="cpu"))
+    step = trainer.gan_step
+    assert (config.epochs, config.batch_size, config.z_distribution) == (100, 60, "normal")
+    assert sum(p.numel() for p in step.G.parameters()) == 1_501_472
+    assert sum(p.numel() for p in step.D.parameters()) == 414_848
+    for optimizer in (step.g_optimizer, step.d_optimizer):
+        assert optimizer.defaults["lr"] == 2e-4
+        assert optimizer.defaults["betas"] == (0.5, 0.999)
     assert not step.from_logits
 
 

@@ -1,0 +1,180 @@
+"""DCGAN, the convolutional GAN of Radford, Metz and Chintala (2015), arXiv:1511.06434.
+
+At 28x28 the layers are those of the PyTorch tutorial that the MLP follows too. Keys of the
+``state_dict`` are ``main.0``, ``main.1``, ``main.3``, ... as in its plain ``nn.Sequential`` of
+convolution, batch norm and activation, so files saved from such networks load unchanged. Both
+networks take and give what those of :mod:`gankit.models.mlp` do: swapping G and D is all it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError, DataError
+from gankit.nn import ConvTransposeAct2d
+
+__all__ = ["Discriminator", "Generator"]
+
+Init = str | Callable[[nn.Module], None]
+
+# Image size to the size of the smallest feature map; every layer between doubles it.
+_SMALLEST = {28: 7, 32: 4, 64: 4, 128: 4}
+
+
+class Generator(nn.Module):
+    """Noise to images: a first layer to 7x7 or 4x4, then layers that double the size.
+
+    Transposed convolutions without bias, each but the last followed by batch norm and ReLU, the
+    last by Tanh. At 28x28 with the default width: 100 -> 224 -> 112 -> 1 channels.
+
+    Args:
+        z_dim: length of a noise vector.
+        image_shape: ``(C, H, W)``; H = W is 28, 32, 64 or 128, C is any.
+        width: feature maps before the last layer (the most detailed ones); each layer towards the
+            noise has twice as many. None: 4 per pixel of the image's edge at 28 (112), 64 above, as
+            in the paper's code.
+        init: ``"pytorch"``; ``"dcgan"``, the paper's N(0, 0.02) on convolutions and N(1, 0.02) on
+            batch norm's scale; or a function applied to every submodule.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        z_dim: int = 100,
+        image_shape: Sequence[int] = (1, 28, 28),
+        width: int | None = None,
+        init: Init = "pytorch",
+    ) -> None:
+        super().__init__()
+        if z_dim < 1:
+            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        smallest, widths = _plan(image_shape, width)
+        self.z_dim = z_dim
+        self.image_shape = tuple(image_shape)
+        layers: list[nn.Module] = []
+        before = z_dim
+        for index, maps in enumerate(reversed(widths)):
+            grow = (smallest, 1, 0) if index == 0 else (4, 2, 1)
+            layers += [
+                nn.ConvTranspose2d(before, maps, *grow, bias=False),
+                nn.BatchNorm2d(maps),
+                nn.ReLU(inplace=True),
+            ]
+            before = maps
+        # Identity stands where plain PyTorch has Tanh, which runs within the layer before.
+        layers += [
+            ConvTransposeAct2d(before, image_shape[0], 4, 2, 1, bias=False, activation="tanh"),
+            nn.Identity(),
+        ]
+        self.main = nn.Sequential(*layers)
+        _initialise(self, init)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]`` in [-1, 1]."""
+        if z.dim() != 2 or z.shape[1] != self.z_dim:
+            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        images: Tensor = self.main(z.view(-1, self.z_dim, 1, 1))
+        return images
+
+
+class Discriminator(nn.Module):
+    """Images to the probability of being real: layers that halve the size, then one to 1x1.
+
+    Convolutions without bias, each but the last followed by batch norm and LeakyReLU. The first has
+    batch norm too, as in the tutorial; the paper leaves it out there.
+
+    Args:
+        image_shape: as for :class:`Generator`.
+        width: feature maps after the first layer; each further layer has twice as many. None: as
+            for :class:`Generator`.
+        negative_slope: of LeakyReLU, finite and >= 0.
+        init: as for :class:`Generator`.
+        output: ``"probability"`` (Sigmoid at the end) or ``"logit"`` (the same layers without it).
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        width: int | None = None,
+        negative_slope: float = 0.2,
+        init: Init = "pytorch",
+        output: str = "probability",
+    ) -> None:
+        super().__init__()
+        if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
+            raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
+        if output not in ("probability", "logit"):
+            raise ConfigError(f"output must be 'probability' or 'logit', got {output!r}")
+        smallest, widths = _plan(image_shape, width)
+        self.image_shape = tuple(image_shape)
+        self.output = output
+        layers: list[nn.Module] = []
+        before = image_shape[0]
+        for maps in widths:
+            layers += [
+                nn.Conv2d(before, maps, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(maps),
+                nn.LeakyReLU(negative_slope, inplace=True),
+            ]
+            before = maps
+        layers += [
+            nn.Conv2d(before, 1, smallest, 1, 0, bias=False),
+            nn.Sigmoid() if output == "probability" else nn.Identity(),
+        ]
+        self.main = nn.Sequential(*layers)
+        _initialise(self, init)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` to ``[N, 1]``."""
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        scores: Tensor = self.main(images)
+        return scores.view(-1, 1)
+
+
+def _plan(image_shape: Sequence[int], width: int | None) -> tuple[int, list[int]]:
+    """The size of the smallest feature map, and the widths from the image inwards."""
+    if len(image_shape) != 3 or any(size < 1 for size in image_shape):
+        raise ConfigError(
+            f"image_shape must be three positive numbers (C, H, W), got {tuple(image_shape)}"
+        )
+    _, height, columns = image_shape
+    if height != columns or height not in _SMALLEST:
+        allowed = ", ".join(f"{size}x{size}" for size in _SMALLEST)
+        raise ConfigError(
+            f"image_shape must be square, one of {allowed}, got {height}x{columns} in "
+            f"{tuple(image_shape)}"
+        )
+    if width is None:
+        width = 4 * height if height == 28 else 64
+    if width < 1:
+        raise ConfigError(f"width must be at least 1, got {width}")
+    smallest = _SMALLEST[height]
+    doublings = (height // smallest).bit_length() - 1
+    return smallest, [width * 2**layer for layer in range(doublings)]
+
+
+def _initialise(network: Generator | Discriminator, init: Init) -> None:
+    if callable(init):
+        network.apply(init)
+    elif init == "dcgan":
+        network.apply(_dcgan_init)
+    elif init != "pytorch":
+        raise ConfigError(f"init must be 'pytorch', 'dcgan' or a function, got {init!r}")
+
+
+def _dcgan_init(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

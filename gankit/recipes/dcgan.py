@@ -1,0 +1,30 @@
+"""The convolutional GAN of a PyTorch tutorial."""
+
+from __future__ import annotations
+
+from gankit.recipes.config import RunConfig
+from gankit.recipes.gan import TUTORIAL
+from gankit.recipes.recipe import Recipe
+
+RECIPE = Recipe(
+    name="dcgan",
+    summary="DCGAN, as in a PyTorch tutorial",
+    config=RunConfig(
+        recipe="dcgan",
+        generator="gankit.models.dcgan.Generator",
+        discriminator="gankit.models.dcgan.Discriminator",
+        loss="non-saturating",
+        z_dim=100,
+        z_distribution="normal",
+        epochs=100,
+        batch_size=60,
+        lr=2e-4,
+        betas=(0.5, 0.999),
+    ),
+    sources=(
+        f"Layers, batch 60, 100 epochs, Gaussian noise: {TUTORIAL}",
+        "Architecture, Adam 2e-4 with beta1 0.5, LeakyReLU 0.2: Radford, Metz and Chintala, 2015, "
+        "arXiv 1511.06434",
+        "Grids after epoch 1 and every 10: ours",
+    ),
+)
