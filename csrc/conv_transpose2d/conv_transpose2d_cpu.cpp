@@ -1,4 +1,4 @@
-// CPU entry of the fold of conv_transpose2d and its derivative. Arguments were checked in Python.
+// CPU entry of the fold of conv_transpose2d and its derivative.
 #include "conv_transpose2d_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -13,6 +13,7 @@ namespace {
 Tensor fold_op(const Tensor& columns, const std::optional<Tensor>& bias, Sizes input_size,
                Sizes output_size, Sizes kernel_size, Sizes stride, Sizes padding,
                int64_t activation, double negative_slope, bool channels_last) {
+  check_fold(columns, bias, input_size, output_size, kernel_size, stride, padding, activation);
   const int64_t samples = columns.size(0);
   const int64_t channels = columns.size(1) / (kernel_size[0] * kernel_size[1]);
   Tensor y = new_image(columns, samples, channels, output_size, channels_last);
@@ -37,6 +38,7 @@ Tensor fold_op(const Tensor& columns, const std::optional<Tensor>& bias, Sizes i
 Tensor unfold_op(const Tensor& grad, const std::optional<Tensor>& y, Sizes input_size,
                  Sizes output_size, Sizes kernel_size, Sizes stride, Sizes padding,
                  int64_t activation, double negative_slope, bool channels_last) {
+  check_unfold(grad, y, input_size, output_size, kernel_size, stride, padding, activation);
   const Geometry g = geometry_of(grad.size(0), grad.size(1), input_size, output_size, kernel_size,
                                  stride, padding);
   Tensor grad_columns = new_image(grad, g.samples, g.columns(), input_size, channels_last);

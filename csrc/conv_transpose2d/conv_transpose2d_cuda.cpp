@@ -1,4 +1,4 @@
-// CUDA entry of the fold of conv_transpose2d and its derivative. Arguments were checked in Python.
+// CUDA entry of the fold of conv_transpose2d and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
@@ -16,6 +16,7 @@ using torch::stable::accelerator::DeviceGuard;
 Tensor fold_op(const Tensor& columns, const std::optional<Tensor>& bias, Sizes input_size,
                Sizes output_size, Sizes kernel_size, Sizes stride, Sizes padding,
                int64_t activation, double negative_slope, bool channels_last) {
+  check_fold(columns, bias, input_size, output_size, kernel_size, stride, padding, activation);
   const DeviceGuard guard(columns.get_device_index());
   const int64_t samples = columns.size(0);
   const int64_t channels = columns.size(1) / (kernel_size[0] * kernel_size[1]);
@@ -41,6 +42,7 @@ Tensor fold_op(const Tensor& columns, const std::optional<Tensor>& bias, Sizes i
 Tensor unfold_op(const Tensor& grad, const std::optional<Tensor>& y, Sizes input_size,
                  Sizes output_size, Sizes kernel_size, Sizes stride, Sizes padding,
                  int64_t activation, double negative_slope, bool channels_last) {
+  check_unfold(grad, y, input_size, output_size, kernel_size, stride, padding, activation);
   const DeviceGuard guard(grad.get_device_index());
   const Geometry g = geometry_of(grad.size(0), grad.size(1), input_size, output_size, kernel_size,
                                  stride, padding);

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from op_specs import layouts
 
 import gankit
-from gankit.ops import conv_transpose2d
+from gankit.ops import backends, conv_transpose2d
 from gankit.ops.conv_transpose2d import reference, spec
+from gankit.ops.registry import Kernel
 
 GEOMETRIES: list[dict[str, Any]] = [
     {"stride": 2, "padding": 1},
@@ -123,8 +124,6 @@ def test_the_algorithm_follows_the_shape() -> None:
     few, many = torch.randn(5, 3, 4, 4), torch.randn(5, 8, 4, 4)
     one, image = torch.randn(2, 5, 1, 1), torch.randn(2, 5, 6, 6)
     with gankit.backend("auto"):
-        from gankit.ops import backends
-
         if not backends.native_cpu().available:
             pytest.skip(backends.native_cpu().reason)
         called = names_of_calls(image, few, stride=2, padding=1)
@@ -230,3 +229,55 @@ X, W = torch.zeros(2, 4, 3, 3), torch.zeros(4, 2, 4, 4)
 def test_bad_arguments(arguments: Any, settings: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         conv_transpose2d(*arguments, **settings)
+
+
+REST = ((3, 5), (6, 10), (4, 4), (2, 2), (1, 1), reference.TANH, 0.2, False)
+COLUMNS, GRAD = torch.ones(2, 32, 3, 5), torch.ones(2, 2, 6, 10)
+
+
+def rest(**changes: Any) -> tuple[Any, ...]:
+    """``REST`` with other values in some places."""
+    names = ("input_size", "output_size", "kernel_size", "stride", "padding", "activation")
+    return (*(changes.get(n, v) for n, v in zip(names, REST[:6], strict=True)), *REST[6:])
+
+
+@pytest.mark.skipif(not backends.native_cpu().available, reason=backends.native_cpu().reason)
+@pytest.mark.parametrize(
+    ("op", "arguments", "words"),
+    [
+        (spec.FOLD, (COLUMNS[0], None, *REST), "columns: expected four dimensions, got 3"),
+        (spec.FOLD, (COLUMNS[:, :31], None, *REST), "columns: expected a multiple of 16 channels"),
+        (spec.FOLD, (COLUMNS[:, :, :2], None, *REST), "columns: expected input_size 3.* got 2"),
+        (spec.FOLD, (COLUMNS.int(), None, *REST), "expected dtype .* got Int"),
+        (spec.FOLD, (COLUMNS, torch.ones(1), *REST), r"bias: expected shape \(2,\)"),
+        (spec.FOLD, (COLUMNS, torch.ones(2, 1), *REST), r"bias: expected shape \(2,\)"),
+        (spec.FOLD, (COLUMNS, torch.ones(2).half(), *REST), "bias: expected the dtype of columns"),
+        (spec.FOLD, (COLUMNS, None, *rest(output_size=(6, 12))), "output_size: .* got 12"),
+        (spec.FOLD, (COLUMNS, None, *rest(output_size=(5, 10))), "output_size: .* got 5"),
+        (spec.FOLD, (COLUMNS, None, *rest(kernel_size=(0, 4))), "kernel_size: .* got 0"),
+        (spec.FOLD, (COLUMNS, None, *rest(stride=(2, 2**40))), "stride: expected numbers from 1"),
+        (spec.FOLD, (COLUMNS, None, *rest(padding=(-1, 1))), "padding: .* got -1"),
+        (spec.FOLD, (COLUMNS, None, *rest(activation=4)), "activation: .* got 4"),
+        (spec.UNFOLD, (GRAD[0], None, *REST), "grad: expected four dimensions, got 3"),
+        (spec.UNFOLD, (GRAD[..., :8], None, *REST), "grad: expected output_size 10.* got 8"),
+        (spec.UNFOLD, (GRAD, None, *rest(input_size=(4, 5))), "output_size: .* got 6"),
+        (spec.UNFOLD, (GRAD, None, *rest(input_size=(0, 5))), "input_size: .* got 0"),
+        (spec.UNFOLD, (GRAD, GRAD[:, :1], *REST), "y: expected the shape of grad"),
+        (spec.UNFOLD, (GRAD, GRAD.bfloat16(), *REST), "y: expected the dtype of grad"),
+    ],
+)
+def test_dispatcher_ops_refuse_what_would_read_foreign_memory(
+    op: Kernel, arguments: tuple[object, ...], words: str
+) -> None:
+    assert op.public is not None
+    with pytest.raises(RuntimeError, match=words):
+        op.public(*arguments)
+    with pytest.raises(RuntimeError, match=words):
+        op.raw(*arguments)
+
+
+def test_settings_beyond_the_kernels_go_to_the_vendor() -> None:
+    x, weight = torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 1)
+    y = conv_transpose2d(x, weight, stride=(1, 2**16))
+    assert y.shape == (1, 1, 1, 2**16 + 1)
+    assert y.sum() == 2

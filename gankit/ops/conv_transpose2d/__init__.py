@@ -22,6 +22,8 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _FEW_CHANNELS = 4
 # Patches that overlap in one pixel at most: columns per output element.
 _MOST_OVERLAP = 16
+# The kernels take settings below this, so that no product of them overflows.
+_SETTING_LIMIT = 2**16
 # Where an argument of the fold kernels stands after the two tensors.
 _ACTIVATION = 5
 
@@ -196,7 +198,8 @@ def _run(
     if plain and (height, width) == (1, 1) and padding == output_padding == (0, 0):
         return _from_one_pixel(x, weight, bias, activation, negative_slope)
     overlap = -(-kernel[0] // stride[0]) * -(-kernel[1] // stride[1])
-    if plain and weight.shape[1] <= _FEW_CHANNELS and overlap <= _MOST_OVERLAP:
+    small = max(*kernel, *stride, *padding) < _SETTING_LIMIT
+    if plain and small and weight.shape[1] <= _FEW_CHANNELS and overlap <= _MOST_OVERLAP:
         channels_last = _is_channels_last(x)
         if not channels_last:
             x = x.contiguous()
