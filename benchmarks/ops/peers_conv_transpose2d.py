@@ -21,7 +21,8 @@ def product_and_fold(
 ) -> Tensor:
     """A matrix product, then ``F.fold``: the better way where there are few output channels."""
     kernel = weight.shape[2:]
-    size = [(n - 1) * stride - 2 * padding + k for n, k in zip(x.shape[2:], kernel, strict=True)]
+    sizes = zip(x.shape[2:], kernel, strict=True)
+    size = tuple((n - 1) * stride - 2 * padding + k for n, k in sizes)
     columns = weight.flatten(1).t() @ x.flatten(2)
     return _activated(F.fold(columns, size, kernel, padding=padding, stride=stride), activation)
 
