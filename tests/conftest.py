@@ -9,6 +9,8 @@ import pytest
 
 # Tests run on the two cores of a small machine; more threads only add noise.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads that wait by spinning make small operations many times slower where something else runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")
