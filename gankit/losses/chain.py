@@ -20,8 +20,8 @@ import torch.nn.functional as F
 import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
-from gankit.nn import LeakyReLUDropout
-from gankit.ops import leaky_relu_dropout
+from gankit.nn import LeakyReLUDropout, Linear
+from gankit.ops import leaky_relu_dropout, linear
 from gankit.ops.leaky_relu_dropout.spec import BACKWARD
 
 # A link takes (module, input, fresh) and returns its output with two functions: `down` takes the
@@ -40,10 +40,10 @@ def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
     weight = m.weight.detach()
 
     def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        grad = delta.flatten(0, -2).t() @ h.flatten(0, -2) if wanted else None
-        return F.linear(h, weight), grad
+        grad = linear(delta.flatten(0, -2).t(), h.flatten(0, -2).t()) if wanted else None
+        return linear(h, weight), grad
 
-    return F.linear(x, weight, _value(m.bias)), lambda delta: delta @ weight, up, m.weight
+    return linear(x, weight, _value(m.bias)), lambda d: linear(d, weight.t()), up, m.weight
 
 
 def _convolution(m: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, fresh: bool) -> Link:
@@ -157,6 +157,7 @@ def _unchanged(m: nn.Module, x: Tensor, fresh: bool) -> Link:
 
 _LINKS: dict[type[nn.Module], Callable[[Any, Tensor, bool], Link]] = {
     nn.Linear: _linear,
+    Linear: _linear,
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _convolution,
     nn.BatchNorm1d: _batch_norm,
@@ -171,7 +172,7 @@ _LINKS: dict[type[nn.Module], Callable[[Any, Tensor, bool], Link]] = {
     nn.Identity: _unchanged,
 }
 # Their result is a new tensor that nothing else holds.
-_MAKES_NEW = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d)
+_MAKES_NEW = (nn.Linear, Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def _value(parameter: Tensor | None) -> Tensor | None:
@@ -268,7 +269,7 @@ class Chain:
         self.parameters: list[Tensor] = []
         self._outside = x.shape
         modules = [module for _, module in _leaves(critic, "critic")]
-        if type(critic) is not nn.Sequential and modules and type(modules[0]) is nn.Linear:
+        if type(critic) is not nn.Sequential and modules and isinstance(modules[0], nn.Linear):
             x = x.flatten(1)
         self._inside = x.shape
         fresh = False

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError, DataError
-from gankit.nn import LeakyReLUDropout
+from gankit.nn import LeakyReLUDropout, Linear
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -53,9 +53,9 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         width = z_dim
         for next_width in hidden:
-            layers += [nn.Linear(width, next_width), nn.LeakyReLU(negative_slope, inplace=True)]
+            layers += [Linear(width, next_width), nn.LeakyReLU(negative_slope, inplace=True)]
             width = next_width
-        layers += [nn.Linear(width, math.prod(image_shape)), nn.Tanh()]
+        layers += [Linear(width, math.prod(image_shape)), nn.Tanh()]
         self.main = nn.Sequential(*layers)
         _initialise(self, init)
 
@@ -104,12 +104,12 @@ class Discriminator(nn.Module):
         for next_width in hidden:
             # Identity stands where plain PyTorch has Dropout, so that the keys stay.
             layers += [
-                nn.Linear(width, next_width),
+                Linear(width, next_width),
                 LeakyReLUDropout(negative_slope, dropout),
                 nn.Identity(),
             ]
             width = next_width
-        layers += [nn.Linear(width, 1), nn.Sigmoid() if output == "probability" else nn.Identity()]
+        layers += [Linear(width, 1), nn.Sigmoid() if output == "probability" else nn.Identity()]
         self.main = nn.Sequential(*layers)
         _initialise(self, init)
 

@@ -6,6 +6,7 @@ from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
 from .conv_transpose2d import ConvTransposeAct2d
 from .leaky_relu_dropout import LeakyReLUDropout
+from .linear import Linear
 
 __all__ = [
     "BCELoss",
@@ -14,4 +15,5 @@ __all__ = [
     "BatchNormAct2d",
     "ConvTransposeAct2d",
     "LeakyReLUDropout",
+    "Linear",
 ]

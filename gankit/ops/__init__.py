@@ -10,6 +10,7 @@ from .gan_bce import gan_bce
 from .grad_norm_penalty import grad_norm_penalty
 from .interpolate import interpolate
 from .leaky_relu_dropout import leaky_relu_dropout
+from .linear import linear
 from .philox import draw_seed
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "grad_norm_penalty",
     "interpolate",
     "leaky_relu_dropout",
+    "linear",
 ]

@@ -14,18 +14,20 @@ import torch.nn.modules.module as module_globals
 from torch import nn
 
 from gankit.errors import ConfigError
-from gankit.nn import LeakyReLUDropout
+from gankit.nn import ConvTransposeAct2d, LeakyReLUDropout, Linear
 
 PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
     {
         nn.Identity,
         nn.Linear,
+        Linear,
         nn.Conv1d,
         nn.Conv2d,
         nn.Conv3d,
         nn.ConvTranspose1d,
         nn.ConvTranspose2d,
         nn.ConvTranspose3d,
+        ConvTransposeAct2d,
         nn.ReLU,
         nn.ReLU6,
         nn.LeakyReLU,

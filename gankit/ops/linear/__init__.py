@@ -1,0 +1,162 @@
+"""The matrix product of a linear layer, by the library that is faster on this processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd import forward_ad
+
+from .. import backends
+from ..registry import LIBRARY
+
+__all__ = ["linear", "why_not_onednn"]
+
+Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+# Measured once; README.md has the table. A call of oneDNN costs some 11 us more than one of MKL.
+_LEAST_MULTIPLICATIONS = 2**21
+_LEAST_SIDE = 4
+
+_taken = False
+_transforming = torch._C._are_functorch_transforms_active
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def why_not_onednn() -> str:
+    """Why this machine keeps to torch's own choice of library; empty where oneDNN is taken."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return "this torch has no oneDNN"
+    if not torch.backends.mkl.is_available():
+        return "torch's products are not MKL's here"
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return "the processor has no AVX-512"
+    try:
+        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "the processor's maker is not known"
+    return "" if "AuthenticAMD" in described else "MKL is fast on this processor"
+
+
+def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
+        _by_rows_or_columns(x), _by_rows_or_columns(weight), bias, "none", [], ""
+    )
+    return y
+
+
+def _by_rows_or_columns(x: torch.Tensor) -> torch.Tensor:
+    (rows, columns), (down, right) = x.shape, x.stride()
+    if (right == 1 and down >= columns) or (down == 1 and right >= rows):
+        return x
+    return x.contiguous()
+
+
+def _fake(x: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+# For compilers: they keep it whole, where they would rewrite torch's own operation.
+LIBRARY.define(
+    "linear_onednn(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.impl("linear_onednn", _onednn, "CPU")
+torch.library.register_fake("gankit::linear_onednn", _fake, lib=LIBRARY)
+_opaque: Product = torch.ops.gankit.linear_onednn.default
+
+
+def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return (_opaque if torch.compiler.is_compiling() else _onednn)(x, weight, bias)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        return (
+            linear(grad, weight.t()) if needs[0] else None,
+            linear(grad.t(), x.t()) if needs[1] else None,
+            grad.sum(0) if needs[2] else None,
+        )
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``F.linear(x, weight, bias)``, by oneDNN on AMD processors where that is faster.
+
+    On x86 torch hands float32 products to MKL, which on processors of another maker takes code of
+    half their speed. oneDNN, which torch carries too, computes the same sums in another order. It
+    is taken on AMD processors with AVX-512 for float32 matrices of at least 4 rows, inputs and
+    outputs and 2^21 multiplications. All else is ``F.linear``: other dtypes and devices, autocast,
+    ``torch.func``, forward mode, export, and everything under ``gankit.backend("reference")``.
+
+    Differentiable to any order in reverse mode; each gradient's product is chosen alike.
+
+    Args:
+        x: ``[..., in]``.
+        weight: ``[out, in]``.
+        bias: ``[out]`` or None.
+
+    Returns:
+        ``[..., out]``.
+
+    Raises:
+        What ``F.linear`` raises.
+    """
+    if not _taken or not _suits(x, weight, bias):
+        return F.linear(x, weight, bias)
+    if x.dim() != 2:
+        return linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+    if torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        y: torch.Tensor = _Linear.apply(x, weight, bias)
+        return y
+    return _product(x, weight, bias)
+
+
+def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    if weight.dim() != 2 or x.dim() == 0:
+        return False
+    outputs, inputs = weight.shape
+    if x.shape[-1] != inputs or min(inputs, outputs) < _LEAST_SIDE:
+        return False
+    if x.numel() * outputs < _LEAST_MULTIPLICATIONS or x.numel() < _LEAST_SIDE * inputs:
+        return False
+    if bias is not None and (bias.dim() != 1 or bias.shape[0] != outputs):
+        return False
+    for tensor in (x, weight, bias):
+        if tensor is not None and (
+            type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype != torch.float32
+        ):
+            return False
+    return not (
+        torch.is_autocast_enabled("cpu")
+        or _transforming()
+        or torch.compiler.is_exporting()
+        or forward_ad._current_level >= 0
+        or not torch.backends.mkldnn.enabled
+    )
+
+
+_here = why_not_onednn() == ""
+
+
+def _choose() -> None:
+    global _taken
+    _taken = _here and backends.requested() != "reference"
+
+
+backends.on_change.append(_choose)
+_choose()

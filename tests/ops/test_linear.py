@@ -1,0 +1,239 @@
+"""gankit.ops.linear: oneDNN's products against float64, and torch's own everywhere else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import gankit
+import gankit.nn
+from gankit.ops import linear
+
+MODULE: Any = importlib.import_module("gankit.ops.linear")  # the function hides its name
+SHAPES = [(64, 256, 192), (61, 333, 127), (4, 1024, 1024), (2100, 250, 4)]
+
+
+@pytest.fixture
+def onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """oneDNN in force wherever this torch has it; gives the shapes of the products it computed."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch has no oneDNN")
+    seen: list[tuple[int, ...]] = []
+    product = MODULE._onednn
+
+    def counted(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        seen.append((x.shape[0], x.shape[1], weight.shape[0]))
+        result: torch.Tensor = product(x, weight, bias)
+        return result
+
+    monkeypatch.setattr(MODULE, "_taken", True)
+    monkeypatch.setattr(MODULE, "_onednn", counted)
+    return seen
+
+
+def tensors(rows: int, inputs: int, outputs: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,))
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def derivatives(function: Any, leaves: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Output, gradients, and gradients of a gradient penalty."""
+    y = function(*leaves)
+    first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
+    second = torch.autograd.grad(first[0].square().sum(), leaves)
+    return (y, *first, *second)
+
+
+def assert_near(found: Any, wanted: Any) -> None:
+    """Within the rounding of a sum of float32 products, relative to the largest value."""
+    for f, w in zip(found, wanted, strict=True):
+        assert f.shape == w.shape
+        assert f.dtype == torch.float32
+        assert (f.double() - w).abs().max() <= 3e-6 * w.abs().max()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_output_and_two_derivatives(shape: tuple[int, int, int], onednn: list[Any]) -> None:
+    leaves = [x.requires_grad_() for x in tensors(*shape)]
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    assert_near(derivatives(linear, leaves), derivatives(F.linear, wide))
+    assert set(onednn) >= {shape, (shape[0], shape[2], shape[1]), (shape[2], shape[0], shape[1])}
+
+
+def expanded(x: torch.Tensor) -> torch.Tensor:
+    return x[:1].expand(x.shape)
+
+
+@pytest.mark.parametrize(
+    "laid_out",
+    [
+        lambda x: x.t().contiguous().t(),
+        lambda x: torch.stack((x, x), 2)[..., 0],
+        lambda x: torch.cat((x, x), 1)[:, : x.shape[1]],
+        lambda x: torch.cat((x.flatten()[:1], x.flatten()))[1:].view_as(x),
+        expanded,
+    ],
+    ids=["transposed", "sliced", "gaps", "misaligned", "expanded"],
+)
+def test_every_layout(laid_out: Any, onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+    for arguments in ((laid_out(x), weight, bias), (x, laid_out(weight), bias)):
+        assert_near([linear(*arguments)], [F.linear(*(a.double() for a in arguments))])
+    assert len(onednn) == 2
+
+
+@pytest.mark.parametrize("expand", [False, True])
+def test_gradients_as_autograd_hands_them_over(expand: bool, onednn: list[Any]) -> None:
+    leaves = [x.requires_grad_() for x in tensors(64, 256, 192)]
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    for function, inputs in ((linear, leaves), (F.linear, wide)):
+        y = function(*inputs)
+        (y.sum() if expand else y.t().contiguous().square().sum()).backward()
+    assert_near([x.grad for x in leaves], [x.grad for x in wide])
+
+
+def test_more_and_fewer_dimensions(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+    found = linear(x.view(4, 2, 8, 256), weight, bias)
+    assert found.shape == (4, 2, 8, 192)
+    assert_near([found.flatten(0, 2)], [F.linear(x.double(), weight.double(), bias.double())])
+    assert onednn == [(64, 256, 192)]
+    assert torch.equal(linear(x[0], weight, bias), F.linear(x[0], weight, bias))
+
+
+def test_only_what_is_asked_for_is_computed(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+    for index, others in ((0, 1), (1, 1), (2, 0)):
+        inputs = [x.clone(), weight.clone(), bias.clone()]
+        inputs[index].requires_grad_()
+        y = linear(*inputs)
+        onednn.clear()
+        y.sum().backward()
+        assert inputs[index].grad is not None
+        assert len(onednn) == others
+
+
+def test_a_weight_that_changed_is_noticed(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+    y = linear(x.requires_grad_(), weight.requires_grad_(), bias)
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, w, b: (x.double(), w.double(), b.double()),
+        lambda x, w, b: (x.bfloat16(), w.bfloat16(), b.bfloat16()),
+        lambda x, w, b: (x[:3], w, b),
+        lambda x, w, b: (x[:0], w, b),
+        lambda x, w, b: (x, w[:3], b[:3]),
+        lambda x, w, b: (x, w[0], None),
+        lambda x, w, b: (x.to("meta"), w.to("meta"), b.to("meta")),
+    ],
+    ids=["float64", "bfloat16", "3 rows", "empty", "3 outputs", "vector", "meta"],
+)
+def test_torch_serves_the_rest(change: Any, onednn: list[Any]) -> None:
+    arguments = change(*tensors(64, 256, 192))
+    found, wanted = linear(*arguments), F.linear(*arguments)
+    assert found.shape == wanted.shape
+    assert found.dtype == wanted.dtype
+    assert found.is_meta or torch.equal(found, wanted)
+    assert onednn == []
+
+
+def test_torch_serves_autocast_and_the_reference_backend(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
+    with gankit.backend("reference"):
+        assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
+    assert onednn == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x, w, b: (x[:, 1:], w, b),
+        lambda x, w, b: (x, w, b[1:]),
+        lambda x, w, b: (x.double(), w, b),
+        lambda x, w, b: (x, w.double(), b),
+    ],
+    ids=["inputs", "bias", "x's dtype", "weight's dtype"],
+)
+def test_errors_are_torchs(wrong: Any, onednn: list[Any]) -> None:
+    arguments = wrong(*tensors(64, 256, 192))
+    with pytest.raises(RuntimeError) as theirs:
+        F.linear(*arguments)
+    with pytest.raises(RuntimeError) as ours:
+        linear(*arguments)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_transforms(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 192)
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return linear(x, w, bias).square().sum()
+
+    wide = weight.double().requires_grad_()
+    (wanted,) = torch.autograd.grad(F.linear(x.double(), wide, bias.double()).square().sum(), wide)
+    assert_near([torch.func.grad(loss)(weight)], [wanted])
+    _, tangent = torch.func.jvp(loss, (weight,), (weight,))
+    assert abs(tangent / (wanted * weight).sum() - 1) < 1e-4
+    batched = torch.func.vmap(lambda w: linear(x, w, bias))(torch.stack((weight, weight)))
+    torch.testing.assert_close(batched[1], F.linear(x, weight, bias))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiles_whole_and_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(MODULE, "_taken", True)
+    torch._dynamo.reset()
+    compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
+    leaves = [x.requires_grad_() for x in tensors(64, 256, 192)]
+    for x in (leaves[0], leaves[0].detach().view(8, 8, 256)):
+        inputs = [x, *leaves[1:]]
+        asked = [x for x in inputs if x.requires_grad]
+        results = [
+            torch.autograd.grad(function(*inputs).square().sum(), asked)
+            for function in (compiled, linear)
+        ]
+        torch.testing.assert_close(*results)
+    module = gankit.nn.Linear(256, 192)
+    exported = torch.export.export(module, (leaves[0].detach(),))
+    torch.testing.assert_close(exported.module()(leaves[0]), module(leaves[0]))
+
+
+def test_opcheck() -> None:
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch has no oneDNN")
+    x, weight, bias = tensors(8, 16, 12)
+    for arguments in ((x, weight, bias), (x.t().contiguous().t(), weight, None)):
+        torch.library.opcheck(torch.ops.gankit.linear_onednn.default, arguments)
+
+
+def test_the_module_is_torchs_linear() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(256, 192)
+    torch.manual_seed(0)
+    ours = gankit.nn.Linear(256, 192)
+    assert isinstance(ours, torch.nn.Linear)
+    assert repr(ours) == repr(plain)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], value)
+    x = tensors(64, 256, 192)[0]
+    torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_reason_is_in_words_or_onednn_is_in_force() -> None:
+    reason = MODULE.why_not_onednn()
+    assert MODULE._taken == (reason == "" and gankit.ops.backends.requested() != "reference")
