@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.fx
 from torch import nn
 
 from ..ops import linear
+
+# One node of a torch.fx graph, as the modules of torch.nn are.
+torch.fx.wrap("linear")
 
 
 class Linear(nn.Linear):

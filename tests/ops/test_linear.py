@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import gankit
 import gankit.nn
 from gankit.ops import linear
 
 MODULE: Any = importlib.import_module("gankit.ops.linear")  # the function hides its name
-SHAPES = [(64, 256, 192), (61, 333, 127), (4, 1024, 1024), (2100, 250, 4)]
+SHAPES = [(64, 256, 288), (61, 333, 227), (4, 1024, 1100), (2100, 250, 8)]
 
 
 @pytest.fixture
@@ -65,6 +66,30 @@ def test_output_and_two_derivatives(shape: tuple[int, int, int], onednn: list[An
     assert set(onednn) >= {shape, (shape[0], shape[2], shape[1]), (shape[2], shape[0], shape[1])}
 
 
+@pytest.mark.parametrize("shape", [(1100, 4, 1024), (1100, 1024, 4), (9000, 32, 64)], ids=str)
+def test_narrow_layers_mix_the_libraries(shape: tuple[int, int, int], onednn: list[Any]) -> None:
+    rows, inputs, outputs = shape
+    leaves = [x.requires_grad_() for x in tensors(*shape)]
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    assert_near(derivatives(linear, leaves), derivatives(F.linear, wide))
+    # The weight's gradient has to copy dL/dy, which few inputs do not repay.
+    assert (shape in onednn) == (outputs >= 8)
+    assert ((outputs, rows, inputs) in onednn) == (inputs >= 64 and outputs >= 8)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_bits_again(threads: int, onednn: list[Any]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        leaves = [x.requires_grad_() for x in tensors(61, 333, 227)]
+        first, again = (derivatives(linear, leaves) for _ in range(2))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len(onednn) > 0
+
+
 def expanded(x: torch.Tensor) -> torch.Tensor:
     return x[:1].expand(x.shape)
 
@@ -81,15 +106,44 @@ def expanded(x: torch.Tensor) -> torch.Tensor:
     ids=["transposed", "sliced", "gaps", "misaligned", "expanded"],
 )
 def test_every_layout(laid_out: Any, onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
     for arguments in ((laid_out(x), weight, bias), (x, laid_out(weight), bias)):
         assert_near([linear(*arguments)], [F.linear(*(a.double() for a in arguments))])
     assert len(onednn) == 2
 
 
+def test_onednn_reads_no_gaps() -> None:
+    """It can, but by plain loops: a matrix product then takes hundreds of times as long."""
+    weight = torch.randn(64, 96)
+    for dense in (weight, weight.t()):
+        assert MODULE._by_rows_or_columns(dense) is dense
+    for gaps in (weight[:, :32], weight[:, ::2], weight[:32].t()[::2], weight[:1].expand(64, 96)):
+        found = MODULE._by_rows_or_columns(gaps)
+        assert found.is_contiguous()
+        assert torch.equal(found, gaps)
+
+
+def test_nothing_is_saved_in_vain(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 288)
+    saved: list[torch.Tensor] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    for index, kept in ((0, weight), (1, x), (2, None)):
+        inputs = [x.clone(), weight.clone(), bias.clone()]
+        inputs[index].requires_grad_()
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            linear(*inputs)
+        assert len(saved) == (kept is not None)
+        assert kept is None or torch.equal(saved[0], kept)
+
+
 @pytest.mark.parametrize("expand", [False, True])
 def test_gradients_as_autograd_hands_them_over(expand: bool, onednn: list[Any]) -> None:
-    leaves = [x.requires_grad_() for x in tensors(64, 256, 192)]
+    leaves = [x.requires_grad_() for x in tensors(64, 256, 288)]
     wide = [x.detach().double().requires_grad_() for x in leaves]
     for function, inputs in ((linear, leaves), (F.linear, wide)):
         y = function(*inputs)
@@ -98,16 +152,16 @@ def test_gradients_as_autograd_hands_them_over(expand: bool, onednn: list[Any]) 
 
 
 def test_more_and_fewer_dimensions(onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
     found = linear(x.view(4, 2, 8, 256), weight, bias)
-    assert found.shape == (4, 2, 8, 192)
+    assert found.shape == (4, 2, 8, 288)
     assert_near([found.flatten(0, 2)], [F.linear(x.double(), weight.double(), bias.double())])
-    assert onednn == [(64, 256, 192)]
+    assert onednn == [(64, 256, 288)]
     assert torch.equal(linear(x[0], weight, bias), F.linear(x[0], weight, bias))
 
 
 def test_only_what_is_asked_for_is_computed(onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
     for index, others in ((0, 1), (1, 1), (2, 0)):
         inputs = [x.clone(), weight.clone(), bias.clone()]
         inputs[index].requires_grad_()
@@ -119,7 +173,7 @@ def test_only_what_is_asked_for_is_computed(onednn: list[Any]) -> None:
 
 
 def test_a_weight_that_changed_is_noticed(onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
     y = linear(x.requires_grad_(), weight.requires_grad_(), bias)
     with torch.no_grad():
         weight.mul_(2)
@@ -135,13 +189,25 @@ def test_a_weight_that_changed_is_noticed(onednn: list[Any]) -> None:
         lambda x, w, b: (x[:3], w, b),
         lambda x, w, b: (x[:0], w, b),
         lambda x, w, b: (x, w[:3], b[:3]),
+        lambda x, w, b: (x, w[:4], b[:4]),
+        lambda x, w, b: (x, w.to_sparse_csr(), b),
         lambda x, w, b: (x, w[0], None),
         lambda x, w, b: (x.to("meta"), w.to("meta"), b.to("meta")),
     ],
-    ids=["float64", "bfloat16", "3 rows", "empty", "3 outputs", "vector", "meta"],
+    ids=[
+        "float64",
+        "bfloat16",
+        "3 rows",
+        "empty",
+        "3 outputs",
+        "4 outputs",
+        "sparse",
+        "vector",
+        "meta",
+    ],
 )
 def test_torch_serves_the_rest(change: Any, onednn: list[Any]) -> None:
-    arguments = change(*tensors(64, 256, 192))
+    arguments = change(*tensors(64, 256, 288))
     found, wanted = linear(*arguments), F.linear(*arguments)
     assert found.shape == wanted.shape
     assert found.dtype == wanted.dtype
@@ -150,12 +216,27 @@ def test_torch_serves_the_rest(change: Any, onednn: list[Any]) -> None:
 
 
 def test_torch_serves_autocast_and_the_reference_backend(onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
     with gankit.backend("reference"):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
     assert onednn == []
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit.trace and mkldnn.flags warn of themselves
+def test_torch_serves_those_who_record_or_switch_off(onednn: list[Any]) -> None:
+    x, weight, bias = tensors(64, 256, 288)
+    traced = torch.jit.trace(gankit.nn.Linear(256, 288), x, check_trace=False)
+    assert "aten::linear" in str(traced.inlined_graph)
+    with FlopCounterMode(display=False) as counter:
+        linear(x, weight, bias)
+    assert counter.get_total_flops() == 2 * 64 * 256 * 288
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
+    assert onednn == []
+    linear(x, weight, bias)
+    assert len(onednn) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +250,7 @@ def test_torch_serves_autocast_and_the_reference_backend(onednn: list[Any]) -> N
     ids=["inputs", "bias", "x's dtype", "weight's dtype"],
 )
 def test_errors_are_torchs(wrong: Any, onednn: list[Any]) -> None:
-    arguments = wrong(*tensors(64, 256, 192))
+    arguments = wrong(*tensors(64, 256, 288))
     with pytest.raises(RuntimeError) as theirs:
         F.linear(*arguments)
     with pytest.raises(RuntimeError) as ours:
@@ -178,7 +259,7 @@ def test_errors_are_torchs(wrong: Any, onednn: list[Any]) -> None:
 
 
 def test_transforms(onednn: list[Any]) -> None:
-    x, weight, bias = tensors(64, 256, 192)
+    x, weight, bias = tensors(64, 256, 288)
 
     def loss(w: torch.Tensor) -> torch.Tensor:
         return linear(x, w, bias).square().sum()
@@ -199,7 +280,7 @@ def test_compiles_whole_and_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "_taken", True)
     torch._dynamo.reset()
     compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
-    leaves = [x.requires_grad_() for x in tensors(64, 256, 192)]
+    leaves = [x.requires_grad_() for x in tensors(64, 256, 288)]
     for x in (leaves[0], leaves[0].detach().view(8, 8, 256)):
         inputs = [x, *leaves[1:]]
         asked = [x for x in inputs if x.requires_grad]
@@ -208,7 +289,7 @@ def test_compiles_whole_and_exports(monkeypatch: pytest.MonkeyPatch) -> None:
             for function in (compiled, linear)
         ]
         torch.testing.assert_close(*results)
-    module = gankit.nn.Linear(256, 192)
+    module = gankit.nn.Linear(256, 288)
     exported = torch.export.export(module, (leaves[0].detach(),))
     torch.testing.assert_close(exported.module()(leaves[0]), module(leaves[0]))
 
@@ -223,15 +304,18 @@ def test_opcheck() -> None:
 
 def test_the_module_is_torchs_linear() -> None:
     torch.manual_seed(0)
-    plain = torch.nn.Linear(256, 192)
+    plain = torch.nn.Linear(256, 288)
     torch.manual_seed(0)
-    ours = gankit.nn.Linear(256, 192)
+    ours = gankit.nn.Linear(256, 288)
     assert isinstance(ours, torch.nn.Linear)
     assert repr(ours) == repr(plain)
     for key, value in plain.state_dict().items():
         assert torch.equal(ours.state_dict()[key], value)
-    x = tensors(64, 256, 192)[0]
+    x = tensors(64, 256, 288)[0]
     torch.testing.assert_close(ours(x), plain(x), rtol=1e-5, atol=1e-6)
+    traced = torch.fx.symbolic_trace(ours)
+    assert linear in [node.target for node in traced.graph.nodes]
+    assert torch.equal(traced(x), ours(x))
 
 
 def test_the_reason_is_in_words_or_onednn_is_in_force() -> None:

@@ -18,11 +18,16 @@ __all__ = ["linear", "why_not_onednn"]
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 # Measured once; README.md has the table. A call of oneDNN costs some 11 us more than one of MKL.
-_LEAST_MULTIPLICATIONS = 2**21
+_LEAST_MULTIPLICATIONS = 2**22
 _LEAST_SIDE = 4
+_LEAST_OUTPUTS = 8
+# An x that is not contiguous is copied first, which fewer outputs do not repay.
+_LEAST_OUTPUTS_FOR_A_COPY = 64
 
 _taken = False
 _transforming = torch._C._are_functorch_transforms_active
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_tracing_state = torch._C._get_tracing_state
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -43,16 +48,16 @@ def why_not_onednn() -> str:
 
 def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
-        _by_rows_or_columns(x), _by_rows_or_columns(weight), bias, "none", [], ""
+        x, _by_rows_or_columns(weight), bias, "none", [], ""
     )
     return y
 
 
-def _by_rows_or_columns(x: torch.Tensor) -> torch.Tensor:
-    (rows, columns), (down, right) = x.shape, x.stride()
-    if (right == 1 and down >= columns) or (down == 1 and right >= rows):
-        return x
-    return x.contiguous()
+def _by_rows_or_columns(weight: torch.Tensor) -> torch.Tensor:
+    # oneDNN also takes a weight with gaps between its rows, but hundreds of times slower.
+    if weight.is_contiguous() or weight.t().is_contiguous():
+        return weight
+    return weight.contiguous()
 
 
 def _fake(x: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
@@ -78,7 +83,8 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
+        for_x, for_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
         return _product(x, weight, bias)
 
     @staticmethod
@@ -97,8 +103,8 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
     On x86 torch hands float32 products to MKL, which on processors of another maker takes code of
     half their speed. oneDNN, which torch carries too, computes the same sums in another order. It
-    is taken on AMD processors with AVX-512 for float32 matrices of at least 4 rows, inputs and
-    outputs and 2^21 multiplications. All else is ``F.linear``: other dtypes and devices, autocast,
+    is taken on AMD processors with AVX-512 for float32 matrices of at least 4 rows, 4 inputs, 8
+    outputs and 2^22 multiplications. All else is ``F.linear``: other dtypes and devices, autocast,
     ``torch.func``, forward mode, export, and everything under ``gankit.backend("reference")``.
 
     Differentiable to any order in reverse mode; each gradient's product is chosen alike.
@@ -127,27 +133,31 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 
 def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
-    if weight.dim() != 2 or x.dim() == 0:
+    compiling = torch.compiler.is_compiling()
+    if not compiling and _tracing_state() is not None:
+        return False
+    # Sizes first, so that small layers wait for nothing else.
+    if x.dim() < 2 or weight.dim() != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         return False
     outputs, inputs = weight.shape
-    if x.shape[-1] != inputs or min(inputs, outputs) < _LEAST_SIDE:
-        return False
     if x.numel() * outputs < _LEAST_MULTIPLICATIONS or x.numel() < _LEAST_SIDE * inputs:
         return False
-    if bias is not None and (bias.dim() != 1 or bias.shape[0] != outputs):
+    if x.shape[-1] != inputs or inputs < _LEAST_SIDE or outputs < _LEAST_OUTPUTS:
         return False
-    for tensor in (x, weight, bias):
-        if tensor is not None and (
-            type(tensor) not in _PLAIN or not tensor.is_cpu or tensor.dtype != torch.float32
-        ):
+    for tensor in (x, weight) if bias is None else (x, weight, bias):
+        if type(tensor) not in _PLAIN or tensor.dtype != torch.float32 or not tensor.is_cpu:
             return False
-    return not (
-        torch.is_autocast_enabled("cpu")
-        or _transforming()
-        or torch.compiler.is_exporting()
-        or forward_ad._current_level >= 0
-        or not torch.backends.mkldnn.enabled
-    )
+        # A compiler, which knows dense tensors alone, refuses the question in a backward.
+        if not compiling and tensor.layout != torch.strided:
+            return False
+    if _transforming() or forward_ad._current_level >= 0 or torch.is_autocast_enabled("cpu"):
+        return False
+    if outputs < _LEAST_OUTPUTS_FOR_A_COPY and not x.is_contiguous():
+        return False
+    if compiling:
+        return not torch.compiler.is_exporting()
+    # Whoever records operations knows F.linear, but not oneDNN's call.
+    return torch._C._get_mkldnn_enabled() and _dispatch_modes() == 0
 
 
 _here = why_not_onednn() == ""
