@@ -20,7 +20,13 @@ import torch.nn.functional as F
 import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
-from gankit.nn import LeakyReLUDropout, Linear
+from gankit.nn import (
+    BatchNormAct1d,
+    BatchNormAct2d,
+    ConvTransposeAct2d,
+    LeakyReLUDropout,
+    Linear,
+)
 from gankit.ops import leaky_relu_dropout, linear
 from gankit.ops.leaky_relu_dropout.spec import BACKWARD
 
@@ -84,6 +90,35 @@ def _batch_norm(m: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, fresh: bool) -> L
 
     y = (x - m.running_mean.view(shape)) * scale + shift
     return y, lambda delta: delta * scale, up, m.weight
+
+
+def _then(module: Any, first: Link, fresh: bool = True) -> Link:
+    """A linear map and the module's activation behind it as one link."""
+    x, linear_down, linear_up, parameter = first
+    if module.activation == "none":
+        return first
+    slope = float(module.negative_slope) if module.activation == "leaky_relu" else 0.0
+    y, mask, _, _ = _leaky(F.leaky_relu(x, slope, inplace=fresh), slope)
+    seen: list[Tensor] = []
+
+    def down(delta: Tensor) -> Tensor:
+        # The weight's gradient wants what comes out of the mask, which `up` is not given.
+        seen[:] = [mask(delta)]
+        return linear_down(seen[0])
+
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        result, grad = linear_up(h, seen[0], wanted)
+        return mask(result), grad
+
+    return y, down, up, parameter
+
+
+def _convolution_act(m: ConvTransposeAct2d, x: Tensor, fresh: bool) -> Link:
+    return _then(m, _convolution(m, x, fresh))
+
+
+def _batch_norm_act(m: Any, x: Tensor, fresh: bool) -> Link:
+    return _then(m, _batch_norm(m, x, fresh))
 
 
 def _same_both_ways(y: Tensor, apply: Down) -> Link:
@@ -162,6 +197,9 @@ _LINKS: dict[type[nn.Module], Callable[[Any, Tensor, bool], Link]] = {
     nn.ConvTranspose2d: _convolution,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    BatchNormAct1d: _batch_norm_act,
+    BatchNormAct2d: _batch_norm_act,
+    ConvTransposeAct2d: _convolution_act,
     nn.LeakyReLU: _leaky_relu,
     nn.ReLU: _relu,
     nn.Dropout: _dropout,
@@ -172,7 +210,17 @@ _LINKS: dict[type[nn.Module], Callable[[Any, Tensor, bool], Link]] = {
     nn.Identity: _unchanged,
 }
 # Their result is a new tensor that nothing else holds.
-_MAKES_NEW = (nn.Linear, Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d)
+_MAKES_NEW = (
+    nn.Linear,
+    Linear,
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    ConvTransposeAct2d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    BatchNormAct1d,
+    BatchNormAct2d,
+)
 
 
 def _value(parameter: Tensor | None) -> Tensor | None:
@@ -229,13 +277,14 @@ def _reason(m: nn.Module) -> str:
         return "has hooks or a patched forward"
     if kind not in _LINKS:
         return "is not a layer whose input gradient is a chain of linear maps"
-    if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        if m.training or m.running_mean is None:
-            return "mixes samples: it is in training mode or keeps no running statistics"
-    elif isinstance(m, (nn.LeakyReLU, LeakyReLUDropout)):
-        if not m.negative_slope >= 0:
-            return f"has the negative slope {m.negative_slope}"
-    elif isinstance(m, nn.Flatten):
+    if getattr(m, "activation", "none") == "tanh":
+        return "has the activation tanh, which is not piecewise linear"
+    if isinstance(m, nn.modules.batchnorm._BatchNorm) and (m.training or m.running_mean is None):
+        return "mixes samples: it is in training mode or keeps no running statistics"
+    slope: Any = getattr(m, "negative_slope", 0.0)
+    if getattr(m, "activation", "leaky_relu") == "leaky_relu" and not slope >= 0:
+        return f"has the negative slope {slope}"
+    if isinstance(m, nn.Flatten):
         if m.start_dim < 1:
             return "flattens the batch dimension"
     elif isinstance(m, nn.Unflatten):

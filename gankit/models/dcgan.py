@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError, DataError
-from gankit.nn import ConvTransposeAct2d
+from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -61,12 +61,12 @@ class Generator(nn.Module):
         for index, maps in enumerate(reversed(widths)):
             grow = (smallest, 1, 0) if index == 0 else (4, 2, 1)
             layers += [
-                nn.ConvTranspose2d(before, maps, *grow, bias=False),
-                nn.BatchNorm2d(maps),
-                nn.ReLU(inplace=True),
+                ConvTransposeAct2d(before, maps, *grow, bias=False),
+                BatchNormAct2d(maps, activation="relu"),
+                nn.Identity(),
             ]
             before = maps
-        # Identity stands where plain PyTorch has Tanh, which runs within the layer before.
+        # Identity stands where plain PyTorch has the activation that runs within the layer before.
         layers += [
             ConvTransposeAct2d(before, image_shape[0], 4, 2, 1, bias=False, activation="tanh"),
             nn.Identity(),
@@ -88,6 +88,10 @@ class Discriminator(nn.Module):
     Convolutions without bias, each but the last followed by batch norm and LeakyReLU. The first has
     batch norm too, as in the tutorial; the paper leaves it out there.
 
+    As a critic with a gradient penalty it needs ``norm="none"`` and ``output="logit"``: batch norm
+    mixes samples, and the penalty is on the gradient of each (Gulrajani et al., 2017,
+    arXiv:1704.00028, section 4).
+
     Args:
         image_shape: as for :class:`Generator`.
         width: feature maps after the first layer; each further layer has twice as many. None: as
@@ -95,6 +99,7 @@ class Discriminator(nn.Module):
         negative_slope: of LeakyReLU, finite and >= 0.
         init: as for :class:`Generator`.
         output: ``"probability"`` (Sigmoid at the end) or ``"logit"`` (the same layers without it).
+        norm: ``"batch"``, or ``"none"``: convolutions with a bias and no batch norm.
 
     Raises:
         ConfigError: a setting is not allowed.
@@ -107,26 +112,31 @@ class Discriminator(nn.Module):
         negative_slope: float = 0.2,
         init: Init = "pytorch",
         output: str = "probability",
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
             raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
         if output not in ("probability", "logit"):
             raise ConfigError(f"output must be 'probability' or 'logit', got {output!r}")
+        if norm not in ("batch", "none"):
+            raise ConfigError(f"norm must be 'batch' or 'none', got {norm!r}")
         smallest, widths = _plan(image_shape, width)
         self.image_shape = tuple(image_shape)
         self.output = output
+        bias = norm == "none"
         layers: list[nn.Module] = []
         before = image_shape[0]
         for maps in widths:
-            layers += [
-                nn.Conv2d(before, maps, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(maps),
-                nn.LeakyReLU(negative_slope, inplace=True),
-            ]
+            layers.append(nn.Conv2d(before, maps, 4, 2, 1, bias=bias))
+            if norm == "batch":
+                act = BatchNormAct2d(maps, activation="leaky_relu", negative_slope=negative_slope)
+                layers += [act, nn.Identity()]
+            else:
+                layers += [nn.Identity(), nn.LeakyReLU(negative_slope, inplace=True)]
             before = maps
         layers += [
-            nn.Conv2d(before, 1, smallest, 1, 0, bias=False),
+            nn.Conv2d(before, 1, smallest, 1, 0, bias=bias),
             nn.Sigmoid() if output == "probability" else nn.Identity(),
         ]
         self.main = nn.Sequential(*layers)
@@ -175,6 +185,6 @@ def _initialise(network: Generator | Discriminator, init: Init) -> None:
 def _dcgan_init(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, BatchNormAct2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
 from .conv_transpose2d import ConvTransposeAct2d
+from .conv_transpose2d_bn_act import ConvTransposeBNAct2d
 from .leaky_relu_dropout import LeakyReLUDropout
 from .linear import Linear
 
@@ -14,6 +15,7 @@ __all__ = [
     "BatchNormAct1d",
     "BatchNormAct2d",
     "ConvTransposeAct2d",
+    "ConvTransposeBNAct2d",
     "LeakyReLUDropout",
     "Linear",
 ]

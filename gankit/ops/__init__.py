@@ -6,6 +6,7 @@ from .backends import backend
 from .batch_norm_act import batch_norm_act
 from .bce_label_smoothing import bce_label_smoothing
 from .conv_transpose2d import conv_transpose2d
+from .conv_transpose2d_bn_act import conv_transpose2d_bn_act
 from .gan_bce import gan_bce
 from .grad_norm_penalty import grad_norm_penalty
 from .interpolate import interpolate
@@ -18,6 +19,7 @@ __all__ = [
     "batch_norm_act",
     "bce_label_smoothing",
     "conv_transpose2d",
+    "conv_transpose2d_bn_act",
     "draw_seed",
     "gan_bce",
     "grad_norm_penalty",

@@ -10,7 +10,15 @@ from gankit.recipes.recipe import Recipe
 __all__ = ["Recipe", "RunConfig", "get", "names"]
 
 _RECIPES: dict[str, Recipe] = {
-    r.name: r for r in (gan.RECIPE, gan_keras.RECIPE, wgan.RECIPE, wgan_gp.RECIPE, dcgan.RECIPE)
+    r.name: r
+    for r in (
+        gan.RECIPE,
+        gan_keras.RECIPE,
+        wgan.RECIPE,
+        wgan_gp.RECIPE,
+        wgan_gp.CONV_RECIPE,
+        dcgan.RECIPE,
+    )
 }
 
 

@@ -38,3 +38,23 @@ RECIPE = Recipe(
         "A step is a critic step; 500 epochs of them are 100 of generator steps: ours",
     ),
 )
+
+CONV_RECIPE = Recipe(
+    name="wgan-gp-conv",
+    summary="WGAN-GP with the DCGAN's generator and a convolutional critic without batch norm",
+    config=RECIPE.config.updated(
+        recipe="wgan-gp-conv",
+        generator="gankit.models.dcgan.Generator",
+        discriminator={
+            "class_path": "gankit.models.dcgan.Discriminator",
+            "init_args": {"output": "logit", "norm": "none"},
+        },
+        epochs=100,
+    ),
+    sources=(
+        *RECIPE.sources[:2],
+        "Layers: those of the recipe dcgan; a critic has no batch norm, for the penalty is on each "
+        "sample's own gradient: Gulrajani et al., 2017, section 4",
+        "A step is a critic step; 100 epochs of them are 20 of generator steps: ours",
+    ),
+)

@@ -8,13 +8,22 @@ whitelist of exact types: a subclass may do anything in its ``forward``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch.nn.modules.module as module_globals
 from torch import nn
 
 from gankit.errors import ConfigError
-from gankit.nn import ConvTransposeAct2d, LeakyReLUDropout, Linear
+from gankit.nn import (
+    BatchNormAct1d,
+    BatchNormAct2d,
+    ConvTransposeAct2d,
+    ConvTransposeBNAct2d,
+    LeakyReLUDropout,
+    Linear,
+)
 
 PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
     {
@@ -28,6 +37,7 @@ PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
         nn.ConvTranspose2d,
         nn.ConvTranspose3d,
         ConvTransposeAct2d,
+        ConvTransposeBNAct2d,  # its batch norm is met as a module of its own
         nn.ReLU,
         nn.ReLU6,
         nn.LeakyReLU,
@@ -65,6 +75,8 @@ PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
         nn.PixelShuffle,
     }
 )
+# They take statistics over slices of the batch, and so over each half.
+_GROUPED = frozenset({BatchNormAct1d, BatchNormAct2d})
 _BATCH_NORM = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 _INSTANCE_NORM = frozenset({nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d})
 # They reshape, or in eval mode do nothing: what comes before them decides what D returns.
@@ -90,11 +102,24 @@ class Pairing:
 
     ``reason`` is empty when one pass is exact, else it says which module asks for two.
     ``eval_only`` lists batch norms that treat samples one by one only in eval mode; they are looked
-    at before each pass because ``train()`` may be called at any time.
+    at before each pass because ``train()`` may be called at any time. ``grouped`` lists those that
+    must take each half by itself, as they do within ``halves``.
     """
 
     reason: str = ""
     eval_only: tuple[tuple[str, nn.Module], ...] = field(default_factory=tuple)
+    grouped: tuple[Any, ...] = field(default_factory=tuple)
+
+    @contextmanager
+    def halves(self) -> Iterator[None]:
+        """Inside the block batch norms take their statistics over each half of a batch."""
+        for module in self.grouped:
+            module.groups *= 2
+        try:
+            yield
+        finally:
+            for module in self.grouped:
+                module.groups //= 2
 
     def reason_now(self) -> str:
         """The reason for two passes in the modules' present mode; empty when one pass is exact."""
@@ -118,6 +143,7 @@ def examine(discriminator: nn.Module) -> Pairing:
             "global module hooks are installed, and they would see one pass in place of two"
         )
     eval_only: list[tuple[str, nn.Module]] = []
+    grouped: list[nn.Module] = []
     for name, module in discriminator.named_modules():
         label = f"D.{name}" if name else "D"
         reason = "".join(_objections(module, label))
@@ -125,7 +151,9 @@ def examine(discriminator: nn.Module) -> Pairing:
             return Pairing(reason)
         if type(module) in _BATCH_NORM:
             eval_only.append((label, module))
-    return Pairing("", tuple(eval_only))
+        elif type(module) in _GROUPED and module not in grouped:
+            grouped.append(module)
+    return Pairing("", tuple(eval_only), tuple(grouped))
 
 
 def _objections(module: nn.Module, label: str) -> Iterator[str]:
@@ -147,7 +175,7 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
     elif isinstance(module, nn.Unflatten) and kind is nn.Unflatten:
         if not isinstance(module.dim, int) or module.dim < 1:
             yield f"{label} (Unflatten) may split the batch dimension"
-    elif kind in PER_SAMPLE or kind is nn.Sequential:
+    elif kind in PER_SAMPLE or kind in _GROUPED or kind is nn.Sequential:
         return
     elif not f"{kind.__module__}.".startswith(_OUR_MODELS):
         yield (

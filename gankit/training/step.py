@@ -294,7 +294,8 @@ class GANStep:
             )
         if self._reason_for_two_passes():
             return self._judge(real), self._judge(fake)
-        out = self._judge(torch.cat([real, fake.to(real.dtype)]))
+        with self._pairing.halves():
+            out = self._judge(torch.cat([real, fake.to(real.dtype)]))
         real_out, fake_out = out.split(real.shape[0])
         return real_out, fake_out
 

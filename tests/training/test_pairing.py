@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.steps import textbook
 from gankit.errors import ConfigError
+from gankit.nn import BatchNormAct1d, BatchNormAct2d
 from gankit.training import GANStep, gan_adam
 from gankit.training.pairing import ends_in_sigmoid, examine
 from tests.training.nets import SHAPE, small_discriminator, small_generator
@@ -86,6 +88,35 @@ def test_per_sample_networks_give_the_same_in_one_pass(D: nn.Module) -> None:
         module.eval()
     a, b = torch.randn(2, 3, *SHAPE, dtype=torch.float64)
     torch.testing.assert_close(D(torch.cat([a, b])), torch.cat([D(a), D(b)]))
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_our_batch_norm_takes_each_half_by_itself(momentum: float | None) -> None:
+    """Outputs, gradients and running statistics are those of two passes."""
+    torch.manual_seed(0)
+    one = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        BatchNormAct2d(4, momentum=momentum, activation="leaky_relu"),
+        nn.Flatten(),
+        nn.Linear(64, 6),
+        BatchNormAct1d(6, momentum=momentum),
+        nn.Linear(6, 1),
+    ).double()
+    two = copy.deepcopy(one)
+    pairing = examine(one)
+    assert pairing.reason_now() == ""
+    a, b = torch.randn(2, 5, *SHAPE, dtype=torch.float64)
+    with pairing.halves():
+        found = one(torch.cat([a, 3 * b + 1]))
+    assert one[1].groups == 1
+    wanted = torch.cat([two(a), two(3 * b + 1)])
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    for y in (found, wanted):
+        y.square().sum().backward()
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-10, atol=1e-10)
+    for p, q in zip(one.buffers(), two.buffers(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("D", "words"), MIXES.values(), ids=MIXES.keys())

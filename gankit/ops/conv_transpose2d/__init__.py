@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..autograd import Differentiable
+from ..linear import linear
 from . import spec
 from .reference import ACTIVATIONS, LEAKY_RELU, NONE, RELU, TANH, activation_gradient
 
@@ -150,6 +151,29 @@ def conv_transpose2d(
     return _run(x, weight, bias, steps, pads, extra, groups, spread, number, negative_slope)
 
 
+def output_size(
+    input_size: Pair,
+    kernel_size: Pair,
+    stride: int | Pair,
+    padding: int | Pair,
+    output_padding: int | Pair,
+    dilation: int | Pair,
+) -> list[int]:
+    """(height, width) of a transposed convolution's result; below 1 where there is none."""
+    return [
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for n, k, s, p, e, d in zip(
+            input_size,
+            kernel_size,
+            _pair("stride", stride, 1),
+            _pair("padding", padding, 0),
+            _pair("output_padding", output_padding, 0),
+            _pair("dilation", dilation, 1),
+            strict=True,
+        )
+    ]
+
+
 def _cast_under_autocast(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -177,12 +201,7 @@ def _run(
 ) -> torch.Tensor:
     height, width = x.shape[2:]
     kernel: Pair = (weight.shape[2], weight.shape[3])
-    size = [
-        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
-        for n, s, p, d, k, e in zip(
-            (height, width), stride, padding, dilation, kernel, output_padding, strict=True
-        )
-    ]
+    size = output_size((height, width), kernel, stride, padding, output_padding, dilation)
     for e, s, d in zip(output_padding, stride, dilation, strict=True):
         if e >= max(s, d):
             raise ValueError(
@@ -228,11 +247,10 @@ def _from_one_pixel(
         matrix = weight.permute(0, 2, 3, 1).reshape(inputs, area * channels)
     else:
         matrix = weight.reshape(inputs, channels * area)
-    if bias is None:
-        y = rows @ matrix
-    else:
+    shift = bias
+    if bias is not None:
         shift = bias.repeat(area) if channels_last else bias.repeat_interleave(area)
-        y = torch.addmm(shift, rows, matrix)
+    y = linear(rows, matrix.t(), shift)
     y = _activate_in_place(y, activation, negative_slope)
     if channels_last:
         return y.view(-1, *kernel, channels).permute(0, 3, 1, 2)
