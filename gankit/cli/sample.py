@@ -31,8 +31,9 @@ def sample(arguments: argparse.Namespace) -> int:
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} was not written by gankit train") from error
     try:
-        G.load_state_dict(state["generator"])
-    except (AttributeError, RuntimeError, TypeError) as error:
+        # The moving average, where the run kept one, draws better than the last weights.
+        G.load_state_dict(state["gan_step"].get("ema", state["generator"]))
+    except (KeyError, AttributeError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     images = generate(G, arguments.n, seed=arguments.seed, distribution=config.z_distribution)
     if images[0].numel() != math.prod(shape):

@@ -81,6 +81,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         from_logits=from_logits,
         eval_fakes=config.eval_fakes,
         clip_weights=config.clip_weights,
+        penalty_every=config.penalty_every,
+        ema=config.ema,
+        channels_last=config.channels_last,
     )
     description: dict[str, Any] = {
         "run": config.as_dict(),

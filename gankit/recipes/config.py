@@ -39,6 +39,7 @@ class RunConfig:
     discriminator: Spec = "gankit.models.mlp.Discriminator"
     loss: Spec = "non-saturating"
     penalty: Spec | None = None
+    penalty_every: int = 1
     z_dim: int = 100
     z_distribution: Literal["normal", "uniform"] = "normal"
     epochs: int | None = 100
@@ -56,6 +57,8 @@ class RunConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     reuse_fakes: bool = False
     eval_fakes: bool = False
+    ema: float | None = None
+    channels_last: bool | Literal["auto"] = "auto"
     sample_first: int = 1
     sample_every: int = 10
     grid_rows: int = 8
@@ -131,6 +134,7 @@ _COUNTS = (
     "z_dim",
     "batch_size",
     "n_critic",
+    "penalty_every",
     "sample_first",
     "sample_every",
     "grid_rows",
@@ -144,6 +148,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("fp32", "bf16"),
     "paired": ("auto", True, False),
     "from_logits": ("auto", True, False),
+    "channels_last": ("auto", True, False),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 

@@ -197,7 +197,9 @@ class SampleGrid(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         n = self.rows * self.columns
-        fakes = generate(trainer.gan_step.G, n, seed=self.seed, distribution=self.distribution)
+        fakes = generate(
+            trainer.gan_step.sampled, n, seed=self.seed, distribution=self.distribution
+        )
         picks = torch.randperm(
             len(trainer.data), generator=torch.Generator().manual_seed(self.seed)
         )

@@ -17,12 +17,20 @@ from torch import Tensor, nn
 
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.losses import AdversarialLoss, resolve
+from gankit.training.average import Average
 from gankit.training.checkpoint import rng_kept
-from gankit.training.modules import check_tensor, check_trainable, eval_mode, state_kept
+from gankit.training.graph import Kind, graphs_for
+from gankit.training.modules import (
+    check_tensor,
+    check_trainable,
+    eval_mode,
+    state_kept,
+    take_channels_last,
+)
 from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.pairing import ends_in_sigmoid, examine
 
-Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Penalty = Callable[..., Tensor]
 Auto = Literal["auto"] | bool
 KEYS = ("d_loss", "g_loss", "d_real", "d_fake")
 
@@ -46,7 +54,9 @@ class GANStep:
             ``gankit.models``. For a D with its own ``forward`` say ``paired=True`` if that holds.
             With dropout the two halves draw other masks than two passes would, from the same
             distribution.
-        cuda_graph: "auto" or False; both run eagerly.
+        cuda_graph: "auto" replays the step as one CUDA graph per kind of step and batch shape
+            where the networks are on CUDA (:mod:`gankit.training.graph`) and runs eagerly
+            elsewhere; True is an error elsewhere; False runs eagerly.
         precision: "fp32" leaves the models' dtype alone; "bf16" runs each forward in its own
             autocast block and computes the losses from D's logits in float32. It asks for a D that
             returns logits: a Sigmoid in bfloat16 rounds to 1, where its gradient is 0.
@@ -59,6 +69,15 @@ class GANStep:
             does.
         clip_weights: after each of D's updates its parameters are clamped to
             [-clip_weights, clip_weights] (Arjovsky et al., 2017, arXiv 1701.07875).
+        penalty_every: the penalty enters every so many calls, that many times as strong (lazy
+            regularisation: Karras et al., 2020, arXiv 1912.04958, appendix B).
+        ema: decay of a moving average of G's weights, in [0, 1); after each of G's turns
+            ``average = ema average + (1 - ema) G``. The attribute ``ema`` is that copy of G, or
+            None.
+        channels_last: keep 4-d weights and images channels last, in which the convolutions of
+            oneDNN and, in half precision, cuDNN run fastest. "auto" does so for networks with
+            2-d convolutions, on the CPU and for bf16 on CUDA. It changes the strides of G's and D's
+            parameters, not their values.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -83,6 +102,9 @@ class GANStep:
         from_logits: Auto = "auto",
         eval_fakes: bool = False,
         clip_weights: float | None = None,
+        penalty_every: int = 1,
+        ema: float | None = None,
+        channels_last: Auto = "auto",
     ) -> None:
         _check_optimizer("g_optimizer", g_optimizer, "G", G)
         _check_optimizer("d_optimizer", d_optimizer, "D", D)
@@ -93,20 +115,17 @@ class GANStep:
             raise ConfigError(
                 f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
             )
-        if isinstance(n_critic, bool) or not isinstance(n_critic, int) or n_critic < 1:
-            raise ConfigError(f"n_critic is {n_critic!r}; allowed are integers from 1")
+        for name, count in (("n_critic", n_critic), ("penalty_every", penalty_every)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ConfigError(f"{name} is {count!r}; allowed are integers from 1")
         for name, value in (
             ("paired", paired),
             ("cuda_graph", cuda_graph),
             ("from_logits", from_logits),
+            ("channels_last", channels_last),
         ):
             if value != "auto" and not isinstance(value, bool):
                 raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False")
-        if cuda_graph is True:
-            raise ConfigError(
-                "cuda_graph=True is not available in this version; allowed are 'auto' and False, "
-                "which both run eagerly"
-            )
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
         if reuse_fakes and eval_fakes:
@@ -145,6 +164,26 @@ class GANStep:
         self._d_params: list[Tensor] = list(D.parameters())
         self._device = self._d_params[0].device
         self._g_loss = torch.full((), float("nan"), device=self._device)
+        self.penalty_every = penalty_every
+        self.channels_last = take_channels_last(channels_last, precision, G, D)
+        self._average = None if ema is None else Average(G, ema)
+        own = getattr(self.noise, "generator", None)
+        self._graphs = graphs_for(
+            cuda_graph,
+            (G, D) if self._average is None else (G, D, self._average.module),
+            (g_optimizer, d_optimizer),
+            () if own is None else (own,),
+        )
+
+    @property
+    def ema(self) -> nn.Module | None:
+        """The moving average of G, in eval mode; None without ``ema``."""
+        return None if self._average is None else self._average.module
+
+    @property
+    def sampled(self) -> nn.Module:
+        """The network to draw samples from: the moving average where there is one, else G."""
+        return self.ema or self.G
 
     @property
     def paired(self) -> bool:
@@ -166,54 +205,76 @@ class GANStep:
             )
         kind = "logits" if self.from_logits else "probabilities"
         kind = "scores" if self.loss.scores else kind
-        graph = "The step runs eagerly, without a CUDA graph."
-        return (first, f"D's output is read as {kind}.", graph)
+        notes = [first, f"D's output is read as {kind}.", self._graphs.note]
+        if self.channels_last:
+            notes.append("Images and 4-d weights are channels last.")
+        return tuple(notes)
 
-    def __call__(self, real: Tensor) -> dict[str, Tensor]:
+    def __call__(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Train on one batch of real images ``[N, ...]`` (floating point, on D's device).
+
+        With ``labels`` ``[N, ...]`` both networks are conditional (Mirza and Osindero, 2014, arXiv
+        1411.1784): G is called as ``G(z, labels)``, D as ``D(images, labels)``, and the penalty is
+        given ``critic_args=(labels,)``.
 
         Returns detached 0-d tensors without synchronising with the device: ``d_loss``; ``g_loss``
         of G's latest turn (NaN before its first, which happens only with n_critic > 1); ``d_real``
         and ``d_fake``, the mean probability that D, before its update, gives to the real and to
         the generated images, or its mean score where the loss is one of scores.
         """
-        self._check_real(real)
-        g_learns = (self.calls + 1) % self.n_critic == 0
-        keep_graph = self.reuse_fakes and g_learns
-        fake = self._fakes_for_d(real.shape[0], keep_graph)
-        scalars = self._d_turn(real, fake.detach())
-        if g_learns:
-            self._g_loss = self._g_turn(fake if keep_graph else None, real.shape[0])
-        self.calls += 1
-        scalars["g_loss"] = self._g_loss
+        self._check_real(real, labels)
+        calls = self.calls + 1
+        kind = Kind(calls % self.n_critic == 0, calls % self.penalty_every == 0)
+        scalars = self._graphs(kind, self._train, real, labels)
+        if kind.g_learns:
+            self._g_loss = scalars["g_loss"]
+        else:
+            scalars["g_loss"] = self._g_loss
+        self.calls = calls
         return scalars
 
-    def dry_run(self, real: Tensor) -> None:
+    def _train(self, kind: Kind, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        if self.channels_last and real.ndim == 4:
+            real = real.contiguous(memory_format=torch.channels_last)
+        keep_graph = self.reuse_fakes and kind.g_learns
+        fake = self._fakes_for_d(real.shape[0], labels, keep_graph)
+        scalars = self._d_turn(real, fake.detach(), labels, kind.penalised)
+        if kind.g_learns:
+            own = fake if keep_graph else None
+            scalars["g_loss"] = self._g_turn(own, real.shape[0], labels)
+            if self._average is not None:
+                self._average.update()
+        return scalars
+
+    def dry_run(self, real: Tensor, labels: Tensor | None = None) -> None:
         """One forward of G and D without learning, as a check before a long run.
 
-        ``real`` is what a call takes, at least two images. Nothing changes: not the weights,
-        buffers and modes of the networks, not torch's, Python's or NumPy's random state.
+        ``real`` and ``labels`` are what a call takes, at least two images. Nothing changes: not the
+        weights, buffers and modes of the networks, not torch's, Python's or NumPy's random state.
 
         Raises ConfigError if a forward raises, or if what it returns cannot be trained with: G's
         images must have as many values as the real ones, D's output one value per image.
         """
-        self._check_real(real)
+        self._check_real(real, labels)
         with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
             n = real.shape[0]
             with _explained("G", self.G):
-                fake = self._generate(n)
+                fake = self._generate(n, labels)
             if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
                 raise ConfigError(
                     f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed "
                     f"is the shape of the real ones, {list(real.shape)}"
                 )
             with _explained("D", self.D):
-                self._judge(real)
-                self._judge(fake)
+                self._judge(real, labels)
+                self._judge(fake, labels)
 
     def state_dict(self) -> dict[str, Any]:
         """What the step itself remembers between calls (models and optimizers are not in it)."""
-        return {"calls": self.calls, "g_loss": self._g_loss}
+        state: dict[str, Any] = {"calls": self.calls, "g_loss": self._g_loss}
+        if self._average is not None:
+            state["ema"] = self._average.module.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue as if the calls recorded in ``state`` had been made here.
@@ -225,6 +286,11 @@ class GANStep:
             raise CheckpointError(f"the step's calls are {calls!r}; allowed are integers from 0")
         if not isinstance(g_loss, Tensor) or g_loss.ndim != 0:
             raise CheckpointError(f"the step's g_loss is {g_loss!r}; allowed is a 0-d tensor")
+        if (self._average is None) != ("ema" not in state):
+            has, here = ("an", "none") if self._average is None else ("no", "one")
+            raise CheckpointError(f"the step's state has {has} average of G, and here is {here}")
+        if self._average is not None:
+            self._average.module.load_state_dict(state["ema"])
         self.calls, self._g_loss = calls, g_loss.to(self._device)
 
     def _reason_for_two_passes(self) -> str:
@@ -241,14 +307,16 @@ class GANStep:
             return torch.autocast(self._device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def _generate(self, n: int) -> Tensor:
+    def _generate(self, n: int, labels: Tensor | None) -> Tensor:
+        condition = () if labels is None else (labels,)
         with self._autocast():
-            fake = check_tensor("G", self.G(self.noise(n)))
+            fake = check_tensor("G", self.G(self.noise(n), *condition))
         return self._wide(fake)
 
-    def _judge(self, images: Tensor) -> Tensor:
+    def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        condition = () if labels is None else (labels,)
         with self._autocast():
-            out = check_tensor("D", self.D(images))
+            out = check_tensor("D", self.D(images, *condition))
         n = images.shape[0]
         if out.ndim == 0 or out.shape[0] != n or out.numel() != n:
             raise ConfigError(
@@ -260,17 +328,19 @@ class GANStep:
     def _wide(self, x: Tensor) -> Tensor:
         return x.float() if self.precision == "bf16" else x
 
-    def _fakes_for_d(self, n: int, keep_graph: bool) -> Tensor:
+    def _fakes_for_d(self, n: int, labels: Tensor | None, keep_graph: bool) -> Tensor:
         if keep_graph:
-            return self._generate(n)
+            return self._generate(n, labels)
         with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
-            return self._generate(n)
+            return self._generate(n, labels)
 
-    def _d_turn(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        real_out, fake_out = self._judge_both(real, fake)
+    def _d_turn(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
+    ) -> dict[str, Tensor]:
+        real_out, fake_out = self._judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_out, fake_out)
-        if self.penalty is not None:
-            loss = loss + self._checked_penalty(real, fake)
+        if self.penalty is not None and penalised:
+            loss = loss + self.penalty_every * self._checked_penalty(real, fake, labels)
         self.d_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.d_optimizer.step()
@@ -285,7 +355,9 @@ class GANStep:
                 "d_fake": self._mean_answer(fake_out),
             }
 
-    def _judge_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def _judge_both(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         self._shapes_differ = real.shape != fake.shape
         if self._shapes_differ and self._asked is True:
             raise ConfigError(
@@ -293,24 +365,27 @@ class GANStep:
                 f"real is {list(real.shape)}"
             )
         if self._reason_for_two_passes():
-            return self._judge(real), self._judge(fake)
+            return self._judge(real, labels), self._judge(fake, labels)
+        both = None if labels is None else torch.cat([labels, labels])
         with self._pairing.halves():
-            out = self._judge(torch.cat([real, fake.to(real.dtype)]))
+            out = self._judge(torch.cat([real, fake.to(real.dtype)]), both)
         real_out, fake_out = out.split(real.shape[0])
         return real_out, fake_out
 
-    def _g_turn(self, fake: Tensor | None, n: int) -> Tensor:
+    def _g_turn(self, fake: Tensor | None, n: int, labels: Tensor | None) -> Tensor:
         # Freezing is what skips D's weight gradients: autograd's `inputs=` leaves them computed.
         with _frozen(self._d_params):
-            loss = self.loss.generator(self._judge(self._generate(n) if fake is None else fake))
+            made = self._generate(n, labels) if fake is None else fake
+            loss = self.loss.generator(self._judge(made, labels))
             self.g_optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self.g_optimizer.step()
         return loss.detach()
 
-    def _checked_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+    def _checked_penalty(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
         assert self.penalty is not None
-        value = self.penalty(self.D, real, fake)
+        condition: dict[str, Any] = {} if labels is None else {"critic_args": (labels,)}
+        value = self.penalty(self.D, real, fake, **condition)
         if not isinstance(value, Tensor) or value.ndim != 0:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
@@ -320,7 +395,7 @@ class GANStep:
         out = out.detach()
         return (out.sigmoid() if self.from_logits and not self.loss.scores else out).mean()
 
-    def _check_real(self, real: Tensor) -> None:
+    def _check_real(self, real: Tensor, labels: Tensor | None) -> None:
         if not isinstance(real, Tensor):
             raise ConfigError(f"real is a {type(real).__name__}; allowed is a tensor of images")
         if not real.is_floating_point():
@@ -334,6 +409,15 @@ class GANStep:
             )
         if real.device != self._device:
             raise ConfigError(f"real is on {real.device}, but D is on {self._device}")
+        if labels is None:
+            return
+        if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != len(real):
+            came = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+            raise ConfigError(
+                f"labels are {came} for {len(real)} images; allowed is a tensor with one row each"
+            )
+        if labels.device != self._device:
+            raise ConfigError(f"labels are on {labels.device}, but D is on {self._device}")
 
 
 @contextmanager

@@ -58,8 +58,8 @@ def files() -> set[str]:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["train", "dcgann"], "there is no recipe 'dcgann'; allowed are gan, gan-keras, dcgan"),
-        (["train"], "which recipe? Give one of gan, gan-keras, dcgan"),
+        (["train", "dcgann"], "there is no recipe 'dcgann'; allowed are gan, gan-keras, wgan"),
+        (["train"], "which recipe? Give one of gan, gan-keras, wgan"),
         (["train", "gan", "--data", "nothing"], "unknown data 'nothing', allowed are digits"),
         (["train", "gan", "--data", "idx:absent"], "absent"),
         (["train", "gan", "--data", "idx:cut"], "cut"),

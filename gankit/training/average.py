@@ -1,0 +1,48 @@
+"""The moving average of a generator."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from gankit.errors import ConfigError
+
+
+class Average:
+    """An exponential moving average of a module's parameters; buffers are copied.
+
+    For generators: Yazici et al., 2018, arXiv 1806.04498.
+
+    Args:
+        module: what is averaged. The attribute ``module`` is a copy in eval mode that takes no
+            gradients.
+        decay: in [0, 1); after an update ``average = decay average + (1 - decay) module``.
+
+    Raises:
+        ConfigError: ``decay`` is not allowed, or the module cannot be copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        number = isinstance(decay, (int, float)) and not isinstance(decay, bool)
+        if not number or not 0.0 <= decay < 1.0:
+            raise ConfigError(f"ema is {decay!r}; allowed are None and numbers in [0, 1)")
+        try:
+            self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        except (RuntimeError, TypeError) as error:
+            raise ConfigError(
+                f"ema={decay} needs a copy of {type(module).__name__}, which cannot be made: "
+                f"{error}"
+            ) from error
+        self.decay = decay
+        self._pairs = list(self.module.parameters()), list(module.parameters())
+        self._buffers = list(self.module.buffers()), list(module.buffers())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the module as it is now."""
+        average, new = self._pairs
+        torch._foreach_lerp_(average, new, 1.0 - self.decay)
+        for mine, theirs in zip(*self._buffers, strict=True):
+            mine.copy_(theirs)

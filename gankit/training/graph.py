@@ -1,0 +1,249 @@
+"""A training step as CUDA graphs: one launch in place of hundreds.
+
+A graph replays the kernels of one recorded run on the same memory. So each kind of step (does G
+learn, does the penalty enter) and each batch shape has a graph of its own, with its own buffers for
+the batch and its own results. Capturing runs the step some times beforehand, on a side stream; the
+networks, their buffers, the optimizers and the random generators are then put back to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError
+
+Scalars = dict[str, Tensor]
+WARM_UPS = 3
+MOST_GRAPHS = 8
+
+
+class Kind(NamedTuple):
+    """What a step does beside training D."""
+
+    g_learns: bool
+    penalised: bool
+
+
+Step = Callable[[Kind, Tensor, Tensor | None], Scalars]
+
+
+class Recorder(Protocol):
+    """What captures: CUDA, or a stand-in where there is none."""
+
+    def warm_up(self, run: Callable[[], object]) -> None: ...
+
+    def capture(self, run: Callable[[], Scalars]) -> tuple[Callable[[], None], Scalars]: ...
+
+
+class CUDARecorder:
+    """Captures on the current device with torch.cuda.graph.
+
+    Args:
+        generators: what the step draws from beside torch's default generator.
+    """
+
+    def __init__(self, generators: Iterable[torch.Generator] = ()) -> None:
+        self._generators = tuple(generators)
+
+    def warm_up(self, run: Callable[[], object]) -> None:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                run()
+        torch.cuda.current_stream().wait_stream(side)
+
+    def capture(self, run: Callable[[], Scalars]) -> tuple[Callable[[], None], Scalars]:
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        # Other threads (a data loader, NCCL's watchdog) may go on calling CUDA.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = run()
+        return graph.replay, results
+
+
+class Eager:
+    """No graphs; ``note`` says why."""
+
+    def __init__(self, note: str = "The step runs eagerly, without a CUDA graph.") -> None:
+        self.note = note
+
+    def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
+        return step(kind, real, labels)
+
+
+class _Recorded(NamedTuple):
+    replay: Callable[[], None]
+    results: Scalars
+    real: Tensor
+    labels: Tensor | None
+
+
+class Graphs:
+    """The graphs of one pair of networks; called like a step.
+
+    The first step of each kind and shape runs eagerly, which makes the optimizers' state; the
+    second is captured and replayed. Beyond ``MOST_GRAPHS`` kinds and shapes further ones run
+    eagerly. A step that cannot be captured runs eagerly from then on, and ``note`` says why.
+
+    Args:
+        modules: G and D.
+        optimizers: theirs. On capture Adam and its kin are made capturable, and learning rates
+            become tensors on the device, so that schedules act on replays too.
+        recorder: what captures.
+        generators: what the step draws from beside torch's default generators.
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+        recorder: Recorder,
+        generators: Iterable[torch.Generator] = (),
+    ) -> None:
+        self.note = "The step runs as one CUDA graph per kind of step and batch shape."
+        self._modules = tuple(modules)
+        self._optimizers = tuple(optimizers)
+        self._recorder = recorder
+        self._generators = tuple(generators)
+        self._recorded: dict[Any, _Recorded | None] = {}
+        self._failed = False
+        for optimizer in self._optimizers:
+            # Loading replaces the tensors that the graphs work on.
+            optimizer.register_load_state_dict_post_hook(lambda *_: self._recorded.clear())
+
+    def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
+        key = self._key(kind, real, labels)
+        if self._failed or (key not in self._recorded and len(self._recorded) >= MOST_GRAPHS):
+            return step(kind, real, labels)
+        if key not in self._recorded:
+            self._recorded[key] = None
+            return step(kind, real, labels)
+        recorded = self._recorded[key]
+        if recorded is None:
+            try:
+                recorded = self._record(kind, step, real, labels)
+            except Exception as error:
+                self._give_up(error)
+                return step(kind, real, labels)
+            self._recorded[key] = recorded
+        recorded.real.copy_(real)
+        if recorded.labels is not None and labels is not None:
+            recorded.labels.copy_(labels)
+        recorded.replay()
+        # The next replay overwrites them.
+        return {name: value.clone() for name, value in recorded.results.items()}
+
+    def _key(self, kind: Kind, real: Tensor, labels: Tensor | None) -> Any:
+        batch = (real.shape, real.stride(), real.dtype)
+        condition = None if labels is None else (labels.shape, labels.dtype)
+        modes = tuple(module.training for module in self._modules)
+        # Parameters that were replaced (``module.to``) are not the ones recorded.
+        where = tuple(p.data_ptr() for module in self._modules for p in module.parameters())
+        return kind, batch, condition, modes, where
+
+    def _record(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> _Recorded:
+        for optimizer in self._optimizers:
+            make_capturable(optimizer)
+        still = real.clone()
+        still_labels = None if labels is None else labels.clone()
+
+        def run() -> Scalars:
+            return step(kind, still, still_labels)
+
+        with put_back(self._modules, self._optimizers, self._generators):
+            self._recorder.warm_up(run)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's memory
+        replay, results = self._recorder.capture(run)
+        return _Recorded(replay, results, still, still_labels)
+
+    def _give_up(self, error: Exception) -> None:
+        self._failed = True
+        self._recorded.clear()
+        lines = str(error).strip().splitlines() or ["no message"]
+        self.note = (
+            "The step runs eagerly, because it cannot be captured as a CUDA graph: "
+            f"{type(error).__name__}: {lines[0]}"
+        )
+
+
+def graphs_for(
+    asked: bool | str,
+    modules: Iterable[nn.Module],
+    optimizers: Iterable[torch.optim.Optimizer],
+    generators: Iterable[torch.Generator] = (),
+) -> Eager | Graphs:
+    """What runs the steps, by the argument ``cuda_graph`` of GANStep.
+
+    Raises ConfigError for True where the networks are not on CUDA or an optimizer cannot be
+    captured.
+    """
+    modules, optimizers = tuple(modules), tuple(optimizers)
+    devices = {p.device.type for module in modules for p in module.parameters()}
+    objection = "" if devices == {"cuda"} else f"the networks are on {', '.join(sorted(devices))}"
+    for optimizer in optimizers:
+        if not objection and not capturable(optimizer):
+            objection = f"{type(optimizer).__name__} cannot be captured"
+    if asked is True and objection:
+        raise ConfigError(f"cuda_graph=True, but {objection}; allowed are 'auto' and False")
+    if asked is False or objection:
+        return Eager()
+    own = tuple(g for g in generators if g.device.type == "cuda")
+    return Graphs(modules, optimizers, CUDARecorder(own), own)
+
+
+def capturable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether torch can capture its step: its groups know ``capturable``, or it is plain SGD."""
+    return isinstance(optimizer, torch.optim.SGD) or all(
+        "capturable" in group for group in optimizer.param_groups
+    )
+
+
+def make_capturable(optimizer: torch.optim.Optimizer) -> None:
+    """Keep the step count and the learning rate of ``optimizer`` on the parameters' device."""
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        if "capturable" in group:
+            group["capturable"] = True
+            if not isinstance(group["lr"], Tensor):
+                group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(device)
+
+
+@contextmanager
+def put_back(
+    modules: Iterable[nn.Module],
+    optimizers: Iterable[torch.optim.Optimizer],
+    generators: Iterable[torch.Generator] = (),
+) -> Iterator[None]:
+    """Put back all that a step changes, in place, since graphs keep the addresses."""
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    tensors = [
+        *(t for module in modules for t in (*module.parameters(), *module.buffers())),
+        *(value for state in states for value in state.values() if isinstance(value, Tensor)),
+    ]
+    saved = [tensor.detach().clone() for tensor in tensors]
+    own = [(generator, generator.get_state()) for generator in generators]
+    default = torch.get_rng_state()
+    on_cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, saved, strict=True):
+                tensor.copy_(value)
+        for generator, state in own:
+            generator.set_state(state)
+        torch.set_rng_state(default)
+        if on_cuda:
+            torch.cuda.set_rng_state_all(on_cuda)

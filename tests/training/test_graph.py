@@ -1,0 +1,248 @@
+"""CUDA graphs of a step: which are made, what they keep, and what happens where one cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError
+from gankit.models import mlp
+from gankit.training import GANStep, Noise, gan_adam, graph
+from tests.training.nets import SHAPE, small_discriminator, small_generator
+
+
+class Rerun:
+    """Stands in for CUDA: a replay runs the step again into the results of the capture."""
+
+    def __init__(self, modules: Any, optimizers: Any, fails: str = "") -> None:
+        self.state = (modules, optimizers)
+        self.captured = 0
+        self.replayed = 0
+        self.fails = fails
+
+    def warm_up(self, run: Callable[[], object]) -> None:
+        for _ in range(graph.WARM_UPS):
+            run()
+
+    def capture(self, run: Any) -> Any:
+        self.captured += 1
+        if self.fails:
+            raise RuntimeError(self.fails)
+        with graph.put_back(*self.state):  # a capture runs nothing
+            results = {name: value.clone() for name, value in run().items()}
+
+        def replay() -> None:
+            self.replayed += 1
+            for name, value in run().items():
+                results[name].copy_(value)
+
+        return replay, results
+
+
+def build(**settings: Any) -> GANStep:
+    torch.manual_seed(0)
+    G, D = small_generator(), small_discriminator()
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9) for m in (G, D)]
+    return GANStep(G, D, *optimizers, **settings)
+
+
+def graphed(fails: str = "", **settings: Any) -> tuple[GANStep, Rerun]:
+    step = build(**settings)
+    modules = (step.G, step.D) if step.ema is None else (step.G, step.D, step.ema)
+    optimizers = (step.g_optimizer, step.d_optimizer)
+    recorder = Rerun(modules, optimizers, fails)
+    step._graphs = graph.Graphs(modules, optimizers, recorder)
+    return step, recorder
+
+
+def batches(count: int, n: int = 8) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(count):
+        yield torch.rand(n, *SHAPE, generator=generator) * 2 - 1
+
+
+def train(step: GANStep, count: int = 12) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
+    torch.manual_seed(1)
+    seen = [step(real) for real in batches(count)]
+    tensors = [*step.G.parameters(), *step.D.parameters()]
+    if step.ema is not None:
+        tensors += list(step.ema.parameters())
+    return seen, [t.detach().clone() for t in tensors]
+
+
+def assert_same_bits(ours: Any, theirs: Any) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"n_critic": 3}, {"ema": 0.9}, {"reuse_fakes": True}, {"clip_weights": 0.02}],
+    ids=str,
+)
+def test_replays_train_as_eager_steps_do_to_the_bit(settings: dict[str, Any]) -> None:
+    """Warm-up leaves no trace, and noise and masks are drawn anew in each replay."""
+    step, recorder = graphed(**settings)
+    found, wanted = train(step), train(build(**settings))
+    assert_same_bits(found, wanted)
+    kinds = 2 if settings.get("n_critic") else 1
+    assert recorder.captured == kinds
+    assert recorder.replayed == 12 - kinds
+
+
+def test_returned_scalars_outlive_the_next_replay() -> None:
+    step, _ = graphed()
+    seen, _ = train(step, 6)
+    assert len({float(s["d_loss"]) for s in seen}) == 6
+
+
+def test_a_new_batch_shape_has_a_graph_of_its_own() -> None:
+    step, recorder = graphed()
+    for n in (8, 8, 5, 5, 8, 5):
+        step(next(batches(1, n)))
+    assert recorder.captured == 2
+    assert recorder.replayed == 4
+
+
+def test_graphs_are_not_made_without_end() -> None:
+    step, recorder = graphed()
+    for n in range(1, graph.MOST_GRAPHS + 4):
+        for _ in range(2):
+            step(next(batches(1, n)))
+    assert recorder.captured == graph.MOST_GRAPHS
+
+
+def test_modes_and_replaced_parameters_make_new_graphs() -> None:
+    step, recorder = graphed()
+    for _ in range(3):
+        step(next(batches(1)))
+    step.D.eval()
+    for _ in range(3):
+        step(next(batches(1)))
+    assert recorder.captured == 2
+    with torch.no_grad():
+        for p in step.G.parameters():
+            p.data = p.data.clone()
+    for _ in range(3):
+        step(next(batches(1)))
+    assert recorder.captured == 3
+
+
+def test_loading_an_optimizer_makes_new_graphs() -> None:
+    step, recorder = graphed()
+    for _ in range(3):
+        step(next(batches(1)))
+    step.g_optimizer.load_state_dict(step.g_optimizer.state_dict())
+    for _ in range(3):
+        step(next(batches(1)))
+    assert recorder.captured == 2
+
+
+def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why() -> None:
+    step, recorder = graphed(fails="operation not permitted\nwhen stream is capturing")
+    found, wanted = train(step), train(build())
+    assert_same_bits(found, wanted)
+    assert recorder.captured == 1
+    assert "because it cannot be captured as a CUDA graph" in step.notes[2]
+    assert "RuntimeError: operation not permitted" in step.notes[2]
+
+
+def test_put_back_restores_to_the_bit() -> None:
+    step = build(ema=0.5)
+    step(next(batches(1)))
+    assert step.ema is not None
+    modules, optimizers = (step.G, step.D, step.ema), (step.g_optimizer, step.d_optimizer)
+    own = torch.Generator().manual_seed(9)
+
+    def everything() -> list[Tensor]:
+        tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+        tensors += [
+            v for o in optimizers for s in o.state.values() for v in s.values() if v is not None
+        ]
+        return [t.detach().clone() for t in (*tensors, torch.get_rng_state(), own.get_state())]
+
+    before = everything()
+    addresses = [p.data_ptr() for m in modules for p in m.parameters()]
+    with graph.put_back(modules, optimizers, [own]):
+        step(next(batches(1)))
+        torch.rand(3, generator=own)
+        assert any(not torch.equal(a, b) for a, b in zip(before, everything(), strict=True))
+    assert_same_bits(everything(), before)
+    assert [p.data_ptr() for m in modules for p in m.parameters()] == addresses
+
+
+def test_learning_rates_become_tensors_that_schedules_fill() -> None:
+    parameter = nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.Adam([parameter], lr=0.1, fused=False, foreach=False)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    graph.make_capturable(optimizer)
+    group = optimizer.param_groups[0]
+    rate = group["lr"]
+    assert group["capturable"]
+    assert isinstance(rate, Tensor)
+    assert isinstance(optimizer.state[parameter]["step"], Tensor)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    optimizer.param_groups[0]["capturable"] = False  # torch allows it on a GPU alone
+    optimizer.step()
+    schedule.step()
+    assert group["lr"] is rate
+    assert float(rate) == pytest.approx(0.05)
+
+
+def test_what_can_be_captured() -> None:
+    parameters = [nn.Parameter(torch.zeros(1))]
+    assert graph.capturable(torch.optim.Adam(parameters))
+    assert graph.capturable(torch.optim.RMSprop(parameters))
+    assert graph.capturable(torch.optim.SGD(parameters, lr=0.1))
+    assert not graph.capturable(torch.optim.Adagrad(parameters))
+
+
+def test_on_the_cpu_auto_is_eager_and_true_an_error() -> None:
+    step = build(cuda_graph="auto")
+    assert isinstance(step._graphs, graph.Eager)
+    assert "without a CUDA graph" in step.notes[2]
+    with pytest.raises(ConfigError, match="cuda_graph=True, but the networks are on cpu"):
+        build(cuda_graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("own_generator", [False, True])
+def test_on_a_gpu_graphs_and_eager_steps_agree(own_generator: bool) -> None:
+    results = []
+    for cuda_graph in (True, False):
+        torch.manual_seed(0)
+        G, D = mlp.Generator().cuda(), mlp.Discriminator().cuda()
+        generator = torch.Generator("cuda").manual_seed(5) if own_generator else None
+        step = GANStep(
+            G, D, gan_adam(G.parameters()), gan_adam(D.parameters()),
+            cuda_graph=cuda_graph, n_critic=2, ema=0.9,
+            noise=Noise((100,), device="cuda", generator=generator),
+        )  # fmt: skip
+        torch.cuda.manual_seed(1)
+        for number in range(20):
+            real = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(number))
+            scalars = step(real.cuda() * 2 - 1)
+        assert "cannot be captured" not in step.notes[2], step.notes[2]
+        results.append((scalars, [p.detach() for p in [*G.parameters(), *D.parameters()]]))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_replays_draw_anew_and_follow_the_learning_rate() -> None:
+    torch.manual_seed(0)
+    G, D = mlp.Generator().cuda(), mlp.Discriminator().cuda()
+    step = GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), cuda_graph=True)
+    real = torch.rand(60, 1, 28, 28, device="cuda")
+    for _ in range(3):
+        step(real)
+    for optimizer in (step.g_optimizer, step.d_optimizer):
+        optimizer.param_groups[0]["lr"].fill_(0.0)
+    before = [p.detach().clone() for p in D.parameters()]
+    losses = {float(step(real)["d_loss"]) for _ in range(3)}
+    assert len(losses) == 3, "fakes and masks differ"
+    for p, old in zip(D.parameters(), before, strict=True):
+        assert torch.equal(p, old)
