@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gankit.errors import ConfigError, DataError
 from gankit.nn import LeakyReLUDropout, Linear
+from gankit.nn.linear_stack import run_linear_stack
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]`` in [-1, 1]."""
         if z.dim() != 2 or z.shape[1] != self.z_dim:
             raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
-        images: Tensor = self.main(z)
+        images = run_linear_stack(self.main, z)
         return images.view(-1, *self.image_shape)
 
 
@@ -122,8 +123,7 @@ class Discriminator(nn.Module):
             raise DataError(
                 f"images must have shape [N, {expected}] or [N, {pixels}], got {list(images.shape)}"
             )
-        scores: Tensor = self.main(images if flat else images.flatten(1))
-        return scores
+        return run_linear_stack(self.main, images if flat else images.flatten(1))
 
 
 def _check_sizes(image_shape: Sequence[int], hidden: Sequence[int], negative_slope: float) -> None:

@@ -140,10 +140,10 @@ def leaky_relu_dropout(
     if seed is not None:
         _check_seed(seed, x)
     # In double precision, once: every backend rounds the same two factors to its compute type.
-    threshold = math.floor(p * 65536 + 0.5)
+    threshold = _threshold(p)
     if not training or threshold == 0:
         return F.leaky_relu(x, negative_slope, inplace)
-    scale = 65536 / (65536 - threshold) if threshold < 65536 else 0.0
+    scale = dropout_scale(p)
     negative_scale = scale * negative_slope
     if negative_scale > _LARGEST_FLOAT and x.dtype != torch.float64:
         raise ValueError(
@@ -157,6 +157,16 @@ def leaky_relu_dropout(
     if save == "input":
         return _forward_saving_input(*arguments)
     return _forward(*arguments)
+
+
+def _threshold(p: float) -> int:
+    return math.floor(p * 65536 + 0.5)
+
+
+def dropout_scale(p: float) -> float:
+    """What the elements that stay are multiplied by: 1 where ``p`` rounds to 0, 0 where to 1."""
+    threshold = _threshold(p)
+    return 65536 / (65536 - threshold) if threshold < 65536 else 0.0
 
 
 def check_slope_and_p(negative_slope: float, p: float) -> None:
