@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+
+Lists = tuple[list[Tensor], list[Tensor]]
 
 
 class Average:
@@ -36,8 +38,8 @@ class Average:
                 f"{error}"
             ) from error
         self.decay = decay
-        self._pairs = list(self.module.parameters()), list(module.parameters())
-        self._buffers = list(self.module.buffers()), list(module.buffers())
+        self._pairs: Lists = list(self.module.parameters()), list(module.parameters())
+        self._buffers: Lists = list(self.module.buffers()), list(module.buffers())
 
     @torch.no_grad()
     def update(self) -> None:

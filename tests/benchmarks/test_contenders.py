@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from benchmarks.device import exercise_kernels
 from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
-from benchmarks.steps.tuned_mlp import TunedStep
+from benchmarks.steps.tuned import TunedMLP
 from gankit.ops.leaky_relu_dropout import spec
 from gankit.ops.registry import Kernel
 
@@ -61,7 +61,7 @@ def test_check_refuses_other_functions(wrong) -> None:  # type: ignore[no-untype
 def test_tuned_step_is_the_textbook_step() -> None:
     torch.manual_seed(0)
     plain = textbook.build(dtype=torch.float64, dropout=0.0)
-    tuned = TunedStep(torch.device("cpu"), lambda x: F.leaky_relu(x, 0.2))
+    tuned = TunedMLP(torch.device("cpu"), lambda x: F.leaky_relu(x, 0.2))
     for network, other in ((tuned.G, plain.G), (tuned.D, plain.D)):
         network.double()
         pairs = zip(network.parameters(), other.parameters(), strict=True)

@@ -1,8 +1,9 @@
-"""The tutorial's step as an expert writes it with PyTorch alone.
+"""A GAN's step as an expert writes it with PyTorch alone.
 
-Same losses and same distribution of every draw as ``textbook``, without its waste: D's fakes are
-made under ``no_grad``, real and fake go through D in one pass, D is frozen in G's turn, Adam is
-fused, targets are never allocated, and the last sigmoid is folded into the loss.
+Same losses and same distribution of every draw as the textbook's loop, without its waste: D's fakes
+are made under ``no_grad``, real and fake go through D in one pass where no batch norm forbids it, D
+is frozen in G's turn, Adam is fused, targets are never allocated, and the last sigmoid is folded
+into the loss.
 """
 
 from __future__ import annotations
@@ -38,40 +39,38 @@ class FastDiscriminator(nn.Module):
 
 
 class TunedStep:
-    """``step(real)`` trains D, then G, on real images ``[N, 1, 28, 28]``.
+    """``step(real)`` trains D, then G, on real images ``[N, ...]``.
 
     Args:
-        pair: LeakyReLU with dropout, one of ``benchmarks.ops.peers_leaky_relu_dropout``.
+        G: noise ``[N, 100]`` to images.
+        D: images to logits, ``[N, 1]``.
+        paired: whether one pass of D may take real and fake images.
         compile_mode: None runs eagerly; else forward, losses and backward of both turns are
             compiled in this mode of ``torch.compile`` (the fused Adam is one kernel already).
     """
 
     def __init__(
-        self,
-        device: torch.device,
-        pair: Pair = peers.swapped,
-        compile_mode: str | None = None,
+        self, G: nn.Module, D: nn.Module, *, paired: bool, compile_mode: str | None = None
     ) -> None:
-        self.G = textbook.Generator().to(device)
-        self.D = FastDiscriminator(pair).to(device)
+        self.G, self.D, self.paired = G, D, paired
+        self.device = next(G.parameters()).device
         self.g_optimizer, self.d_optimizer = (
             torch.optim.Adam(
                 network.parameters(),
                 lr=2e-4,
                 betas=(0.5, 0.999),
                 fused=True,
-                capturable=device.type == "cuda",
+                capturable=self.device.type == "cuda",
             )
-            for network in (self.G, self.D)
+            for network in (G, D)
         )
-        self.device = device
-        self._make_fakes: Callable[[Tensor], Tensor] = self.G
+        self._make_fakes: Callable[[Tensor], Tensor] = G
         self._d_loss, self._g_loss = self._discriminator_loss, self._generator_loss
         self._marks_steps = compile_mode in ("max-autotune", "reduce-overhead")
         if compile_mode is not None:
             self._make_fakes, self._d_loss, self._g_loss = (
                 torch.compile(function, mode=compile_mode, dynamic=False, fullgraph=True)
-                for function in (self.G, self._discriminator_loss, self._generator_loss)
+                for function in (G, self._discriminator_loss, self._generator_loss)
             )
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
@@ -103,10 +102,32 @@ class TunedStep:
         return torch.randn(n, textbook.Z_DIM, device=self.device)
 
     def _discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        real_out, fake_out = self.D(torch.cat([real, fake])).chunk(2)
+        if self.paired:
+            real_out, fake_out = self.D(torch.cat([real, fake])).chunk(2)
+        else:
+            real_out, fake_out = self.D(real), self.D(fake)
         loss = F.softplus(-real_out).mean() + F.softplus(fake_out).mean()
         with torch.no_grad():
             return loss, real_out.sigmoid().mean(), fake_out.sigmoid().mean()
 
     def _generator_loss(self, z: Tensor) -> Tensor:
         return F.softplus(-self.D(self.G(z))).mean()
+
+
+class TunedMLP(TunedStep):
+    """The tutorial's fully connected GAN, tuned.
+
+    Args:
+        device: where.
+        pair: LeakyReLU with dropout, one of ``benchmarks.ops.peers_leaky_relu_dropout``.
+        compile_mode: as for ``TunedStep``.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        pair: Pair = peers.swapped,
+        compile_mode: str | None = None,
+    ) -> None:
+        G, D = textbook.Generator().to(device), FastDiscriminator(pair).to(device)
+        super().__init__(G, D, paired=True, compile_mode=compile_mode)
