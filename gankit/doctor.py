@@ -123,10 +123,19 @@ def _built() -> Section:
 
 def _ops() -> Section:
     from .ops import backends
+    from .ops.linear import why_not_onednn
 
     section: Section = {}
     for row in backends.describe():
         section[f"{row['op']} on {row['device']}"] = f"{row['backend']}: {row['reason']}"
+    reason = why_not_onednn()
+    if backends.requested() == "reference":
+        reason = "the backend reference was asked for"
+    section["linear on cpu"] = (
+        f"F.linear: {reason}"
+        if reason
+        else "oneDNN where sizes suit: AVX-512, unused by MKL on AMD"
+    )
     return section
 
 

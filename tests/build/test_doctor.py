@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from gankit import doctor
@@ -24,3 +26,12 @@ def test_nothing_built_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(backends, "build_report", dict)
     monkeypatch.setattr(backends, "native_cpu", lambda: missing)
     assert list(doctor.collect()["build"]) == ["build"]
+
+
+def test_the_library_of_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = importlib.import_module("gankit.ops.linear")
+    for why, told in (("", "oneDNN"), ("the processor is old", "F.linear: the processor is old")):
+        monkeypatch.setattr(linear, "why_not_onednn", lambda why=why: why)
+        assert doctor.collect()["ops"]["linear on cpu"].startswith(told)
+        with backends.backend("reference"):
+            assert "reference" in doctor.collect()["ops"]["linear on cpu"]
