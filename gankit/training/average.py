@@ -19,7 +19,8 @@ class Average:
 
     Args:
         module: what is averaged. The attribute ``module`` is a copy in eval mode that takes no
-            gradients.
+            gradients. Half-precision weights are averaged in float32, where a small step is not
+            lost to rounding.
         decay: in [0, 1); after an update ``average = decay average + (1 - decay) module``.
 
     Raises:
@@ -37,6 +38,9 @@ class Average:
                 f"ema={decay} needs a copy of {type(module).__name__}, which cannot be made: "
                 f"{error}"
             ) from error
+        halves = (torch.bfloat16, torch.float16)
+        if any(parameter.dtype in halves for parameter in self.module.parameters()):
+            self.module.float()
         self.decay = decay
         self._pairs: Lists = list(self.module.parameters()), list(module.parameters())
         self._buffers: Lists = list(self.module.buffers()), list(module.buffers())
@@ -45,6 +49,7 @@ class Average:
     def update(self) -> None:
         """Take in the module as it is now."""
         average, new = self._pairs
+        new = [n.to(a.dtype) for a, n in zip(average, new, strict=True)]
         torch._foreach_lerp_(average, new, 1.0 - self.decay)
         for mine, theirs in zip(*self._buffers, strict=True):
             mine.copy_(theirs)

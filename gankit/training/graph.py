@@ -20,6 +20,11 @@ from gankit.errors import ConfigError
 Scalars = dict[str, Tensor]
 WARM_UPS = 3
 MOST_GRAPHS = 8
+# Of a parameter group: what may differ between two replays of one graph.
+_NOT_SETTINGS = ("params", "lr", "initial_lr", "capturable")
+# Those whose steps torch can capture and whose learning rate may be a tensor that is then filled.
+# SGD's rate is a number of the recorded launch: a schedule would pass unnoticed.
+CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
 
 class Kind(NamedTuple):
@@ -41,38 +46,58 @@ class Recorder(Protocol):
 
 
 class CUDARecorder:
-    """Captures on the current device with torch.cuda.graph.
+    """Captures with torch.cuda.graph.
 
     Args:
+        device: where the networks are; it need not be the current one.
         generators: what the step draws from beside torch's default generator.
     """
 
-    def __init__(self, generators: Iterable[torch.Generator] = ()) -> None:
+    def __init__(self, device: torch.device, generators: Iterable[torch.Generator] = ()) -> None:
+        self._device = device
         self._generators = tuple(generators)
 
     def warm_up(self, run: Callable[[], object]) -> None:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                run()
-        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.device(self._device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    run()
+            torch.cuda.current_stream().wait_stream(side)
 
     def capture(self, run: Callable[[], Scalars]) -> tuple[Callable[[], None], Scalars]:
-        graph = torch.cuda.CUDAGraph()
-        for generator in self._generators:
-            graph.register_generator_state(generator)
-        # Other threads (a data loader, NCCL's watchdog) may go on calling CUDA.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            results = run()
-        return graph.replay, results
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
+            graph = torch.cuda.CUDAGraph()
+            for generator in self._generators:
+                graph.register_generator_state(generator)
+            default = torch.cuda.default_generators[torch.cuda.current_device()]
+            before = default.clone_state()
+            try:
+                # Other threads (a data loader, NCCL's watchdog) may go on calling CUDA. Torch's own
+                # stream for captures is one for the process, on the device that came first.
+                with torch.cuda.graph(
+                    graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"
+                ):
+                    results = run()
+            except BaseException:
+                # It would go on believing that it is being captured.
+                default.graphsafe_set_state(before)
+                raise
+
+        def replay() -> None:
+            with torch.cuda.device(self._device):
+                graph.replay()
+
+        return replay, results
 
 
 class Eager:
     """No graphs; ``note`` says why."""
 
-    def __init__(self, note: str = "The step runs eagerly, without a CUDA graph.") -> None:
-        self.note = note
+    def __init__(self, reason: str = "") -> None:
+        why = f": {reason}." if reason else "."
+        self.note = f"The step runs eagerly, without a CUDA graph{why}"
 
     def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
         return step(kind, real, labels)
@@ -92,10 +117,14 @@ class Graphs:
     second is captured and replayed. Beyond ``MOST_GRAPHS`` kinds and shapes further ones run
     eagerly. A step that cannot be captured runs eagerly from then on, and ``note`` says why.
 
+    Modes, ``requires_grad``, the optimizers' settings and replaced parameters are watched and make
+    new graphs. What a forward reads elsewhere, such as a Python number that changes between calls,
+    is not: it keeps the value that it had at capture.
+
     Args:
-        modules: G and D.
-        optimizers: theirs. On capture Adam and its kin are made capturable, and learning rates
-            become tensors on the device, so that schedules act on replays too.
+        modules: G, D and what else a step writes to.
+        optimizers: G's and D's. On capture they are made capturable, and learning rates become
+            tensors on the device, so that schedules act on replays too.
         recorder: what captures.
         generators: what the step draws from beside torch's default generators.
     """
@@ -107,23 +136,37 @@ class Graphs:
         recorder: Recorder,
         generators: Iterable[torch.Generator] = (),
     ) -> None:
-        self.note = "The step runs as one CUDA graph per kind of step and batch shape."
         self._modules = tuple(modules)
         self._optimizers = tuple(optimizers)
         self._recorder = recorder
         self._generators = tuple(generators)
         self._recorded: dict[Any, _Recorded | None] = {}
-        self._failed = False
+        self._where: tuple[int, ...] = ()
+        self._rates: dict[tuple[int, int], Tensor] = {}
+        self._failure = ""
         for optimizer in self._optimizers:
             # Loading replaces the tensors that the graphs work on.
-            optimizer.register_load_state_dict_post_hook(lambda *_: self._recorded.clear())
+            optimizer.register_load_state_dict_post_hook(lambda *_: self._forget())
+
+    @property
+    def note(self) -> str:
+        if self._failure:
+            return (
+                "The step runs eagerly, because it cannot be captured as a CUDA graph: "
+                f"{self._failure}"
+            )
+        full = len(self._recorded) >= MOST_GRAPHS
+        beyond = f"; beyond these {MOST_GRAPHS} eagerly" if full else ""
+        return f"The step runs as one CUDA graph per kind of step and batch shape{beyond}."
 
     def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
-        key = self._key(kind, real, labels)
-        if self._failed or (key not in self._recorded and len(self._recorded) >= MOST_GRAPHS):
+        if self._failure:
             return step(kind, real, labels)
+        self._keep_up()
+        key = self._key(kind, real, labels)
         if key not in self._recorded:
-            self._recorded[key] = None
+            if len(self._recorded) < MOST_GRAPHS:
+                self._recorded[key] = None
             return step(kind, real, labels)
         recorded = self._recorded[key]
         if recorded is None:
@@ -140,17 +183,35 @@ class Graphs:
         # The next replay overwrites them.
         return {name: value.clone() for name, value in recorded.results.items()}
 
+    def _keep_up(self) -> None:
+        """Follow what was replaced since the last call."""
+        where = tuple(p.data_ptr() for module in self._modules for p in module.parameters())
+        if where != self._where:
+            self._recorded.clear()
+            self._where = where
+        for (number, index), rate in self._rates.items():
+            group = self._optimizers[number].param_groups[index]
+            if group["lr"] is not rate:  # somebody assigned a new one
+                rate.fill_(float(group["lr"]))
+                group["lr"] = rate
+
     def _key(self, kind: Kind, real: Tensor, labels: Tensor | None) -> Any:
         batch = (real.shape, real.stride(), real.dtype)
         condition = None if labels is None else (labels.shape, labels.dtype)
-        modes = tuple(module.training for module in self._modules)
-        # Parameters that were replaced (``module.to``) are not the ones recorded.
-        where = tuple(p.data_ptr() for module in self._modules for p in module.parameters())
-        return kind, batch, condition, modes, where
+        modes = tuple(child.training for module in self._modules for child in module.modules())
+        learns = tuple(p.requires_grad for module in self._modules for p in module.parameters())
+        settings = tuple(
+            (len(group["params"]), *(repr(v) for k, v in group.items() if k not in _NOT_SETTINGS))
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+        )
+        return kind, batch, condition, modes, learns, settings
 
     def _record(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> _Recorded:
-        for optimizer in self._optimizers:
+        for number, optimizer in enumerate(self._optimizers):
             make_capturable(optimizer)
+            for index, group in enumerate(optimizer.param_groups):
+                self._rates[number, index] = group["lr"]
         still = real.clone()
         still_labels = None if labels is None else labels.clone()
 
@@ -164,14 +225,16 @@ class Graphs:
         replay, results = self._recorder.capture(run)
         return _Recorded(replay, results, still, still_labels)
 
-    def _give_up(self, error: Exception) -> None:
-        self._failed = True
+    def _forget(self) -> None:
         self._recorded.clear()
+        self._rates.clear()
+
+    def _give_up(self, error: Exception) -> None:
+        self._forget()
+        for optimizer in self._optimizers:
+            make_eager(optimizer)
         lines = str(error).strip().splitlines() or ["no message"]
-        self.note = (
-            "The step runs eagerly, because it cannot be captured as a CUDA graph: "
-            f"{type(error).__name__}: {lines[0]}"
-        )
+        self._failure = f"{type(error).__name__}: {lines[0]}"
 
 
 def graphs_for(
@@ -182,42 +245,46 @@ def graphs_for(
 ) -> Eager | Graphs:
     """What runs the steps, by the argument ``cuda_graph`` of GANStep.
 
-    Raises ConfigError for True where the networks are not on CUDA or an optimizer cannot be
-    captured.
+    Raises ConfigError for True where the networks are not on one CUDA device or an optimizer cannot
+    be captured.
     """
     modules, optimizers = tuple(modules), tuple(optimizers)
-    devices = {p.device.type for module in modules for p in module.parameters()}
-    objection = "" if devices == {"cuda"} else f"the networks are on {', '.join(sorted(devices))}"
+    devices = {p.device for module in modules for p in module.parameters()}
+    objection = ""
+    if {device.type for device in devices} != {"cuda"} or len(devices) != 1:
+        objection = f"the networks are on {', '.join(sorted(map(str, devices)))}"
     for optimizer in optimizers:
-        if not objection and not capturable(optimizer):
-            objection = f"{type(optimizer).__name__} cannot be captured"
+        if not objection and type(optimizer) not in CAPTURABLE:
+            known = ", ".join(kind.__name__ for kind in CAPTURABLE)
+            objection = f"{type(optimizer).__name__} is none of {known}"
     if asked is True and objection:
         raise ConfigError(f"cuda_graph=True, but {objection}; allowed are 'auto' and False")
     if asked is False or objection:
-        return Eager()
+        return Eager("cuda_graph=False" if asked is False else objection)
     own = tuple(g for g in generators if g.device.type == "cuda")
-    return Graphs(modules, optimizers, CUDARecorder(own), own)
-
-
-def capturable(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether torch can capture its step: its groups know ``capturable``, or it is plain SGD."""
-    return isinstance(optimizer, torch.optim.SGD) or all(
-        "capturable" in group for group in optimizer.param_groups
-    )
+    return Graphs(modules, optimizers, CUDARecorder(devices.pop(), own), own)
 
 
 def make_capturable(optimizer: torch.optim.Optimizer) -> None:
     """Keep the step count and the learning rate of ``optimizer`` on the parameters' device."""
     for group in optimizer.param_groups:
         device = group["params"][0].device
-        if "capturable" in group:
-            group["capturable"] = True
-            if not isinstance(group["lr"], Tensor):
-                group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        group["capturable"] = True
+        if not isinstance(group["lr"], Tensor) or group["lr"].device != device:
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             if isinstance(state.get("step"), Tensor):
                 state["step"] = state["step"].to(device)
+
+
+def make_eager(optimizer: torch.optim.Optimizer) -> None:
+    """Undo ``make_capturable``, as after loading a checkpoint of a run with graphs."""
+    for group in optimizer.param_groups:
+        if group.get("capturable"):
+            group["capturable"] = False
+        if isinstance(group["lr"], Tensor) and type(optimizer) in CAPTURABLE:
+            group["lr"] = float(group["lr"])
 
 
 @contextmanager

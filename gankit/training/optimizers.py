@@ -37,6 +37,22 @@ def gan_adam(
         ) from error
 
 
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the state of each parameter into the parameter's strides.
+
+    Torch's fused kernels walk both as they lie in memory. They part where a weight is brought into
+    channels last after its first step, or a checkpoint of the other layout is loaded.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if (
+                isinstance(value, Tensor)
+                and value.shape == parameter.shape
+                and value.stride() != parameter.stride()
+            ):
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.RMSprop:
     """RMSprop with the settings of Arjovsky et al. (2017, arXiv 1701.07875); the rest is torch's.
 

@@ -138,22 +138,22 @@ def examine(discriminator: nn.Module) -> Pairing:
     ``forward``); every container must be exactly ``nn.Sequential`` or one of ``gankit.models``,
     since any other ``forward`` is Python code that could look across the batch.
     """
+    # Also where one pass is not known to be exact, since a user may vouch for it.
+    grouped = tuple(m for m in discriminator.modules() if type(m) in _GROUPED)
     if any(getattr(module_globals, f"_global{hook}", None) for hook in _HOOKS):
         return Pairing(
-            "global module hooks are installed, and they would see one pass in place of two"
+            "global module hooks are installed, and they would see one pass in place of two",
+            grouped=grouped,
         )
     eval_only: list[tuple[str, nn.Module]] = []
-    grouped: list[nn.Module] = []
     for name, module in discriminator.named_modules():
         label = f"D.{name}" if name else "D"
         reason = "".join(_objections(module, label))
         if reason:
-            return Pairing(reason)
+            return Pairing(reason, grouped=grouped)
         if type(module) in _BATCH_NORM:
             eval_only.append((label, module))
-        elif type(module) in _GROUPED and module not in grouped:
-            grouped.append(module)
-    return Pairing("", tuple(eval_only), tuple(grouped))
+    return Pairing("", tuple(eval_only), grouped)
 
 
 def _objections(module: nn.Module, label: str) -> Iterator[str]:

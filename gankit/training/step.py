@@ -19,7 +19,7 @@ from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.training.average import Average
 from gankit.training.checkpoint import rng_kept
-from gankit.training.graph import Kind, graphs_for
+from gankit.training.graph import Kind, graphs_for, make_eager
 from gankit.training.modules import (
     check_tensor,
     check_trainable,
@@ -28,6 +28,7 @@ from gankit.training.modules import (
     take_channels_last,
 )
 from gankit.training.noise import NoiseSource, noise_for
+from gankit.training.optimizers import match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
 
 Penalty = Callable[..., Tensor]
@@ -167,6 +168,9 @@ class GANStep:
         self.penalty_every = penalty_every
         self.channels_last = take_channels_last(channels_last, precision, G, D)
         self._average = None if ema is None else Average(G, ema)
+        for optimizer in (g_optimizer, d_optimizer):
+            match_layout(optimizer)
+            optimizer.register_load_state_dict_post_hook(_after_loading)
         own = getattr(self.noise, "generator", None)
         self._graphs = graphs_for(
             cuda_graph,
@@ -224,7 +228,8 @@ class GANStep:
         """
         self._check_real(real, labels)
         calls = self.calls + 1
-        kind = Kind(calls % self.n_critic == 0, calls % self.penalty_every == 0)
+        penalised = self.penalty is not None and calls % self.penalty_every == 0
+        kind = Kind(calls % self.n_critic == 0, penalised)
         scalars = self._graphs(kind, self._train, real, labels)
         if kind.g_learns:
             self._g_loss = scalars["g_loss"]
@@ -304,7 +309,9 @@ class GANStep:
         # One block per forward: autocast caches the bf16 weights until its block ends, and a block
         # around both turns would go on using D's weights from before its update.
         if self.precision == "bf16":
-            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+            # A graph must cast the weights anew in each replay.
+            cached = self._device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+            return torch.autocast(self._device.type, dtype=torch.bfloat16, cache_enabled=cached)
         return nullcontext()
 
     def _generate(self, n: int, labels: Tensor | None) -> Tensor:
@@ -339,7 +346,7 @@ class GANStep:
     ) -> dict[str, Tensor]:
         real_out, fake_out = self._judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_out, fake_out)
-        if self.penalty is not None and penalised:
+        if penalised:
             loss = loss + self.penalty_every * self._checked_penalty(real, fake, labels)
         self.d_optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -384,7 +391,10 @@ class GANStep:
 
     def _checked_penalty(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
         assert self.penalty is not None
-        condition: dict[str, Any] = {} if labels is None else {"critic_args": (labels,)}
+        condition: dict[str, Any] = {}
+        if labels is not None:
+            _check_takes_labels(self.penalty)
+            condition["critic_args"] = (labels,)
         value = self.penalty(self.D, real, fake, **condition)
         if not isinstance(value, Tensor) or value.ndim != 0:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
@@ -418,6 +428,21 @@ class GANStep:
             )
         if labels.device != self._device:
             raise ConfigError(f"labels are on {labels.device}, but D is on {self._device}")
+
+
+def _after_loading(optimizer: torch.optim.Optimizer) -> None:
+    """A checkpoint may come from another device, layout, or a run with graphs."""
+    make_eager(optimizer)
+    match_layout(optimizer)
+
+
+def _check_takes_labels(penalty: Penalty) -> None:
+    parameters = inspect.signature(penalty).parameters.values()
+    if not any(p.name == "critic_args" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ConfigError(
+            "penalty has no parameter critic_args, in which it would be given the labels; allowed "
+            "with labels is a function such as gankit.losses.gradient_penalty"
+        )
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,51 +11,40 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.losses import gradient_penalty
 from gankit.models import mlp
 from gankit.training import GANStep, Noise, gan_adam, graph
+from gankit.training.graph import make_capturable
 from tests.training.nets import SHAPE, small_discriminator, small_generator
-
-
-class Rerun:
-    """Stands in for CUDA: a replay runs the step again into the results of the capture."""
-
-    def __init__(self, modules: Any, optimizers: Any, fails: str = "") -> None:
-        self.state = (modules, optimizers)
-        self.captured = 0
-        self.replayed = 0
-        self.fails = fails
-
-    def warm_up(self, run: Callable[[], object]) -> None:
-        for _ in range(graph.WARM_UPS):
-            run()
-
-    def capture(self, run: Any) -> Any:
-        self.captured += 1
-        if self.fails:
-            raise RuntimeError(self.fails)
-        with graph.put_back(*self.state):  # a capture runs nothing
-            results = {name: value.clone() for name, value in run().items()}
-
-        def replay() -> None:
-            self.replayed += 1
-            for name, value in run().items():
-                results[name].copy_(value)
-
-        return replay, results
+from tests.training.tape import TapeRecorder
 
 
 def build(**settings: Any) -> GANStep:
     torch.manual_seed(0)
     G, D = small_generator(), small_discriminator()
-    optimizers = [torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9) for m in (G, D)]
-    return GANStep(G, D, *optimizers, **settings)
+    # A rate that float32 holds exactly, since replays read it from a tensor.
+    return GANStep(G, D, *(gan_adam(m.parameters(), 2**-7) for m in (G, D)), **settings)
 
 
-def graphed(fails: str = "", **settings: Any) -> tuple[GANStep, Rerun]:
+@pytest.fixture(autouse=True)
+def capturable_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch allows the flag on accelerators alone; the rate becomes a tensor all the same."""
+    if torch.cuda.is_available():
+        return
+
+    def make(optimizer: torch.optim.Optimizer) -> None:
+        make_capturable(optimizer)
+        for group in optimizer.param_groups:
+            group["capturable"] = False
+
+    monkeypatch.setattr(graph, "make_capturable", make)
+
+
+def graphed(fails: str = "", **settings: Any) -> tuple[GANStep, TapeRecorder]:
     step = build(**settings)
     modules = (step.G, step.D) if step.ema is None else (step.G, step.D, step.ema)
     optimizers = (step.g_optimizer, step.d_optimizer)
-    recorder = Rerun(modules, optimizers, fails)
+    recorder = TapeRecorder(modules, optimizers, fails)
     step._graphs = graph.Graphs(modules, optimizers, recorder)
     return step, recorder
 
@@ -80,7 +70,17 @@ def assert_same_bits(ours: Any, theirs: Any) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"n_critic": 3}, {"ema": 0.9}, {"reuse_fakes": True}, {"clip_weights": 0.02}],
+    [
+        {},
+        {"n_critic": 3},
+        {"ema": 0.9},
+        {"reuse_fakes": True},
+        {"eval_fakes": True},
+        {"clip_weights": 0.02},
+        {"penalty": gradient_penalty},
+        {"penalty": partial(gradient_penalty, path="autograd"), "paired": False},
+        {"penalty": gradient_penalty, "penalty_every": 2},
+    ],
     ids=str,
 )
 def test_replays_train_as_eager_steps_do_to_the_bit(settings: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ def test_replays_train_as_eager_steps_do_to_the_bit(settings: dict[str, Any]) ->
     step, recorder = graphed(**settings)
     found, wanted = train(step), train(build(**settings))
     assert_same_bits(found, wanted)
-    kinds = 2 if settings.get("n_critic") else 1
+    kinds = 2 if {"n_critic", "penalty_every"} & settings.keys() else 1
     assert recorder.captured == kinds
     assert recorder.replayed == 12 - kinds
 
@@ -179,7 +179,7 @@ def test_learning_rates_become_tensors_that_schedules_fill() -> None:
     optimizer = torch.optim.Adam([parameter], lr=0.1, fused=False, foreach=False)
     parameter.grad = torch.ones(3)
     optimizer.step()
-    graph.make_capturable(optimizer)
+    make_capturable(optimizer)
     group = optimizer.param_groups[0]
     rate = group["lr"]
     assert group["capturable"]
@@ -193,12 +193,73 @@ def test_learning_rates_become_tensors_that_schedules_fill() -> None:
     assert float(rate) == pytest.approx(0.05)
 
 
-def test_what_can_be_captured() -> None:
+def test_schedules_and_assigned_rates_act_on_replays() -> None:
+    def run(step: GANStep) -> Any:
+        schedule = torch.optim.lr_scheduler.ExponentialLR(step.d_optimizer, 0.5)
+        torch.manual_seed(1)
+        for number, real in enumerate(batches(8)):
+            step(real)
+            schedule.step()
+            if number == 5:
+                step.g_optimizer.param_groups[0]["lr"] = 0.25
+        return [p.detach() for p in (*step.G.parameters(), *step.D.parameters())]
+
+    step, recorder = graphed()
+    found, wanted = run(step), run(build())
+    assert recorder.captured == 1
+    assert_same_bits(found, wanted)
+
+
+def test_frozen_layers_other_settings_and_submodules_modes_make_new_graphs() -> None:
+    step, recorder = graphed()
+    changes = [
+        lambda: None,
+        lambda: step.D.main[0].weight.requires_grad_(False),
+        lambda: step.d_optimizer.param_groups[0].update(betas=(0.0, 0.9)),
+        lambda: step.D.main[1].eval(),
+    ]
+    for change in changes:
+        change()
+        for _ in range(2):
+            step(next(batches(1)))
+    assert recorder.captured == len(changes)
+
+
+def test_the_note_says_when_no_more_graphs_are_made() -> None:
+    step, _ = graphed()
+    assert step.notes[2].endswith("per kind of step and batch shape.")
+    for n in range(1, graph.MOST_GRAPHS + 1):
+        step(next(batches(1, n)))
+    assert f"beyond these {graph.MOST_GRAPHS} eagerly" in step.notes[2]
+
+
+def test_a_checkpoint_of_a_run_with_graphs_loads_without() -> None:
+    step = build()
+    step(next(batches(1)))
+    state = step.d_optimizer.state_dict()
+    for group in state["param_groups"]:
+        group.update(lr=torch.tensor(0.25), capturable=True)
+    step.d_optimizer.load_state_dict(state)
+    group = step.d_optimizer.param_groups[0]
+    assert (group["lr"], group["capturable"]) == (0.25, False)
+    step(next(batches(1)))
+
+
+def test_optimizers_that_cannot_be_captured_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnCUDA:
+        device = torch.device("cuda", 0)
+
+    class Module:
+        def parameters(self) -> list[Any]:
+            return [OnCUDA()]
+
     parameters = [nn.Parameter(torch.zeros(1))]
-    assert graph.capturable(torch.optim.Adam(parameters))
-    assert graph.capturable(torch.optim.RMSprop(parameters))
-    assert graph.capturable(torch.optim.SGD(parameters, lr=0.1))
-    assert not graph.capturable(torch.optim.Adagrad(parameters))
+    for optimizer in (torch.optim.SGD(parameters, lr=0.1), torch.optim.NAdam(parameters)):
+        kind = type(optimizer).__name__
+        modules: Any = [Module()]
+        assert f"{kind} is none of Adam" in graph.graphs_for("auto", modules, [optimizer]).note
+        with pytest.raises(ConfigError, match=f"{kind} is none of Adam, AdamW, RMSprop"):
+            graph.graphs_for(True, modules, [optimizer])
 
 
 def test_on_the_cpu_auto_is_eager_and_true_an_error() -> None:
@@ -222,6 +283,8 @@ def test_on_a_gpu_graphs_and_eager_steps_agree(own_generator: bool) -> None:
             cuda_graph=cuda_graph, n_critic=2, ema=0.9,
             noise=Noise((100,), device="cuda", generator=generator),
         )  # fmt: skip
+        for optimizer in (step.g_optimizer, step.d_optimizer):
+            make_capturable(optimizer)  # the eager arm rounds its rate alike
         torch.cuda.manual_seed(1)
         for number in range(20):
             real = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(number))
@@ -246,3 +309,18 @@ def test_on_a_gpu_replays_draw_anew_and_follow_the_learning_rate() -> None:
     assert len(losses) == 3, "fakes and masks differ"
     for p, old in zip(D.parameters(), before, strict=True):
         assert torch.equal(p, old)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_forward_that_waits_runs_eagerly_and_trains_on() -> None:
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * float(x.mean().item() == x.mean().item())
+
+    G = mlp.Generator().cuda()
+    D = nn.Sequential(nn.Flatten(), Waits(), nn.Dropout(0.5), nn.Linear(784, 1)).cuda()
+    step = GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), from_logits=True)
+    real = torch.rand(60, 1, 28, 28, device="cuda")
+    losses = {float(step(real)["d_loss"]) for _ in range(6)}
+    assert len(losses) == 6
+    assert "because it cannot be captured" in step.notes[2]

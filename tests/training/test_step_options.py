@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gankit.errors import CheckpointError, ConfigError
 from gankit.losses import gradient_penalty
 from gankit.models import dcgan
+from gankit.nn import BatchNormAct1d
 from gankit.training import GANStep, Noise, gan_adam
+from gankit.training.average import Average
 from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator
 
 CLASSES = 3
@@ -179,40 +181,94 @@ def test_networks_without_convolutions_and_float64_stay_as_they_are() -> None:
     assert not make_step(G, D).channels_last
 
 
-class Counting(TorchDispatchMode):
-    """Counts dispatched operations by name."""
+@pytest.mark.parametrize("late", ["the constructor", "loading"])
+def test_an_optimizer_with_state_of_the_other_layout_goes_on_exactly(late: str) -> None:
+    """Torch's fused Adam walks weights and moments as they lie in memory."""
+    results = []
+    real = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        G, D = dcgan.Generator(Z_DIM, width=3), dcgan.Discriminator(width=3)
+        optimizers = [gan_adam(m.parameters(), 1e-2) for m in (G, D)]
+        first = GANStep(G, D, *optimizers, channels_last=False)
+        for _ in range(3):
+            first(real)
+        if late == "loading":
+            saved = [copy.deepcopy(o.state_dict()) for o in optimizers]
+            optimizers = [gan_adam(m.parameters(), 1e-2) for m in (G, D)]
+        second = GANStep(G, D, *optimizers, channels_last=channels_last)
+        if late == "loading":
+            for optimizer, state in zip(optimizers, saved, strict=True):
+                optimizer.load_state_dict(state)
+        torch.manual_seed(1)
+        for _ in range(3):
+            second(real)
+        results.append([p.detach() for p in (*G.parameters(), *D.parameters())])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=2e-4)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: dict[str, int] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return func(*args, **(kwargs or {}))
+def test_labels_and_a_penalty_that_does_not_take_them() -> None:
+    G, D = ConditionalGenerator(), ConditionalDiscriminator()
+    step = make_step(G, D, penalty=lambda D, real, fake: real.mean())
+    with pytest.raises(ConfigError, match="penalty has no parameter critic_args"):
+        step(images(), torch.zeros(8, dtype=torch.int64))
+
+
+def test_a_network_of_ones_own_with_our_batch_norm_keeps_its_halves_apart() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(36, 6, bias=False), BatchNormAct1d(6)
+            self.last = nn.Linear(6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.last(self.norm(self.layer(x.flatten(1))))
+            return scores
+
+    results = []
+    for paired in (True, False):
+        torch.manual_seed(0)
+        D = Own()
+        make_step(small_generator(), D, paired=paired)(images())
+        results.append([t.detach() for t in (*D.parameters(), *D.buffers())])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+
+
+def operations(step: GANStep) -> Counter[str]:
+    """How often a step runs each of torch's operations, seen from outside."""
+    step(images())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step(images())
+    return Counter(event.name for event in profile.events())
 
 
 @pytest.mark.parametrize("loss", ["non-saturating", "wasserstein"])
 def test_nothing_waits_for_the_device(loss: str) -> None:
-    D = small_discriminator(0.5, "logit")
-    step = make_step(small_generator(), D, loss=loss, penalty=gradient_penalty, ema=0.9)
-    step(images())
-    with Counting() as counting:
-        step(images())
-    assert counting.counts["sum"] > 0
+    G, D = small_generator(), small_discriminator(0.5, "logit")
+    # Adam on the CPU reads its own step counters.
+    optimizers = [torch.optim.SGD(m.parameters(), lr=1e-3) for m in (G, D)]
+    counts = operations(GANStep(G, D, *optimizers, loss=loss, penalty=gradient_penalty, ema=0.9))
+    assert counts["aten::mm"] > 0
     for name in ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal"):
-        assert name not in counting.counts
+        assert counts[f"aten::{name}"] == 0
 
 
 def test_no_gradient_is_computed_that_nobody_uses() -> None:
     """Products: forward one per layer, backward one for the weight and one for the input."""
-    step = make_step(small_generator(), small_discriminator(0.0))
-    step(images())
-    with Counting() as counting:
-        step(images())
+    counts = operations(make_step(small_generator(), small_discriminator(0.0)))
     g_layers = d_layers = 3
     forward = 2 * g_layers + 2 * d_layers  # G for each turn, D for both halves at once and for G
     weights = d_layers + g_layers  # each network's in its own turn
     inputs = (d_layers - 1) + d_layers + (g_layers - 1)  # D's turn, G's through D and through G
-    assert counting.counts["addmm"] == forward
-    assert counting.counts["mm"] == weights + inputs
+    assert counts["aten::addmm"] == forward
+    assert counts["aten::mm"] == weights + inputs
+
+
+def test_the_average_of_half_precision_weights_does_not_stall() -> None:
+    weight = nn.Linear(1, 1, bias=False).bfloat16()
+    nn.init.ones_(weight.weight)
+    average = Average(weight, 0.999)
+    nn.init.constant_(weight.weight, 1.03125)
+    for _ in range(5000):
+        average.update()
+    assert average.module.weight.item() == pytest.approx(1.03125, abs=1e-3)
