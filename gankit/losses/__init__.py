@@ -12,13 +12,31 @@ from gankit.losses.adversarial import (
     wasserstein_generator_loss,
 )
 from gankit.losses.penalties import gradient_penalty
+from gankit.losses.scores import (
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+    relativistic_average_hinge_loss,
+    relativistic_average_least_squares_loss,
+    relativistic_average_loss,
+    relativistic_loss,
+)
 
 __all__ = [
     "AdversarialLoss",
     "bce_discriminator_loss",
     "gradient_penalty",
+    "hinge_discriminator_loss",
+    "hinge_generator_loss",
+    "least_squares_discriminator_loss",
+    "least_squares_generator_loss",
     "minimax_generator_loss",
     "non_saturating_generator_loss",
+    "relativistic_average_hinge_loss",
+    "relativistic_average_least_squares_loss",
+    "relativistic_average_loss",
+    "relativistic_loss",
     "resolve",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",

@@ -8,7 +8,7 @@ takes probabilities and, as ``torch.nn.BCELoss`` does, clamps the logarithm at -
 In the second (Wasserstein GAN, arXiv:1701.07875) D is a critic, whose output is a score without
 bounds: the difference of its means over real and generated images estimates a distance between the
 two distributions, as long as the critic is kept Lipschitz (by clipping its weights or by a gradient
-penalty).
+penalty). More games on scores stand in :mod:`gankit.losses.scores`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit.errors import ConfigError
+from gankit.losses import scores
+from gankit.losses.scores import widened
 from gankit.ops import bce_label_smoothing, gan_bce
 
 __all__ = [
@@ -42,14 +44,17 @@ class AdversarialLoss:
     Args:
         name: what reports call it.
         discriminator: ``(D(real), D(fake)) -> 0-d Tensor``, to be minimised by D.
-        generator: ``D(fake) -> 0-d Tensor``, to be minimised by G.
+        generator: ``D(fake) -> 0-d Tensor``, to be minimised by G; with ``relativistic``
+            ``(D(fake), D(real)) -> 0-d Tensor``.
         scores: D's output is a score, not a probability or its logit: a critic's.
+        relativistic: G's loss compares D's output on generated images with that on real ones.
     """
 
     name: str
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    generator: Callable[..., Tensor]
     scores: bool = False
+    relativistic: bool = False
 
 
 def bce_discriminator_loss(
@@ -86,8 +91,8 @@ def bce_discriminator_loss(
         _check_label("label", real_label)
         _check_label("label", fake_label)
         return gan_bce(
-            _widened(real),
-            _widened(fake),
+            widened(real),
+            widened(fake),
             real_label=real_label,
             fake_label=fake_label,
             from_logits=from_logits,
@@ -155,7 +160,7 @@ def wasserstein_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     Returns:
         0-d tensor, in float32 at least.
     """
-    return _mean(fake) - _mean(real)
+    return widened(fake).mean() - widened(real).mean()
 
 
 def wasserstein_generator_loss(fake: Tensor) -> Tensor:
@@ -167,7 +172,7 @@ def wasserstein_generator_loss(fake: Tensor) -> Tensor:
     Returns:
         0-d tensor, in float32 at least.
     """
-    return -_mean(fake)
+    return -widened(fake).mean()
 
 
 def resolve(
@@ -183,12 +188,15 @@ def resolve(
     The labels smooth D's targets alone: G's target stays 1.
 
     Args:
-        loss: ``"non-saturating"``, ``"minimax"``, ``"wasserstein"`` or your own pair.
+        loss: ``"non-saturating"`` or ``"minimax"``; for scores ``"wasserstein"``,
+            ``"least-squares"``, ``"hinge"``, ``"relativistic"``, ``"relativistic-average"``,
+            ``"relativistic-average-least-squares"``, ``"relativistic-average-hinge"``; or your own
+            pair.
         from_logits, real_label, fake_label, reduction: as for :func:`bce_discriminator_loss`.
 
     Raises:
         ConfigError: unknown name, a setting that is not allowed, labels given beside a loss that
-            does not use them, or ``"wasserstein"`` for probabilities.
+            does not use them, or a game on scores for probabilities.
     """
     if isinstance(loss, AdversarialLoss):
         if (real_label, fake_label, reduction) != (1.0, 0.0, "sum"):
@@ -205,10 +213,11 @@ def resolve(
         "non-saturating": non_saturating_generator_loss,
         "minimax": minimax_generator_loss,
     }
-    if loss == "wasserstein":
-        return _wasserstein(from_logits, (real_label, fake_label, reduction) != (1.0, 0.0, "sum"))
+    if loss in _ON_SCORES:
+        labels_given = (real_label, fake_label, reduction) != (1.0, 0.0, "sum")
+        return _on_scores(loss, from_logits, labels_given)
     if loss not in generators:
-        names = sorted([*generators, "wasserstein"])
+        names = sorted([*generators, *_ON_SCORES])
         raise ConfigError(f"unknown loss {loss!r}, allowed are {', '.join(names)}")
     return AdversarialLoss(
         name=loss,
@@ -223,43 +232,53 @@ def resolve(
     )
 
 
-def _wasserstein(from_logits: bool, labels_given: bool) -> AdversarialLoss:
+def _on_scores(loss: str, from_logits: bool, labels_given: bool) -> AdversarialLoss:
     if not from_logits:
         raise ConfigError(
-            "the loss 'wasserstein' needs a critic's scores, got probabilities; leave out the "
-            "sigmoid at the end of D (output='logit')"
+            f"the loss {loss!r} needs a critic's scores, got probabilities; leave out the sigmoid "
+            "at the end of D (output='logit')"
         )
     if labels_given:
-        raise ConfigError(
-            "real_label, fake_label and reduction do not apply to the loss 'wasserstein'"
-        )
+        raise ConfigError(f"real_label, fake_label and reduction do not apply to the loss {loss!r}")
+    discriminator, generator = _ON_SCORES[loss]
     return AdversarialLoss(
-        name="wasserstein",
-        discriminator=wasserstein_discriminator_loss,
-        generator=wasserstein_generator_loss,
+        name=loss,
+        discriminator=discriminator,
+        generator=generator,
         scores=True,
+        relativistic=loss.startswith("relativistic"),
     )
 
 
-def _mean(output: Tensor) -> Tensor:
-    return (output.float() if output.dtype in (torch.float16, torch.bfloat16) else output).mean()
+# Both players of a relativistic game minimise one function, with the two sides exchanged.
+_ON_SCORES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[..., Tensor]]] = {
+    "wasserstein": (wasserstein_discriminator_loss, wasserstein_generator_loss),
+    "least-squares": (scores.least_squares_discriminator_loss, scores.least_squares_generator_loss),
+    "hinge": (scores.hinge_discriminator_loss, scores.hinge_generator_loss),
+    "relativistic": (scores.relativistic_loss, scores.relativistic_loss),
+    "relativistic-average": (scores.relativistic_average_loss, scores.relativistic_average_loss),
+    "relativistic-average-least-squares": (
+        scores.relativistic_average_least_squares_loss,
+        scores.relativistic_average_least_squares_loss,
+    ),
+    "relativistic-average-hinge": (
+        scores.relativistic_average_hinge_loss,
+        scores.relativistic_average_hinge_loss,
+    ),
+}
 
 
 def _cross_entropy(
     output: Tensor, label: float, from_logits: bool, reduction: str = "mean"
 ) -> Tensor:
     _check_label("label", label)
-    output = _widened(output)
+    output = widened(output)
     if _fuse(output):
         return bce_label_smoothing(output, label, from_logits=from_logits, reduction=reduction)
     target = torch.full_like(output, label)
     if from_logits:
         return F.binary_cross_entropy_with_logits(output, target, reduction=reduction)
     return F.binary_cross_entropy(output, target, reduction=reduction)
-
-
-def _widened(output: Tensor) -> Tensor:
-    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 
 def _fuse(*outputs: Tensor) -> bool:

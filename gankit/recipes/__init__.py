@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gankit.errors import ConfigError
-from gankit.recipes import dcgan, gan, gan_keras, wgan, wgan_gp
+from gankit.recipes import dcgan, games, gan, gan_keras, wgan, wgan_gp
 from gankit.recipes.config import RunConfig
 from gankit.recipes.recipe import Recipe
 
@@ -18,6 +18,7 @@ _RECIPES: dict[str, Recipe] = {
         wgan_gp.RECIPE,
         wgan_gp.CONV_RECIPE,
         dcgan.RECIPE,
+        *games.RECIPES,
     )
 }
 

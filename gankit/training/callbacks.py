@@ -267,7 +267,7 @@ class LossCurves(Callback):
         answer = "mean score" if scores else "mean probability"
         pairs_below: tuple[tuple[str, str], ...] = (("d_real", "D(real)"), ("d_fake", "D(fake)"))
         if scores:
-            pairs_below += (("critic_distance", "critic's distance"),)
+            pairs_below += (("critic_distance", "D(real) - D(fake)"),)
         rows = read_metrics(self.metrics)
         steps = [int(row["step"]) for row in rows]
         figure = Figure(figsize=(8, 6), layout="constrained")

@@ -246,7 +246,7 @@ class GANStep:
         scalars = self._d_turn(real, fake.detach(), labels, kind.penalised)
         if kind.g_learns:
             own = fake if keep_graph else None
-            scalars["g_loss"] = self._g_turn(own, real.shape[0], labels)
+            scalars["g_loss"] = self._g_turn(own, real, labels)
             if self._average is not None:
                 self._average.update()
         return scalars
@@ -379,11 +379,15 @@ class GANStep:
         real_out, fake_out = out.split(real.shape[0])
         return real_out, fake_out
 
-    def _g_turn(self, fake: Tensor | None, n: int, labels: Tensor | None) -> Tensor:
+    def _g_turn(self, fake: Tensor | None, real: Tensor, labels: Tensor | None) -> Tensor:
         # Freezing is what skips D's weight gradients: autograd's `inputs=` leaves them computed.
         with _frozen(self._d_params):
-            made = self._generate(n, labels) if fake is None else fake
-            loss = self.loss.generator(self._judge(made, labels))
+            made = self._generate(real.shape[0], labels) if fake is None else fake
+            answers = [self._judge(made, labels)]
+            if self.loss.relativistic:
+                with torch.no_grad():  # G has no part in real images
+                    answers.append(self._judge(real, labels))
+            loss = self.loss.generator(*answers)
             self.g_optimizer.zero_grad(set_to_none=True)
             loss.backward()
         self.g_optimizer.step()

@@ -15,7 +15,10 @@ from gankit.recipes.build import build_trainer, pick_device
 
 
 def test_names_and_get_agree() -> None:
-    assert recipes.names() == ("gan", "gan-keras", "wgan", "wgan-gp", "wgan-gp-conv", "dcgan")
+    assert recipes.names() == (
+        *("gan", "gan-keras", "wgan", "wgan-gp", "wgan-gp-conv", "dcgan"),
+        *("mmgan", "nsgan", "lsgan", "rgan"),
+    )
     for name in recipes.names():
         recipe = recipes.get(name)
         assert recipe.name == recipe.config.recipe == name
