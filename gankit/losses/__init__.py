@@ -11,6 +11,14 @@ from gankit.losses.adversarial import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
+from gankit.losses.energy import (
+    began_convergence,
+    began_discriminator_loss,
+    began_next_k,
+    energy_discriminator_loss,
+    energy_generator_loss,
+    pulling_away_term,
+)
 from gankit.losses.penalties import gradient_penalty
 from gankit.losses.scores import (
     hinge_discriminator_loss,
@@ -26,6 +34,11 @@ from gankit.losses.scores import (
 __all__ = [
     "AdversarialLoss",
     "bce_discriminator_loss",
+    "began_convergence",
+    "began_discriminator_loss",
+    "began_next_k",
+    "energy_discriminator_loss",
+    "energy_generator_loss",
     "gradient_penalty",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
@@ -33,6 +46,7 @@ __all__ = [
     "least_squares_generator_loss",
     "minimax_generator_loss",
     "non_saturating_generator_loss",
+    "pulling_away_term",
     "relativistic_average_hinge_loss",
     "relativistic_average_least_squares_loss",
     "relativistic_average_loss",
