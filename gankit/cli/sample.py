@@ -11,6 +11,7 @@ from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.build import build_generator
 from gankit.training.checkpoint import load_checkpoint
 from gankit.training.pictures import generate, save_grid
+from gankit.training.point_pictures import are_points, save_points
 
 
 def sample(arguments: argparse.Namespace) -> int:
@@ -41,7 +42,11 @@ def sample(arguments: argparse.Namespace) -> int:
             f"{path} does not fit its generator, which makes images of shape "
             f"{list(images.shape[1:])} in place of {shape}"
         )
+    images = images.reshape(-1, *shape)
     columns = math.ceil(math.sqrt(arguments.n))
-    save_grid(out, [images.reshape(-1, *shape)], columns=columns, inverted=config.grid_inverted)
+    if are_points(images):
+        save_points(out, images)
+    else:
+        save_grid(out, [images], columns=columns, inverted=config.grid_inverted)
     print(f"{arguments.n} images are in {out}")
     return 0

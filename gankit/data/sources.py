@@ -10,9 +10,10 @@ from gankit.data.digits import load_digits
 from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
+from gankit.data.toy import TOYS, load_toy
 from gankit.errors import DataError
 
-NAMES = ("digits", "mnist", "fashion-mnist", "idx:PATH")
+NAMES = ("digits", "mnist", "fashion-mnist", "idx:PATH", "toy:NAME")
 SPLITS = ("train", "test", "all")
 
 
@@ -30,8 +31,9 @@ def load(
     serve to judge samples.
 
     Args:
-        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"`` or ``"idx:PATH"``, PATH being a folder
-            of idx files or one images file.
+        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"idx:PATH"``, PATH being a folder
+            of idx files or one images file, or ``"toy:NAME"``, points of a known distribution
+            (``gankit.data.load_toy``), which have no image size.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result (bilinear); None keeps the set's own size.
         device: where the images shall live.
@@ -54,6 +56,10 @@ def load(
         if not path:
             raise DataError("data 'idx:' lacks a path, expected idx:FOLDER or idx:FILE")
         data = load_idx(path, split=split)
+    elif kind == "toy" and colon:
+        if not path:
+            raise DataError(f"data 'toy:' lacks a name, allowed are toy:{', toy:'.join(TOYS)}")
+        data = load_toy(path, split=split)
     else:
         raise DataError(f"unknown data {name!r}, allowed are {', '.join(NAMES)}")
     if image_size is not None:

@@ -9,20 +9,26 @@ import re
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
+from torch import Tensor
 
 from gankit.errors import ConfigError, MissingExtra
 from gankit.training.atomic import atomic_write
 from gankit.training.checkpoint import save_checkpoint
+from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate, save_grid
+from gankit.training.point_pictures import are_points, save_points
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
+# As many points make a density or a cloud.
+_POINTS = 2000
 COLUMNS = (
     "step",
     "epoch",
@@ -156,7 +162,8 @@ class SampleGrid(Callback):
     """Draw ``samples/epoch_EEEE_step_SSSSSSS.png``: generated images left, real ones right.
 
     It draws after epoch ``first``, after every ``every``-th epoch and at the end, always from the
-    same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``).
+    same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). Points of one or two numbers
+    are drawn as densities, with D's answer, or as clouds.
     """
 
     def __init__(
@@ -196,7 +203,8 @@ class SampleGrid(Callback):
             self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:
-        n = self.rows * self.columns
+        points = are_points(trainer.data.images)
+        n = max(_POINTS, self.rows * self.columns) if points else self.rows * self.columns
         fakes = generate(
             trainer.gan_step.sampled, n, seed=self.seed, distribution=self.distribution
         )
@@ -208,8 +216,20 @@ class SampleGrid(Callback):
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"epoch_{epoch:04d}_step_{trainer.step:07d}.png"
         fakes = fakes.reshape(n, *reals.shape[1:])
-        save_grid(path, [fakes, reals], columns=self.columns, inverted=self.inverted)
+        if points:
+            save_points(path, fakes, reals, answer=partial(_answer, trainer))
+        else:
+            save_grid(path, [fakes, reals], columns=self.columns, inverted=self.inverted)
         self._drawn_at = trainer.step
+
+
+@torch.no_grad()
+def _answer(trainer: Trainer, points: Tensor) -> Tensor:
+    """D's probabilities, or scores, in eval mode on the CPU."""
+    step = trainer.gan_step
+    with eval_mode(step.D):
+        out = step.D(points.to(trainer.data.device)).float().cpu()
+    return out.sigmoid() if step.from_logits and not step.loss.scores else out
 
 
 class SamplesGif(Callback):
