@@ -71,7 +71,7 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
             self.eps,
             activation=self.activation,
             negative_slope=self.negative_slope,
-            groups=self.groups if self.training else 1,
+            groups=self.groups if own else 1,
             num_batches_tracked=self.num_batches_tracked,
             process_group=self.process_group if self.training else None,
         )
@@ -103,7 +103,8 @@ class BatchNormAct1d(_BatchNormAct):
         groups: in training, slices of the batch with statistics of their own; may be set between
             calls. See :func:`gankit.ops.batch_norm_act`.
         process_group: in training, statistics over all processes of this ``torch.distributed``
-            group, or ``"world"``.
+            group, or ``"world"``; in place of ``nn.SyncBatchNorm``, whose conversion would drop the
+            activation.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
@@ -126,7 +127,8 @@ class BatchNormAct2d(_BatchNormAct):
         groups: in training, slices of the batch with statistics of their own; may be set between
             calls. See :func:`gankit.ops.batch_norm_act`.
         process_group: in training, statistics over all processes of this ``torch.distributed``
-            group, or ``"world"``.
+            group, or ``"world"``; in place of ``nn.SyncBatchNorm``, whose conversion would drop the
+            activation.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:

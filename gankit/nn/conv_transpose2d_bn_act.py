@@ -82,7 +82,7 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
             activation: ``nn.ReLU``, ``nn.LeakyReLU``, ``nn.Tanh`` or ``nn.Identity``.
 
         Raises:
-            TypeError: a layer of another type.
+            TypeError: a layer of another type, or one with hooks.
             ValueError: the layers' channels differ.
         """
         for name, module, kinds in (
@@ -93,6 +93,12 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
             if type(module) not in kinds:
                 allowed = ", ".join(f"nn.{kind.__name__}" for kind in kinds)
                 raise TypeError(f"{name}: expected {allowed}, got {type(module).__name__}")
+            hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+            if any(getattr(module, hook) for hook in hooks) or "forward" in vars(module):
+                raise TypeError(
+                    f"{name}: expected a layer without hooks (such as old-style spectral norm's) "
+                    f"and with its own forward, got a {type(module).__name__} with one"
+                )
         if norm.num_features != convolution.out_channels:
             raise ValueError(
                 f"norm: expected {convolution.out_channels} channels, as the convolution gives, "

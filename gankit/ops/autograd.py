@@ -75,7 +75,8 @@ class Differentiable:
             self.refuse_tangents(inputs)
         if _transforming():
             return self.functional.apply(*inputs)
-        if torch.compiler.is_exporting() and self.public is not None:
+        recording = torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+        if recording and self.public is not None:
             # A graph keeps ops, not Functions: this op has its derivative registered.
             return self.public(*inputs)
         if torch.is_grad_enabled():

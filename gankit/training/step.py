@@ -76,9 +76,9 @@ class GANStep:
             ``average = ema average + (1 - ema) G``. The attribute ``ema`` is that copy of G, or
             None.
         channels_last: keep 4-d weights and images channels last, in which the convolutions of
-            oneDNN and, in half precision, cuDNN run fastest. "auto" does so for networks with
-            2-d convolutions, on the CPU and for bf16 on CUDA. It changes the strides of G's and D's
-            parameters, not their values.
+            oneDNN and, in half precision, cuDNN run fastest. "auto" does so for networks of torch's
+            and gankit's layers with 2-d convolutions, on the CPU and for bf16 on CUDA. It changes
+            the strides of G's and D's parameters, not their values.
 
     Raises ConfigError for arguments outside what is said here.
 

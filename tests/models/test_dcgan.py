@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -186,3 +187,22 @@ def test_wrong_shapes_name_both():
         Generator()(torch.randn(4, 64))
     with pytest.raises(DataError, match=r"shape \[N, 1, 28, 28\], got \[4, 1, 32, 32\]"):
         Discriminator()(torch.randn(4, 1, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_export_with_a_batch_of_any_size() -> None:
+    generator = Generator(z_dim=5, width=4).eval()
+    shapes = {"z": {0: torch.export.Dim("batch", min=2)}}
+    exported = torch.export.export(generator, (torch.randn(6, 5),), dynamic_shapes=shapes).module()
+    for n in (6, 3, 50):
+        z = torch.randn(n, 5)
+        torch.testing.assert_close(exported(z), generator(z), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("training", [True, False])
+def test_traces(training: bool) -> None:
+    generator = Generator(z_dim=5, width=4).train(training)
+    z = torch.randn(6, 5)
+    traced = torch.jit.trace(copy.deepcopy(generator), z)
+    torch.testing.assert_close(traced(z), generator(z), rtol=1e-4, atol=1e-5)

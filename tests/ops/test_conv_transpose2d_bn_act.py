@@ -199,6 +199,11 @@ def test_output_size_is_taken() -> None:
     torch.testing.assert_close(fused(x, output_size=[7, 7]), plain[2](plain[1](convolved)))
 
 
+def hooked(module: nn.Module) -> nn.Module:
+    module.register_forward_hook(lambda *_: None)
+    return module
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -206,6 +211,17 @@ def test_output_size_is_taken() -> None:
         (lambda c, n, a: (c, nn.InstanceNorm2d(6), a), TypeError, "norm: expected nn.BatchNorm2d"),
         (lambda c, n, a: (c, n, nn.GELU()), TypeError, "activation: expected nn.ReLU"),
         (lambda c, n, a: (c, nn.BatchNorm2d(5), a), ValueError, "norm: expected 6 channels"),
+        (
+            lambda c, n, a: (hooked(c), n, a),
+            TypeError,
+            "convolution: expected a layer without hook",
+        ),
+        (lambda c, n, a: (c, hooked(n), a), TypeError, "norm: expected a layer without hooks"),
+        (
+            lambda c, n, a: (nn.utils.spectral_norm(c), n, a),
+            TypeError,
+            "convolution: expected a layer without hooks",
+        ),
     ],
 )
 def test_layers_that_do_not_fit_are_named(change: Any, error: type[Exception], words: str) -> None:
@@ -217,6 +233,16 @@ def test_arguments_that_do_not_fit_are_named() -> None:
     fused = ConvTransposeBNAct2d(4, 6, 3)
     with pytest.raises(ValueError, match="expected 3 input channels for x of shape"):
         fused.eval()(torch.randn(2, 3, 3, 3))
+    for training in (True, False):
+        with pytest.raises(
+            ValueError, match=r"x: expected \[N, Cin, H, W\], got shape \(4, 3, 3\)"
+        ):
+            conv_transpose2d_bn_act(
+                torch.randn(4, 3, 3), fused.weight, None, torch.zeros(6), torch.ones(6),
+                training=training,
+            )  # fmt: skip
+    with pytest.raises(ValueError, match="eps: expected a finite number >= 0, got -1"):
+        fold_batch_norm(fused.weight, None, torch.zeros(6), torch.ones(6), None, None, -1)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         ConvTransposeBNAct2d(4, 6, 1)(torch.randn(1, 4, 1, 1))
     with pytest.raises(ValueError, match=r"running_var: expected shape \(6,\)"):

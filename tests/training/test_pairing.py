@@ -119,6 +119,16 @@ def test_our_batch_norm_takes_each_half_by_itself(momentum: float | None) -> Non
         torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-10)
 
 
+def test_our_batch_norm_without_statistics_keeps_halves_apart_in_eval_too() -> None:
+    D = nn.Sequential(nn.Flatten(), BatchNormAct1d(36, track_running_stats=False)).double().eval()
+    pairing = examine(D)
+    assert pairing.reason_now() == ""
+    a, b = torch.randn(2, 5, *SHAPE, dtype=torch.float64)
+    with pairing.halves():
+        found = D(torch.cat([a, 3 * b + 1]))
+    torch.testing.assert_close(found, torch.cat([D(a), D(3 * b + 1)]))
+
+
 @pytest.mark.parametrize(("D", "words"), MIXES.values(), ids=MIXES.keys())
 def test_anything_else_makes_two_passes_and_says_why(D: nn.Module, words: str) -> None:
     import re

@@ -175,6 +175,22 @@ def test_channels_last_changes_strides_and_nothing_else() -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_forward_of_ones_own_that_flattens_by_view_still_trains() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.last = nn.Conv2d(1, 4, 3), nn.Linear(64, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.convolution(x)
+            scores: Tensor = self.last(y.view(y.size(0), -1))
+            return scores
+
+    step = make_step(small_generator(), Own())
+    assert not step.channels_last
+    step(images())
+
+
 def test_networks_without_convolutions_and_float64_stay_as_they_are() -> None:
     assert not make_step(small_generator(), small_discriminator()).channels_last
     G, D = dcgan.Generator(Z_DIM, width=2).double(), dcgan.Discriminator(width=2).double()

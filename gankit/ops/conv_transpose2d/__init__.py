@@ -276,10 +276,14 @@ def _is_channels_last(x: torch.Tensor) -> bool:
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair: Any = value
+    if isinstance(value, int) or (isinstance(value, Sequence) and len(value) == 1):
+        pair = (value, value) if isinstance(value, int) else (value[0], value[0])
+    if not isinstance(pair, Sequence) or not all(isinstance(v, int) for v in pair):
+        raise TypeError(f"{name}: expected one or two integers, got {value!r}")
     if len(pair) != 2 or min(pair) < least:
         raise ValueError(f"{name}: expected one or two numbers >= {least}, got {value}")
-    return pair
+    return pair[0], pair[1]
 
 
 def _check_tensors(

@@ -64,6 +64,10 @@ def conv_transpose2d_bn_act(
     Raises:
         TypeError, ValueError: as the two ops do.
     """
+    if x.dim() != 4:
+        # Without a batch the channels would not be where batch norm looks for them.
+        raise ValueError(f"x: expected [N, Cin, H, W], got shape {tuple(x.shape)}")
+    _check_eps(eps)
     sizes: Any = (stride, padding, output_padding, groups, dilation)
     if not training and running_mean is not None and running_var is not None:
         if _folding_pays(x, weight, *sizes) and negative_slope >= 0:
@@ -120,8 +124,9 @@ def fold_batch_norm(
         Weight and bias, in weight's dtype and shape and ``[Cout]``.
 
     Raises:
-        ValueError: a vector is not of Cout values.
+        ValueError: a vector is not of Cout values, or eps is negative.
     """
+    _check_eps(eps)
     channels = weight.shape[1] * groups
     for name, vector in (
         ("bias", bias),
@@ -148,6 +153,11 @@ def fold_batch_norm(
     return folded.flatten(0, 1).to(weight.dtype), shift.to(weight.dtype)
 
 
+def _check_eps(eps: float) -> None:
+    if not 0.0 <= eps < math.inf:
+        raise ValueError(f"eps: expected a finite number >= 0, got {eps}")
+
+
 def _folding_pays(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -158,13 +168,12 @@ def _folding_pays(
     dilation: int | Pair,
 ) -> bool:
     """Whether the weight is smaller than the result, so that scaling it is less work."""
-    if x.dim() not in (3, 4) or weight.dim() != 4:
+    if weight.dim() != 4:
         return False  # the convolution says what is wrong
     input_size, kernel = (x.shape[-2], x.shape[-1]), (weight.shape[2], weight.shape[3])
     size = output_size(input_size, kernel, stride, padding, output_padding, dilation)
-    batch = x.shape[0] if x.dim() == 4 else 1
-    return weight.numel() <= batch * weight.shape[1] * groups * math.prod(size)
+    return weight.numel() <= x.shape[0] * weight.shape[1] * groups * math.prod(size)
 
 
 def _vendor_likes_channels_last(x: torch.Tensor) -> bool:
-    return x.device.type == "cpu" and x.dim() == 4 and x.shape[2] * x.shape[3] > 1
+    return x.device.type == "cpu" and x.shape[2] * x.shape[3] > 1

@@ -133,6 +133,9 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 
 def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    # An exported graph is for other machines, and for any size of a dynamic batch.
+    if torch.compiler.is_exporting():
+        return False
     compiling = torch.compiler.is_compiling()
     if not compiling and _tracing_state() is not None:
         return False
@@ -155,7 +158,7 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     if outputs < _LEAST_OUTPUTS_FOR_A_COPY and not x.is_contiguous():
         return False
     if compiling:
-        return not torch.compiler.is_exporting()
+        return True
     # Whoever records operations knows F.linear, but not oneDNN's call.
     return torch._C._get_mkldnn_enabled() and _dispatch_modes() == 0
 
