@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gankit.errors import ConfigError
-from gankit.recipes import dcgan, games, gan, gan_keras, wgan, wgan_gp
+from gankit.recipes import dcgan, games, gan, gan_keras, points, wgan, wgan_gp
 from gankit.recipes.config import RunConfig
 from gankit.recipes.recipe import Recipe
 
@@ -19,6 +19,8 @@ _RECIPES: dict[str, Recipe] = {
         wgan_gp.CONV_RECIPE,
         dcgan.RECIPE,
         *games.RECIPES,
+        points.GAN_1D,
+        points.GAN_2D,
     )
 }
 
