@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,12 +51,20 @@ def complaints(file: Path, text: str) -> list[str]:
     return found
 
 
+def shared_names(files: list[Path]) -> list[str]:
+    """Test files of one name: pytest imports them as one module and stops at the second."""
+    tests = [file.relative_to(ROOT) for file in files if file.match("tests/**/test_*.py")]
+    count = Counter(file.name for file in tests)
+    return [f"{file}: another test file has this name" for file in tests if count[file.name] > 1]
+
+
 def main() -> int:
     """Prints every complaint; returns 1 if there is one."""
     files = tracked_files()
     found = [
         line for file in files for line in complaints(file.relative_to(ROOT), file.read_text())
     ]
+    found += shared_names(files)
     print("\n".join([*found, f"check: house rules: {len(files)} files, {len(found)} complaints"]))
     return 1 if found else 0
 
