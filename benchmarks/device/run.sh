@@ -16,8 +16,8 @@
 #                         pytest-benchmark, hypothesis and matplotlib (python3)
 set -uo pipefail
 
-ALL_PARTS="environment build conformance-native conformance-triton memcheck racecheck bandwidth
-  benchmark-ops benchmark-steps report memcheck-triton benchmark-all"
+ALL_PARTS="environment build conformance-native conformance-triton graphs memcheck racecheck
+  bandwidth benchmark-ops benchmark-steps report memcheck-triton benchmark-all"
 
 # --- parts ------------------------------------------------------------------------------------
 
@@ -68,6 +68,11 @@ part_conformance-triton() {
   "$PYTHON" -m benchmarks.device.exercise_kernels --backend triton --huge || status=1
   GANKIT_TEST_DEVICES=cuda "$PYTHON" -m pytest tests/ops -q -k triton-cuda || status=1
   return $status
+}
+
+part_graphs() {
+  # The training step replayed as a CUDA graph against the same step run eagerly.
+  "$PYTHON" -m pytest tests/training/test_graph.py tests/training/test_step_options.py -q
 }
 
 sanitize() {
@@ -199,6 +204,7 @@ run_part environment 30 any
 run_part build 180 any
 run_part conformance-native 120 cuda
 run_part conformance-triton 120 cuda
+run_part graphs 60 cuda
 run_part memcheck 90 cuda
 run_part racecheck 60 cuda
 run_part bandwidth 30 cuda

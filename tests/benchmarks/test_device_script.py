@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "device" / "run.sh"
 NEED_A_GPU = (
-    "conformance-native", "conformance-triton", "memcheck", "racecheck", "bandwidth",
+    "conformance-native", "conformance-triton", "graphs", "memcheck", "racecheck", "bandwidth",
     "benchmark-ops", "benchmark-steps", "report", "memcheck-triton", "benchmark-all",
 )  # fmt: skip
 
