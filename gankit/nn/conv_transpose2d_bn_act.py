@@ -36,7 +36,8 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
         batch_groups, process_group: ``groups`` and ``process_group`` of :class:`BatchNormAct2d`.
 
     Shape:
-        ``[N, Cin, H, W]`` to ``[N, Cout, H', W']``, as for ``nn.ConvTranspose2d``.
+        ``[N, Cin, H, W]`` to ``[N, Cout, H', W']``, as for ``nn.ConvTranspose2d``. In training on
+        the CPU the result is channels last whatever x is: use ``flatten`` on it, not ``view``.
 
     Raises:
         ValueError: a setting that is not allowed.

@@ -179,7 +179,7 @@ def _cast_under_autocast(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     device_type = x.device.type
     # Autocast knows no meta device, and lets float64 be.
-    if device_type == "meta" or x.dtype == torch.float64:
+    if device_type == "meta" or x.dtype == torch.float64 or not x.is_floating_point():
         return x, weight, bias
     if not torch.is_autocast_enabled(device_type):
         return x, weight, bias
