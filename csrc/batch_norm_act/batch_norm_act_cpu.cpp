@@ -52,19 +52,34 @@ struct Cpu {
     });
   }
 
-  static void sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
-                   const Vectors& vectors, const Settings& settings, Tensor& sum_h,
-                   Tensor& sum_hx) {
+  // tanh costs more than moving its derivative does, so the sweep that sums leaves that for the one
+  // after it; not in 16 bits, which would round it.
+  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
+                   const Vectors& vectors, const Settings& settings, Tensor& sum_h, Tensor& sum_hx,
+                   Tensor* h) {
+    bool keep = h != nullptr;
     dispatch_dtype(x, "x", [&](auto type) {
       using T = decltype(type);
+      using Bits = typename T::bits;
       using Compute = typename T::compute;
       dispatch_activation(settings.activation, [&](auto activation) {
-        sums_cpu<T, decltype(activation)::value>(
-            bits<typename T::bits>(grad), bits<typename T::bits>(x), geometry_of(model, groups),
-            vectors.inputs<Compute>(settings), static_cast<Compute*>(sum_h.mutable_data_ptr()),
-            static_cast<Compute*>(sum_hx.mutable_data_ptr()));
+        constexpr Activation kActivation = decltype(activation)::value;
+        constexpr bool kCanKeep =
+            kActivation == Activation::kTanh && sizeof(Bits) == sizeof(Compute);
+        const Geometry g = geometry_of(model, groups);
+        const auto inputs = vectors.inputs<Compute>(settings);
+        auto* to_h = static_cast<Compute*>(sum_h.mutable_data_ptr());
+        auto* to_hx = static_cast<Compute*>(sum_hx.mutable_data_ptr());
+        keep = keep && kCanKeep;
+        if (keep) {
+          sums_cpu<T, kActivation, kCanKeep>(bits<Bits>(grad), bits<Bits>(x), g, inputs, to_h,
+                                             to_hx, static_cast<Bits*>(h->mutable_data_ptr()));
+          return;
+        }
+        sums_cpu<T, kActivation>(bits<Bits>(grad), bits<Bits>(x), g, inputs, to_h, to_hx);
       });
     });
+    return keep;
   }
 
   static void grad_input(const Tensor& grad, const Tensor& x, Tensor& grad_x, int64_t groups,

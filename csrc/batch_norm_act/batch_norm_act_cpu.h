@@ -225,6 +225,7 @@ void apply_cpu(const typename T::bits* x, typename T::bits* y, const Geometry& g
   });
 }
 
+// grad_x may be grad.
 template <class T, Activation kActivation>
 void grad_input_cpu(const typename T::bits* grad, const typename T::bits* x,
                     typename T::bits* grad_x, const Geometry& g,
@@ -245,19 +246,27 @@ void grad_input_cpu(const typename T::bits* grad, const typename T::bits* x,
   });
 }
 
-// Sums of h and h * xhat over one unit, [2, channels]; pointers to the start of the group.
-template <class T, Activation kActivation>
-void unit_sums(const typename T::bits* grad, const typename T::bits* x, const Geometry& g,
-               const Unit& unit, const Channels<typename T::compute>& channels, int64_t group,
-               typename T::compute slope, double* out) {
+// Sums of h and h * xhat over one unit, [2, channels]; pointers to the start of the group. With
+// kKeep, h goes to `kept` first, and is added up from there.
+template <class T, Activation kActivation, bool kKeep>
+void unit_sums(const typename T::bits* grad, const typename T::bits* x, typename T::bits* kept,
+               const Geometry& g, const Unit& unit, const Channels<typename T::compute>& channels,
+               int64_t group, typename T::compute slope, double* out) {
   using Compute = typename T::compute;
+  constexpr Activation kRest = kKeep ? Activation::kNone : kActivation;
   if (g.channels_last) {
     Compute sum[kTile], product[kTile];
+    const int64_t rows = unit.last - unit.first;
     for (int64_t c = 0; c < g.channels; c += kTile) {
       const int64_t n = std::min(kTile, g.channels - c), at = unit.first * g.channels + c;
+      const auto arrays = channels.rows(group, c);
+      const typename T::bits* from = grad + at;
+      if constexpr (kKeep) {
+        grad_z_rows<T, kActivation>(from, x + at, kept + at, rows, g.channels, n, arrays, slope);
+        from = kept + at;
+      }
       for (int64_t k = 0; k < n; ++k) sum[k] = product[k] = 0;
-      grad_sum_rows<T, kActivation>(grad + at, x + at, unit.last - unit.first, g.channels, n,
-                                    channels.rows(group, c), slope, sum, product);
+      grad_sum_rows<T, kRest>(from, x + at, rows, g.channels, n, arrays, slope, sum, product);
       for (int64_t k = 0; k < n; ++k) {
         out[c + k] = sum[k];
         out[g.channels + c + k] = product[k];
@@ -266,15 +275,20 @@ void unit_sums(const typename T::bits* grad, const typename T::bits* x, const Ge
     return;
   }
   constexpr int kWide = kLanes<Compute>;
-  const int64_t sample = g.channels * g.positions;
+  const int64_t sample = g.channels * g.positions, positions = unit.end - unit.begin;
   std::vector<Compute> sums(static_cast<size_t>(2 * kWide * g.channels));
   int64_t at = unit.first * sample + unit.begin;
   for (int64_t s = unit.first; s < unit.last; ++s, at += sample) {
     for (int64_t c = 0; c < g.channels; ++c) {
       Compute* lanes = sums.data() + 2 * kWide * c;
-      grad_sum_plane<T, kActivation>(grad + at + c * g.positions, x + at + c * g.positions,
-                                     unit.end - unit.begin, channels.planes(group)[c], slope, lanes,
-                                     lanes + kWide);
+      const Channel<Compute>& channel = channels.planes(group)[c];
+      const int64_t plane = at + c * g.positions;
+      const typename T::bits* from = grad + plane;
+      if constexpr (kKeep) {
+        grad_z_plane<T, kActivation>(from, x + plane, kept + plane, positions, channel, slope);
+        from = kept + plane;
+      }
+      grad_sum_plane<T, kRest>(from, x + plane, positions, channel, slope, lanes, lanes + kWide);
     }
   }
   for (int64_t c = 0; c < g.channels; ++c) {
@@ -283,11 +297,11 @@ void unit_sums(const typename T::bits* grad, const typename T::bits* x, const Ge
   }
 }
 
-// [groups, channels] each.
-template <class T, Activation kActivation>
+// [groups, channels] each; h itself goes to `kept` if kKeep.
+template <class T, Activation kActivation, bool kKeep = false>
 void sums_cpu(const typename T::bits* grad, const typename T::bits* x, const Geometry& g,
               const Inputs<typename T::compute>& in, typename T::compute* sum_h,
-              typename T::compute* sum_hx) {
+              typename T::compute* sum_hx, typename T::bits* kept = nullptr) {
   using Compute = typename T::compute;
   const Channels<Compute> channels(g, in);
   const Units units(g);
@@ -296,8 +310,9 @@ void sums_cpu(const typename T::bits* grad, const typename T::bits* x, const Geo
   parallel_for(0, g.groups * units.per_group, unit_grain(units), [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
       const int64_t group = u / units.per_group, start = group * g.group_elements();
-      unit_sums<T, kActivation>(grad + start, x + start, g, units[u % units.per_group], channels,
-                                group, in.slope, table.data() + u * width);
+      unit_sums<T, kActivation, kKeep>(grad + start, x + start, kKeep ? kept + start : nullptr, g,
+                                       units[u % units.per_group], channels, group, in.slope,
+                                       table.data() + u * width);
     }
   });
   std::vector<double> total(static_cast<size_t>(width));

@@ -57,10 +57,10 @@ struct Cuda {
     });
   }
 
-  static void sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
-                   const Vectors& vectors, const Settings& settings, Tensor& sum_h,
-                   Tensor& sum_hx) {
-    if (sum_h.numel() == 0) return;
+  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
+                   const Vectors& vectors, const Settings& settings, Tensor& sum_h, Tensor& sum_hx,
+                   Tensor*) {
+    if (sum_h.numel() == 0) return false;
     const Geometry g = geometry_of(model, groups);
     launch(x, "batch_norm_act_sums", [&](auto type, const CudaLaunch& where) {
       using T = decltype(type);
@@ -71,6 +71,7 @@ struct Cuda {
                           static_cast<Activation>(settings.activation), table.mutable_data_ptr(),
                           values<Compute>(sum_h), values<Compute>(sum_hx), where.stream);
     });
+    return false;
   }
 
   static void finish_sums(Tensor& sum_h, Tensor& sum_hx, Tensor* grad_bias, Tensor* grad_weight,

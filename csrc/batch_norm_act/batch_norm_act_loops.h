@@ -11,10 +11,15 @@ namespace gankit::batch_norm_act {
 template <class Compute>
 constexpr int kLanes = static_cast<int>(128 / sizeof(Compute));  // two vectors of AVX-512
 
+// Rows that one pass along the channels takes, so that accumulators and parameters are loaded once
+// for all of them.
+constexpr int kRows = 4;
+
 // Sums of (x - shift) and its square over n elements, spread over lanes.
 template <class T>
 GANKIT_SIMD void sum_plane(const typename T::bits* x, int64_t n, typename T::compute shift,
-                           typename T::compute* sum, typename T::compute* squares) {
+                           typename T::compute* __restrict__ sum,
+                           typename T::compute* __restrict__ squares) {
   using Compute = typename T::compute;
   constexpr int kWide = kLanes<Compute>;
   Compute a[kWide], b[kWide];
@@ -41,26 +46,41 @@ GANKIT_SIMD void sum_plane(const typename T::bits* x, int64_t n, typename T::com
   }
 }
 
-// The same for one row of channels, an accumulator for each.
+// The same for rows of channels, an accumulator for each.
+template <class T, int kTogether>
+GANKIT_HD void sum_rows_together(const typename T::bits* row, int64_t stride, int64_t n,
+                                 const typename T::compute* shift,
+                                 typename T::compute* __restrict__ sum,
+                                 typename T::compute* __restrict__ squares) {
+  for (int64_t c = 0; c < n; ++c) {
+    typename T::compute a = sum[c], b = squares[c];
+    for (int r = 0; r < kTogether; ++r) {
+      const typename T::compute v = T::load(row[r * stride + c]) - shift[c];
+      a += v;
+      b += v * v;
+    }
+    sum[c] = a;
+    squares[c] = b;
+  }
+}
+
 template <class T>
 GANKIT_SIMD void sum_rows(const typename T::bits* x, int64_t rows, int64_t stride, int64_t n,
                           const typename T::compute* shift, typename T::compute* sum,
                           typename T::compute* squares) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const typename T::bits* row = x + r * stride;
-    for (int64_t c = 0; c < n; ++c) {
-      const typename T::compute v = T::load(row[c]) - shift[c];
-      sum[c] += v;
-      squares[c] += v * v;
-    }
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    sum_rows_together<T, kRows>(x + r * stride, stride, n, shift, sum, squares);
   }
+  for (; r < rows; ++r) sum_rows_together<T, 1>(x + r * stride, stride, n, shift, sum, squares);
 }
 
 // Sums of h and h * xhat over n elements of one channel.
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_sum_plane(const typename T::bits* grad, const typename T::bits* x, int64_t n,
                                 Channel<typename T::compute> c, typename T::compute slope,
-                                typename T::compute* sum, typename T::compute* product) {
+                                typename T::compute* __restrict__ sum,
+                                typename T::compute* __restrict__ product) {
   using Compute = typename T::compute;
   constexpr int kWide = kLanes<Compute>;
   Compute a[kWide], b[kWide];
@@ -95,22 +115,65 @@ struct ChannelArrays {
   const Compute *mean, *inverse, *scale, *shift, *constant, *linear;
 };
 
+template <class T, Activation kActivation, int kTogether>
+GANKIT_HD void grad_sum_rows_together(const typename T::bits* grad, const typename T::bits* x,
+                                      int64_t stride, int64_t n,
+                                      ChannelArrays<typename T::compute> c,
+                                      typename T::compute slope,
+                                      typename T::compute* __restrict__ sum,
+                                      typename T::compute* __restrict__ product) {
+  using Compute = typename T::compute;
+  for (int64_t k = 0; k < n; ++k) {
+    Compute a = sum[k], b = product[k];
+    const Compute mean = c.mean[k], inverse = c.inverse[k], scale = c.scale[k], shift = c.shift[k];
+    for (int r = 0; r < kTogether; ++r) {
+      const Compute v = T::load(x[r * stride + k]) - mean;
+      const Compute h =
+          grad_z<kActivation>(T::load(grad[r * stride + k]), v * scale + shift, slope);
+      a += h;
+      b += h * (v * inverse);
+    }
+    sum[k] = a;
+    product[k] = b;
+  }
+}
+
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_sum_rows(const typename T::bits* grad, const typename T::bits* x,
                                int64_t rows, int64_t stride, int64_t n,
                                ChannelArrays<typename T::compute> c, typename T::compute slope,
-                               typename T::compute* __restrict__ sum,
-                               typename T::compute* __restrict__ product) {
-  using Compute = typename T::compute;
-  for (int64_t r = 0; r < rows; ++r) {
-    const typename T::bits* row = x + r * stride;
-    const typename T::bits* grad_row = grad + r * stride;
+                               typename T::compute* sum, typename T::compute* product) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    grad_sum_rows_together<T, kActivation, kRows>(grad + r * stride, x + r * stride, stride, n, c,
+                                                  slope, sum, product);
+  }
+  for (; r < rows; ++r) {
+    grad_sum_rows_together<T, kActivation, 1>(grad + r * stride, x + r * stride, stride, n, c,
+                                              slope, sum, product);
+  }
+}
+
+// h itself, of n elements of one channel.
+template <class T, Activation kActivation>
+GANKIT_SIMD void grad_z_plane(const typename T::bits* grad, const typename T::bits* x,
+                              typename T::bits* __restrict__ h, int64_t n,
+                              Channel<typename T::compute> c, typename T::compute slope) {
+  for (int64_t i = 0; i < n; ++i) {
+    const auto z = (T::load(x[i]) - c.mean) * c.scale + c.shift;
+    h[i] = T::store(grad_z<kActivation>(T::load(grad[i]), z, slope));
+  }
+}
+
+template <class T, Activation kActivation>
+GANKIT_SIMD void grad_z_rows(const typename T::bits* grad, const typename T::bits* x,
+                             typename T::bits* __restrict__ h, int64_t rows, int64_t stride,
+                             int64_t n, ChannelArrays<typename T::compute> c,
+                             typename T::compute slope) {
+  for (int64_t r = 0; r < rows; ++r, grad += stride, x += stride, h += stride) {
     for (int64_t k = 0; k < n; ++k) {
-      const Compute v = T::load(row[k]) - c.mean[k];
-      const Compute z = v * c.scale[k] + c.shift[k];
-      const Compute h = grad_z<kActivation>(T::load(grad_row[k]), z, slope);
-      sum[k] += h;
-      product[k] += h * (v * c.inverse[k]);
+      const auto z = (T::load(x[k]) - c.mean[k]) * c.scale[k] + c.shift[k];
+      h[k] = T::store(grad_z<kActivation>(T::load(grad[k]), z, slope));
     }
   }
 }
@@ -122,44 +185,80 @@ GANKIT_SIMD void apply_planes(const typename T::bits* x, typename T::bits* y, in
                               typename T::compute slope) {
   for (int64_t p = 0; p < planes; ++p, x += n, y += n) {
     const auto mean = channel[p].mean, scale = channel[p].scale, shift = channel[p].shift;
+    GANKIT_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) y[i] = forward<T, kActivation>(x[i], mean, scale, shift, slope);
+  }
+}
+
+// No iteration reads what another writes, though y may be x.
+template <class T, Activation kActivation, int kTogether>
+GANKIT_HD void apply_rows_together(const typename T::bits* x, typename T::bits* y, int64_t n,
+                                   ChannelArrays<typename T::compute> c,
+                                   typename T::compute slope) {
+  GANKIT_INDEPENDENT
+  for (int64_t k = 0; k < n; ++k) {
+    const auto mean = c.mean[k], scale = c.scale[k], shift = c.shift[k];
+    for (int r = 0; r < kTogether; ++r) {
+      y[r * n + k] = forward<T, kActivation>(x[r * n + k], mean, scale, shift, slope);
+    }
   }
 }
 
 template <class T, Activation kActivation>
 GANKIT_SIMD void apply_rows(const typename T::bits* x, typename T::bits* y, int64_t rows, int64_t n,
                             ChannelArrays<typename T::compute> c, typename T::compute slope) {
-  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
-    for (int64_t k = 0; k < n; ++k) {
-      y[k] = forward<T, kActivation>(x[k], c.mean[k], c.scale[k], c.shift[k], slope);
-    }
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    apply_rows_together<T, kActivation, kRows>(x + r * n, y + r * n, n, c, slope);
+  }
+  for (; r < rows; ++r) {
+    apply_rows_together<T, kActivation, 1>(x + r * n, y + r * n, n, c, slope);
   }
 }
 
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_input_planes(const typename T::bits* grad, const typename T::bits* x,
-                                   typename T::bits* __restrict__ grad_x, int64_t planes, int64_t n,
+                                   typename T::bits* grad_x, int64_t planes, int64_t n,
                                    const Channel<typename T::compute>* channel,
                                    typename T::compute slope) {
   for (int64_t p = 0; p < planes; ++p, grad += n, x += n, grad_x += n) {
     const Channel<typename T::compute> c = channel[p];
+    GANKIT_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       grad_x[i] = grad_input<T, kActivation>(grad[i], x[i], c, slope);
     }
   }
 }
 
+// No iteration reads what another writes, though grad_x may be grad.
+template <class T, Activation kActivation, int kTogether>
+GANKIT_HD void grad_input_rows_together(const typename T::bits* grad, const typename T::bits* x,
+                                        typename T::bits* grad_x, int64_t n,
+                                        ChannelArrays<typename T::compute> c,
+                                        typename T::compute slope) {
+  GANKIT_INDEPENDENT
+  for (int64_t k = 0; k < n; ++k) {
+    const Channel<typename T::compute> channel{c.mean[k],  c.inverse[k],  c.scale[k],
+                                               c.shift[k], c.constant[k], c.linear[k]};
+    for (int r = 0; r < kTogether; ++r) {
+      const int64_t at = r * n + k;
+      grad_x[at] = grad_input<T, kActivation>(grad[at], x[at], channel, slope);
+    }
+  }
+}
+
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_input_rows(const typename T::bits* grad, const typename T::bits* x,
-                                 typename T::bits* __restrict__ grad_x, int64_t rows, int64_t n,
+                                 typename T::bits* grad_x, int64_t rows, int64_t n,
                                  ChannelArrays<typename T::compute> c, typename T::compute slope) {
-  using Compute = typename T::compute;
-  for (int64_t r = 0; r < rows; ++r, grad += n, x += n, grad_x += n) {
-    for (int64_t k = 0; k < n; ++k) {
-      const Channel<Compute> channel{c.mean[k],  c.inverse[k],  c.scale[k],
-                                     c.shift[k], c.constant[k], c.linear[k]};
-      grad_x[k] = grad_input<T, kActivation>(grad[k], x[k], channel, slope);
-    }
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    grad_input_rows_together<T, kActivation, kRows>(grad + r * n, x + r * n, grad_x + r * n, n, c,
+                                                    slope);
+  }
+  for (; r < rows; ++r) {
+    grad_input_rows_together<T, kActivation, 1>(grad + r * n, x + r * n, grad_x + r * n, n, c,
+                                                slope);
   }
 }
 

@@ -195,6 +195,7 @@ const Bits* bits(const Tensor& x) {
 }
 
 // The ops in terms of what a device does: statistics, apply, sums, finish_sums, grad_input, update.
+// sums may leave dL/dz in its last argument, if there is one, and then returns true.
 template <class Device>
 struct Ops {
   static std::tuple<Tensor, Tensor> statistics(const Tensor& x, int64_t groups) {
@@ -244,7 +245,7 @@ struct Ops {
     const Tensor model = result_like(x);
     Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
     Device::sums(laid_out_like(grad, model), laid_out_like(x, model), model, groups,
-                 {x, mean, var, weight, bias}, {eps, activation, slope}, sum_h, sum_hx);
+                 {x, mean, var, weight, bias}, {eps, activation, slope}, sum_h, sum_hx, nullptr);
     return {sum_h, sum_hx};
   }
 
@@ -276,10 +277,11 @@ struct Ops {
     const std::vector<int64_t> size{need_parameters ? channels : 0};
     Tensor grad_weight = new_contiguous(x, size, wide), grad_bias = new_contiguous(x, size, wide);
     Optional mean_h, mean_hx;
+    bool kept = false;
     if (training || need_parameters) {
       Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
-      Device::sums(dense_grad, dense_x, model, groups, {x, mean, var, weight, bias}, settings,
-                   sum_h, sum_hx);
+      kept = Device::sums(dense_grad, dense_x, model, groups, {x, mean, var, weight, bias},
+                          settings, sum_h, sum_hx, need_input ? &model : nullptr);
       Device::finish_sums(sum_h, sum_hx, need_parameters ? &grad_bias : nullptr,
                           need_parameters ? &grad_weight : nullptr, geometry_of(model, groups));
       if (training) {
@@ -288,8 +290,9 @@ struct Ops {
       }
     }
     if (!need_input) return {new_contiguous(x, {0}, dtype_of(x)), grad_weight, grad_bias};
-    Device::grad_input(dense_grad, dense_x, model, groups,
-                       {x, mean, var, weight, bias, mean_h, mean_hx}, settings);
+    const int64_t rest = kept ? static_cast<int64_t>(Activation::kNone) : activation;
+    Device::grad_input(kept ? model : dense_grad, dense_x, model, groups,
+                       {x, mean, var, weight, bias, mean_h, mean_hx}, {eps, rest, slope});
     return {model, grad_weight, grad_bias};
   }
 

@@ -22,6 +22,16 @@
 #define GANKIT_SIMD
 #endif
 
+// Before a loop none of whose iterations reads what another writes, which the compiler can't see
+// where a result may lie on an input.
+#if defined(__clang__)
+#define GANKIT_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__) && !defined(__CUDACC__)
+#define GANKIT_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define GANKIT_INDEPENDENT
+#endif
+
 // GANKIT_SIMD for loops whose products are rounded before they are added, because every backend is
 // to give the same bits (clang has a pragma for the place itself).
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)

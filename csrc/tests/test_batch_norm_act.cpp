@@ -134,18 +134,6 @@ void special_values() {
   CHECK(std::signbit(activate(Activation::kTanh, -0.0f, 0.0f)));
 }
 
-// Within 1.5 units in the last place, for floats all over the range.
-void tanh_is_close() {
-  for (uint32_t bits = 0; bits < 0x7F800000u; bits += 9973) {
-    const float z = bit_cast<float>(bits);
-    const double wanted = std::tanh(static_cast<double>(z));
-    const float rounded = static_cast<float>(wanted);
-    const double unit = std::nextafter(rounded, 2.0f) - rounded;
-    CHECK_AT(std::abs(tanh_of(z) - wanted) <= 1.5 * unit, bits);
-    CHECK_AT(tanh_of(-z) == -tanh_of(z), bits);
-  }
-}
-
 }  // namespace
 
 int main() {
@@ -156,6 +144,5 @@ int main() {
   gankit_test_threads = 2;
   large_means();
   special_values();
-  tanh_is_close();
   return gankit_test::finish();
 }

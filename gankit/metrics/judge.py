@@ -98,7 +98,7 @@ class Judge:
         self.real_confidence = 0.0
 
     @classmethod
-    def fit(cls, data: ImageData, *, seed: int = 0) -> Judge:
+    def fit(cls, data: ImageData, *, seed: int = 0, outlier_exposure: bool = True) -> Judge:
         """Trains a judge on four fifths of ``data`` (at most 10,000 images), tests it on the rest.
 
         Runs on one thread of the CPU in some ten seconds; the same seed gives the same judge, and
@@ -107,6 +107,9 @@ class Judge:
         Args:
             data: labelled images, at least two classes.
             seed: of the split, the initial weights and the batches.
+            outlier_exposure: teach it to be unsure of images that show no class. Without, it is
+                the plain classifier of other papers, whose confidence says little: compare such
+                numbers with theirs, and trust its classes found more than its confidence.
 
         Raises:
             DataError: no labels, fewer than two classes, or too few images.
@@ -134,7 +137,7 @@ class Judge:
         ):
             torch.default_generator.manual_seed(seed)
             network = _network(images.shape[1], len(classes))
-            _train(network, images[held_out:], labels[held_out:], generator)
+            _train(network, images[held_out:], labels[held_out:], generator, outlier_exposure)
         judge = cls(network, tuple(classes.tolist()), data.shape)
         confidence, predicted = judge._probabilities(images[:held_out]).max(dim=1)
         judge.accuracy = float((predicted == labels[:held_out]).double().mean())
@@ -210,19 +213,28 @@ def _network(channels: int, classes: int) -> nn.Sequential:
     )
 
 
-def _train(network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> None:
+def _train(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    outlier_exposure: bool,
+) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=_STEPS)
     batches = BatchSampler(len(images), min(_BATCH, len(images)), generator=generator)
     for _ in range(_STEPS):
         index = next(batches)
         real, target = images[index], labels[index]
-        count = max(1, len(real) // 2)
-        strange = _outliers(real[:count], target[:count], generator)
-        output = network(torch.cat([_warp(real, generator), strange]))
-        # Cross entropy to the label, and to the uniform distribution on outliers.
-        loss = F.cross_entropy(output[: len(real)], target)
-        loss = loss - 0.5 * F.log_softmax(output[len(real) :], dim=1).mean()
+        if outlier_exposure:
+            count = max(1, len(real) // 2)
+            strange = _outliers(real[:count], target[:count], generator)
+            output = network(torch.cat([_warp(real, generator), strange]))
+            # Cross entropy to the label, and to the uniform distribution on outliers.
+            loss = F.cross_entropy(output[: len(real)], target)
+            loss = loss - 0.5 * F.log_softmax(output[len(real) :], dim=1).mean()
+        else:
+            loss = F.cross_entropy(network(_warp(real, generator)), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

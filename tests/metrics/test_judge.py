@@ -69,6 +69,14 @@ def test_noise_shows_nothing(judge, kind):
     assert verdict.median_confidence < 0.3
 
 
+def test_without_outlier_exposure_it_is_a_plain_classifier_and_sure_of_more(judge, digits, unseen):
+    plain = Judge.fit(digits, outlier_exposure=False)
+    assert plain.accuracy >= 0.97
+    assert plain(unseen).median_confidence >= 0.99
+    mixed = (unseen[:300] + unseen[300:600]) / 2
+    assert plain(mixed).median_confidence > judge(mixed).median_confidence + 0.1
+
+
 @pytest.mark.parametrize("level", [-1.0, -0.5, 0.0, 1.0])
 def test_a_constant_shows_nothing(judge, level):
     verdict = judge(torch.full((100, 1, 28, 28), level))

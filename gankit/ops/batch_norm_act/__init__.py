@@ -223,12 +223,15 @@ def _update(
     elif batches is None:
         raise ValueError("num_batches_tracked: needed when momentum is None, got None")
     running = (running_mean, running_var)
+    wide = mean.dtype
+    if running_mean.dtype is wide and running_var.dtype is wide:
+        spec.UPDATE(running_mean, running_var, mean, var, batches, momentum or 0.0, count)
+        if not torch.compiler.is_compiling() and not running_mean.is_inference():
+            # A stable-ABI kernel with a mutated argument does not bump the version counter.
+            torch.autograd.graph.increment_version(running)
+        return
     with torch.no_grad():
-        own = tuple(r if r.dtype is mean.dtype else r.to(mean.dtype) for r in running)
+        own = [r.to(wide) for r in running]
         spec.UPDATE(*own, mean, var, batches, momentum or 0.0, count)
         for r, o in zip(running, own, strict=True):
-            if o is not r:
-                r.copy_(o)
-            elif not torch.compiler.is_compiling() and not r.is_inference():
-                # A stable-ABI kernel with a mutated argument does not bump the version counter.
-                torch.autograd.graph.increment_version(r)
+            r.copy_(o)
