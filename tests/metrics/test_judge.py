@@ -73,7 +73,7 @@ def test_without_outlier_exposure_it_is_a_plain_classifier_and_sure_of_more(judg
     plain = Judge.fit(digits, outlier_exposure=False)
     assert plain.accuracy >= 0.97
     assert plain(unseen).median_confidence >= 0.99
-    mixed = (unseen[:300] + unseen[300:600]) / 2
+    mixed = (unseen[:170] + unseen[170:340]) / 2
     assert plain(mixed).median_confidence > judge(mixed).median_confidence + 0.1
 
 
