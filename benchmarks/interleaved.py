@@ -26,7 +26,7 @@ import pytest
 import torch
 
 Call = Callable[[], object]
-Role = Literal["plain", "peer", "gankit", "variant", "copy"]
+Role = Literal["plain", "peer", "gankit", "variant", "copy", "part"]
 
 WARM_UP_CALLS = 3
 ROUND_SECONDS = 2e-3
@@ -41,7 +41,7 @@ class Contender:
         name: as the report shows it.
         role: "plain" is the ratio's base; "peer" is another way without gankit; "gankit" is what a
             user gets by default; "variant" is gankit with another setting (listed, not summarised);
-            "copy" moves memory and nothing else.
+            "copy" moves memory and nothing else; "part" repeats a part of what "gankit" does.
         build: makes the call to time; inputs, compilation and checks belong here.
         context: entered around ``build`` and around each turn, outside the timed region.
         info: numbers for the report, such as ``bytes`` moved or ``images`` handled by one call.

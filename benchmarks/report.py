@@ -140,10 +140,13 @@ def summary(groups: Sequence[Group]) -> Iterator[str]:
 def details(group: Group) -> Iterator[str]:
     """Every contender of one race."""
     plain, best, copy = group.only("plain"), group.best_peer, group.only("copy")
+    whole = group.only("gankit")
     header = ["contender", "median", "middle half", "least", "rounds"]
     with_images = any(entry.images for entry in group.entries)
     header += ["images/s"] if with_images else []
     header += ["GB/s", "of a copy's"] if copy else []
+    with_parts = any(entry.role == "part" for entry in group.entries)
+    header += ["share of gankit's step"] if with_parts else []
     rows = []
     for entry in group.entries:
         row = [
@@ -157,7 +160,10 @@ def details(group: Group) -> Iterator[str]:
             row.append(f"{entry.images / entry.median:,.0f}" if entry.images else "")
         if copy:
             row += _bandwidth(entry, copy)
-        compared = entry.role != "copy"
+        if with_parts:
+            is_part = entry.role == "part" and whole is not None
+            row.append(f"{entry.median / whole.median:.0%}" if is_part and whole else "")
+        compared = entry.role not in ("copy", "part")
         row += [ratio(plain, entry) if compared else "", ratio(best, entry) if compared else ""]
         rows.append(row)
     yield f"### {group.name}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.conftest import Settings
 from benchmarks.interleaved import CLOCK, Contender, Race, report_race
 from benchmarks.steps import textbook, textbook_dcgan
+from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Step, check_learning, shared
 from benchmarks.steps.tuned import TunedStep
 from gankit.models import dcgan
@@ -55,6 +56,7 @@ def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
         yield contender(
             "gankit without a graph", "variant", lambda: _gankit(device, cuda_graph=False)
         )
+    yield from part_contenders(lambda: _gankit(device, cuda_graph=False), (size, 1, 28, 28), device)
 
 
 def _textbook(device: torch.device) -> Step:

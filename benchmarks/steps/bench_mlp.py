@@ -19,6 +19,7 @@ from benchmarks.conftest import Settings
 from benchmarks.interleaved import CLOCK, Contender, Race, report_race
 from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
+from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Step, check_learning, shared
 from benchmarks.steps.tuned import TunedMLP
 from gankit.models import mlp
@@ -64,6 +65,7 @@ def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
         yield contender(
             "gankit without a graph", "variant", lambda: _gankit(device, cuda_graph=False)
         )
+    yield from part_contenders(lambda: _gankit(device, cuda_graph=False), (size, 1, 28, 28), device)
     in_force = backends.choose(device.type)[0]
     for backend in ("native", "triton") if on_cuda else ():
         if backend != in_force and backends.availability(backend, device.type).available:

@@ -18,6 +18,7 @@ from benchmarks.interleaved import CLOCK, Contender, Race, report_race
 from benchmarks.ops.peers_gradient_penalty import textbook as textbook_penalty
 from benchmarks.ops.peers_gradient_penalty import tuned as tuned_penalty
 from benchmarks.steps import textbook
+from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Step, check_learning, shared
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
@@ -51,6 +52,9 @@ def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
         yield contender(
             "gankit without a graph", "variant", lambda: _gankit(device, cuda_graph=False)
         )
+    yield from part_contenders(
+        lambda: _gankit(device, cuda_graph=False), (size, 1, 28, 28), device, N_CRITIC
+    )
 
 
 class Critic(nn.Module):

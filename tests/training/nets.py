@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from gankit.data import ImageData
-from gankit.models import mlp
+from gankit.models import dcgan, mlp
 
 SHAPE = (1, 6, 6)
 Z_DIM = 5
@@ -54,3 +56,34 @@ def fed_discriminator() -> nn.Sequential:
         nn.Linear(13, 1),
         nn.Sigmoid(),
     )
+
+
+class PlainDCGAN(nn.Module):
+    """The tutorial's layers over weights of ours."""
+
+    def __init__(self, ours: dcgan.Generator | dcgan.Discriminator) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        last = len(ours.main) - 2
+        for number, layer in enumerate(ours.main):
+            if number % 3 == 2 or number > last:
+                continue
+            if isinstance(layer, nn.ConvTranspose2d):
+                layers.append(
+                    nn.ConvTranspose2d(
+                        layer.in_channels, layer.out_channels, layer.kernel_size,  # type: ignore[arg-type]
+                        layer.stride, layer.padding, bias=False,  # type: ignore[arg-type]
+                    )
+                )  # fmt: skip
+            elif isinstance(layer, nn.Conv2d):
+                layers.append(copy.deepcopy(layer))
+            else:
+                layers.append(nn.BatchNorm2d(layer.num_features))  # type: ignore[arg-type]
+                layers.append(nn.ReLU() if isinstance(ours, dcgan.Generator) else nn.LeakyReLU(0.2))
+        layers.append(nn.Tanh() if isinstance(ours, dcgan.Generator) else nn.Sigmoid())
+        self.main = nn.Sequential(*layers).double()
+        self.main.load_state_dict(ours.main.state_dict())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.main(x[:, :, None, None] if x.dim() == 2 else x)
+        return y.flatten(1) if y.shape[1:] == (1, 1, 1) else y
