@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from gankit.data import Batch
 from gankit.errors import ConfigError
 
 Scalars = dict[str, Tensor]
@@ -34,7 +35,8 @@ class Kind(NamedTuple):
     penalised: bool
 
 
-Step = Callable[[Kind, Tensor, Tensor | None], Scalars]
+Real = Tensor | Batch
+Step = Callable[[Kind, Real, Tensor | None], Scalars]
 
 
 class Recorder(Protocol):
@@ -99,14 +101,14 @@ class Eager:
         why = f": {reason}." if reason else "."
         self.note = f"The step runs eagerly, without a CUDA graph{why}"
 
-    def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
+    def __call__(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> Scalars:
         return step(kind, real, labels)
 
 
 class _Recorded(NamedTuple):
     replay: Callable[[], None]
     results: Scalars
-    real: Tensor
+    real: Real
     labels: Tensor | None
 
 
@@ -159,7 +161,7 @@ class Graphs:
         beyond = f"; beyond these {MOST_GRAPHS} eagerly" if full else ""
         return f"The step runs as one CUDA graph per kind of step and batch shape{beyond}."
 
-    def __call__(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> Scalars:
+    def __call__(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> Scalars:
         if self._failure:
             return step(kind, real, labels)
         self._keep_up()
@@ -176,7 +178,7 @@ class Graphs:
                 self._give_up(error)
                 return step(kind, real, labels)
             self._recorded[key] = recorded
-        recorded.real.copy_(real)
+        _shown(recorded.real).copy_(_shown(real))
         if recorded.labels is not None and labels is not None:
             recorded.labels.copy_(labels)
         recorded.replay()
@@ -195,8 +197,10 @@ class Graphs:
                 rate.fill_(float(group["lr"]))
                 group["lr"] = rate
 
-    def _key(self, kind: Kind, real: Tensor, labels: Tensor | None) -> Any:
-        batch = (real.shape, real.stride(), real.dtype)
+    def _key(self, kind: Kind, real: Real, labels: Tensor | None) -> Any:
+        given = _shown(real)
+        batch = (given.shape, given.stride(), given.dtype)
+        source = id(real.data) if isinstance(real, Batch) else None
         condition = None if labels is None else (labels.shape, labels.dtype)
         modes = tuple(child.training for module in self._modules for child in module.modules())
         learns = tuple(p.requires_grad for module in self._modules for p in module.parameters())
@@ -205,14 +209,15 @@ class Graphs:
             for optimizer in self._optimizers
             for group in optimizer.param_groups
         )
-        return kind, batch, condition, modes, learns, settings
+        return kind, batch, source, condition, modes, learns, settings
 
-    def _record(self, kind: Kind, step: Step, real: Tensor, labels: Tensor | None) -> _Recorded:
+    def _record(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> _Recorded:
         for number, optimizer in enumerate(self._optimizers):
             make_capturable(optimizer)
             for index, group in enumerate(optimizer.param_groups):
                 self._rates[number, index] = group["lr"]
-        still = real.clone()
+        # A resident set stays where it is: the graph gathers by indices that it is shown.
+        still = Batch(real.data, real.indices.clone()) if isinstance(real, Batch) else real.clone()
         still_labels = None if labels is None else labels.clone()
 
         def run() -> Scalars:
@@ -235,6 +240,11 @@ class Graphs:
             make_eager(optimizer)
         lines = str(error).strip().splitlines() or ["no message"]
         self._failure = f"{type(error).__name__}: {lines[0]}"
+
+
+def _shown(real: Real) -> Tensor:
+    """The tensor that a replay is given anew."""
+    return real.indices if isinstance(real, Batch) else real
 
 
 def graphs_for(

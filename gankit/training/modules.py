@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from gankit.data import Batch
 from gankit.errors import ConfigError
 
 _KNOWN = ("torch.nn.", "gankit.nn.", "gankit.models.")
@@ -82,3 +83,35 @@ def check_tensor(name: str, out: object) -> Tensor:
     if not isinstance(out, Tensor):
         raise ConfigError(f"{name} returned a {type(out).__name__}; allowed is a tensor")
     return out
+
+
+def check_batch(real: Tensor | Batch, labels: Tensor | None, device: torch.device) -> None:
+    """Raise ConfigError unless a step on ``device`` can be given ``real`` and ``labels``."""
+    if isinstance(real, Batch):
+        name, given, wanted = "the indices of real", real.indices, "int64 indices"
+        fits = given.dtype == torch.int64 and given.ndim == 1
+    elif isinstance(real, Tensor):
+        name, given = "real", real
+        wanted = "floating-point images, such as those of ImageData.gather"
+        fits = given.is_floating_point()
+    else:
+        raise ConfigError(
+            f"real is a {type(real).__name__}; allowed is a tensor of images or a gankit.data.Batch"
+        )
+    if not fits:
+        raise ConfigError(f"{name} has dtype {given.dtype}; allowed are {wanted}")
+    if given.ndim == 0 or given.shape[0] == 0:
+        raise ConfigError(
+            f"{name} has shape {list(given.shape)}; allowed is a batch of at least one image"
+        )
+    if given.device != device:
+        raise ConfigError(f"{name} is on {given.device}, but D is on {device}")
+    if labels is None:
+        return
+    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != len(given):
+        came = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise ConfigError(
+            f"labels are {came} for {len(given)} images; allowed is a tensor with one row each"
+        )
+    if labels.device != device:
+        raise ConfigError(f"labels are on {labels.device}, but D is on {device}")

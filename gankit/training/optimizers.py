@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.training.modules import check_trainable
 
 
 def gan_adam(
@@ -62,3 +64,27 @@ def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.
         return torch.optim.RMSprop(parameters, lr=lr)
     except ValueError as error:
         raise ConfigError(f"RMSprop cannot be built from lr={lr}: {error}") from error
+
+
+def check_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
+) -> None:
+    """Raise ConfigError unless ``optimizer`` steps once on given gradients of ``module``."""
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module")
+    check_trainable(owner, module)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(
+            f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer"
+        )
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise ConfigError(
+            f"{name} is {type(optimizer).__name__}, whose step needs a closure that computes the "
+            "loss again; allowed are optimizers that step once on given gradients, such as Adam"
+        )
+    own = {id(p) for p in module.parameters()}
+    if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
+        raise ConfigError(
+            f"{name} holds a parameter that is not {owner}'s; build it from {owner}.parameters()"
+        )

@@ -15,20 +15,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gankit.data import Batch
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.training.average import Average
 from gankit.training.checkpoint import rng_kept
 from gankit.training.graph import Kind, graphs_for, make_eager
 from gankit.training.modules import (
+    check_batch,
     check_tensor,
-    check_trainable,
     eval_mode,
     state_kept,
     take_channels_last,
 )
 from gankit.training.noise import NoiseSource, noise_for
-from gankit.training.optimizers import match_layout
+from gankit.training.optimizers import check_optimizer, match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
 
 Penalty = Callable[..., Tensor]
@@ -107,8 +108,8 @@ class GANStep:
         ema: float | None = None,
         channels_last: Auto = "auto",
     ) -> None:
-        _check_optimizer("g_optimizer", g_optimizer, "G", G)
-        _check_optimizer("d_optimizer", d_optimizer, "D", D)
+        check_optimizer("g_optimizer", g_optimizer, "G", G)
+        check_optimizer("d_optimizer", d_optimizer, "D", D)
         dtypes = [next(module.parameters()).dtype for module in (G, D)]
         if dtypes[0] != dtypes[1]:
             raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
@@ -214,8 +215,11 @@ class GANStep:
             notes.append("Images and 4-d weights are channels last.")
         return tuple(notes)
 
-    def __call__(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def __call__(self, real: Tensor | Batch, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Train on one batch of real images ``[N, ...]`` (floating point, on D's device).
+
+        A ``gankit.data.Batch`` in their place names images of a set on the device, which are then
+        gathered by the step, as a part of its CUDA graph.
 
         With ``labels`` ``[N, ...]`` both networks are conditional (Mirza and Osindero, 2014, arXiv
         1411.1784): G is called as ``G(z, labels)``, D as ``D(images, labels)``, and the penalty is
@@ -226,7 +230,7 @@ class GANStep:
         and ``d_fake``, the mean probability that D, before its update, gives to the real and to
         the generated images, or its mean score where the loss is one of scores.
         """
-        self._check_real(real, labels)
+        check_batch(real, labels, self._device)
         calls = self.calls + 1
         penalised = self.penalty is not None and calls % self.penalty_every == 0
         kind = Kind(calls % self.n_critic == 0, penalised)
@@ -238,7 +242,9 @@ class GANStep:
         self.calls = calls
         return scalars
 
-    def _train(self, kind: Kind, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def _train(self, kind: Kind, real: Tensor | Batch, labels: Tensor | None) -> dict[str, Tensor]:
+        if isinstance(real, Batch):
+            real = real.gather()
         if self.channels_last and real.ndim == 4:
             real = real.contiguous(memory_format=torch.channels_last)
         keep_graph = self.reuse_fakes and kind.g_learns
@@ -251,7 +257,7 @@ class GANStep:
                 self._average.update()
         return scalars
 
-    def dry_run(self, real: Tensor, labels: Tensor | None = None) -> None:
+    def dry_run(self, real: Tensor | Batch, labels: Tensor | None = None) -> None:
         """One forward of G and D without learning, as a check before a long run.
 
         ``real`` and ``labels`` are what a call takes, at least two images. Nothing changes: not the
@@ -260,8 +266,9 @@ class GANStep:
         Raises ConfigError if a forward raises, or if what it returns cannot be trained with: G's
         images must have as many values as the real ones, D's output one value per image.
         """
-        self._check_real(real, labels)
+        check_batch(real, labels, self._device)
         with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
+            real = real.gather() if isinstance(real, Batch) else real
             n = real.shape[0]
             with _explained("G", self.G):
                 fake = self._generate(n, labels)
@@ -409,30 +416,6 @@ class GANStep:
         out = out.detach()
         return (out.sigmoid() if self.from_logits and not self.loss.scores else out).mean()
 
-    def _check_real(self, real: Tensor, labels: Tensor | None) -> None:
-        if not isinstance(real, Tensor):
-            raise ConfigError(f"real is a {type(real).__name__}; allowed is a tensor of images")
-        if not real.is_floating_point():
-            raise ConfigError(
-                f"real has dtype {real.dtype}; allowed are floating-point images, "
-                "such as those of ImageData.gather"
-            )
-        if real.ndim == 0 or real.shape[0] == 0:
-            raise ConfigError(
-                f"real has shape {list(real.shape)}; allowed is a batch of at least one image"
-            )
-        if real.device != self._device:
-            raise ConfigError(f"real is on {real.device}, but D is on {self._device}")
-        if labels is None:
-            return
-        if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != len(real):
-            came = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-            raise ConfigError(
-                f"labels are {came} for {len(real)} images; allowed is a tensor with one row each"
-            )
-        if labels.device != self._device:
-            raise ConfigError(f"labels are on {labels.device}, but D is on {self._device}")
-
 
 def _after_loading(optimizer: torch.optim.Optimizer) -> None:
     """A checkpoint may come from another device, layout, or a run with graphs."""
@@ -474,26 +457,3 @@ def _frozen(parameters: list[Tensor]) -> Iterator[None]:
     finally:
         for p in trainable:
             p.requires_grad_(True)
-
-
-def _check_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
-) -> None:
-    if not isinstance(module, nn.Module):
-        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module")
-    check_trainable(owner, module)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError(
-            f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer"
-        )
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
-        raise ConfigError(
-            f"{name} is {type(optimizer).__name__}, whose step needs a closure that computes the "
-            "loss again; allowed are optimizers that step once on given gradients, such as Adam"
-        )
-    own = {id(p) for p in module.parameters()}
-    if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
-        raise ConfigError(
-            f"{name} holds a parameter that is not {owner}'s; build it from {owner}.parameters()"
-        )

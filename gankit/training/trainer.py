@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gankit.data import BatchSampler, ImageData
+from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
@@ -181,7 +181,10 @@ class Trainer:
 
     def _train_one(self) -> None:
         start = time.perf_counter()
-        real = self.data.gather(next(self.sampler))
+        indices = next(self.sampler).to(self.data.device, non_blocking=True)
+        # On CUDA the images are gathered as a part of the step's graph.
+        in_step = self.data.device.type == "cuda" and isinstance(self.gan_step, GANStep)
+        real = Batch(self.data, indices) if in_step else self.data.gather(indices)
         try:
             scalars = self.gan_step(real)
         except RuntimeError:
@@ -193,7 +196,7 @@ class Trainer:
             if key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic:
                 self._pending[key].append(scalars[key])
         self.step += 1
-        self._images += real.shape[0]
+        self._images += len(indices)
         self._seconds += time.perf_counter() - start
 
     def _after_step(self) -> None:

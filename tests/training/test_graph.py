@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gankit.data import Batch, ImageData
 from gankit.errors import ConfigError
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
 from gankit.training import GANStep, Noise, gan_adam, graph
 from gankit.training.graph import make_capturable
-from tests.training.nets import SHAPE, small_discriminator, small_generator
+from tests.training.nets import SHAPE, small_discriminator, small_generator, small_images
 from tests.training.tape import TapeRecorder
 
 
@@ -91,6 +92,24 @@ def test_replays_train_as_eager_steps_do_to_the_bit(settings: dict[str, Any]) ->
     kinds = 2 if {"n_critic", "penalty_every"} & settings.keys() else 1
     assert recorder.captured == kinds
     assert recorder.replayed == 12 - kinds
+
+
+def test_a_resident_batch_is_gathered_by_each_replay() -> None:
+    data = small_images()
+    order = [torch.randperm(len(data))[:8] for _ in range(12)]
+
+    def run(step: GANStep, resident: bool) -> Any:
+        torch.manual_seed(1)
+        seen = [step(Batch(data, i) if resident else data.gather(i)) for i in order]
+        return seen, [p.detach().clone() for p in (*step.G.parameters(), *step.D.parameters())]
+
+    step, recorder = graphed()
+    assert_same_bits(run(step, True), run(build(), False))
+    assert (recorder.captured, recorder.replayed) == (1, 11)
+    step(Batch(small_images(), order[0]))  # another set, which the old graph cannot read
+    assert recorder.captured == 1
+    step(Batch(data, order[0]))
+    assert recorder.replayed == 12
 
 
 def test_returned_scalars_outlive_the_next_replay() -> None:
@@ -290,6 +309,24 @@ def test_on_a_gpu_graphs_and_eager_steps_agree(own_generator: bool) -> None:
             real = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(number))
             scalars = step(real.cuda() * 2 - 1)
         assert "cannot be captured" not in step.notes[2], step.notes[2]
+        results.append((scalars, [p.detach() for p in [*G.parameters(), *D.parameters()]]))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_resident_batch_is_gathered_inside_the_graph() -> None:
+    images = torch.randint(0, 256, (500, 1, 28, 28), dtype=torch.uint8)
+    data = ImageData(images).to("cuda")
+    results = []
+    for resident in (True, False):
+        torch.manual_seed(0)
+        G, D = mlp.Generator().cuda(), mlp.Discriminator().cuda()
+        step = GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), cuda_graph=True)
+        torch.cuda.manual_seed(1)
+        for number in range(10):
+            indices = torch.randperm(500, generator=torch.Generator().manual_seed(number))[:60]
+            batch = Batch(data, indices.cuda())
+            scalars = step(batch if resident else batch.gather())
         results.append((scalars, [p.detach() for p in [*G.parameters(), *D.parameters()]]))
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gankit.data import Batch
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.training import GANStep, gan_adam
-from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator
+from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator, small_images
 
 
 def make_step(D: nn.Module | None = None, **settings: Any) -> GANStep:
@@ -267,6 +268,8 @@ def test_optimizers_must_belong_to_their_network() -> None:
         (torch.zeros(()), r"shape \[\]"),
         (torch.zeros(4, *SHAPE, device="meta"), "real is on meta"),
         ([1.0], "real is a list"),
+        (Batch(small_images(), torch.zeros(4)), "indices of real has dtype torch.float32"),
+        (Batch(small_images(), torch.zeros(0, dtype=torch.int64)), r"of real has shape \[0\]"),
     ],
 )
 def test_bad_batches_are_named(real: Any, words: str) -> None:
