@@ -139,3 +139,4 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--n", type=_positive, default=64, metavar="N", help="number of images (default: 64)")
     add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
+    add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")

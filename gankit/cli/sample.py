@@ -6,6 +6,9 @@ import argparse
 import math
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
 from gankit.cli.rundir import CHECKPOINT, run_config
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.build import build_generator
@@ -36,7 +39,13 @@ def sample(arguments: argparse.Namespace) -> int:
         G.load_state_dict(state["gan_step"].get("ema", state["generator"]))
     except (KeyError, AttributeError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
-    images = generate(G, arguments.n, seed=arguments.seed, distribution=config.z_distribution)
+    images = generate(
+        G,
+        arguments.n,
+        seed=arguments.seed,
+        distribution=config.z_distribution,
+        labels=_labels(arguments, G),
+    )
     if images[0].numel() != math.prod(shape):
         raise CheckpointError(
             f"{path} does not fit its generator, which makes images of shape "
@@ -50,3 +59,14 @@ def sample(arguments: argparse.Namespace) -> int:
         save_grid(out, [images], columns=columns, inverted=config.grid_inverted)
     print(f"{arguments.n} images are in {out}")
     return 0
+
+
+def _labels(arguments: argparse.Namespace, G: nn.Module) -> Tensor | None:
+    label, n_classes = arguments.label, getattr(G, "n_classes", None)
+    if label is None:
+        return None
+    if n_classes is None:
+        raise ConfigError(f"--label is {label}, but the run in {arguments.run} has no labels")
+    if label >= n_classes:
+        raise ConfigError(f"--label is {label}; allowed are 0 to {n_classes - 1}")
+    return torch.full((arguments.n,), label)

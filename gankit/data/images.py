@@ -112,6 +112,15 @@ class ImageData:
         indices = indices.to(self.images.device, non_blocking=True)
         return _normalise(self.images.index_select(0, indices))
 
+    def gather_labels(self, indices: Tensor) -> Tensor:
+        """The labels at ``indices`` (int64 ``[B]``, any device), int64 ``[B]``.
+
+        Raises DataError if the set has none.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.name} has no labels")
+        return self.labels.index_select(0, indices.to(self.labels.device, non_blocking=True))
+
     def normalized(self) -> Tensor:
         """All images as float32 ``[N, C, H, W]`` in [-1, 1]."""
         return _normalise(self.images)

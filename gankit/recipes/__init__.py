@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gankit.errors import ConfigError
-from gankit.recipes import dcgan, games, gan, gan_keras, points, wgan, wgan_gp
+from gankit.recipes import conditional, dcgan, games, gan, gan_keras, points, wgan, wgan_gp
 from gankit.recipes.config import RunConfig
 from gankit.recipes.recipe import Recipe
 
@@ -21,6 +21,7 @@ _RECIPES: dict[str, Recipe] = {
         *games.RECIPES,
         points.GAN_1D,
         points.GAN_2D,
+        conditional.CGAN,
     )
 }
 

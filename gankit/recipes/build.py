@@ -58,7 +58,10 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     sampler = BatchSampler(
         len(images), config.batch_size, generator=order, replacement=config.replacement
     )
-    offers = {"z_dim": config.z_dim, "image_shape": images.shape}
+    offers: dict[str, Any] = {"z_dim": config.z_dim, "image_shape": images.shape}
+    if images.labels is not None:
+        offers["n_classes"] = int(images.labels.max()) + 1
+    _check_labels(config, images)
     generator_spec = complete("generator", config.generator, **offers)
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
     G = create("generator", generator_spec, nn.Module).to(device)
@@ -91,7 +94,10 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         "generator": _plain(generator_spec),
         "image_shape": list(images.shape),
     }
-    gan_step.dry_run(images.gather(torch.arange(2) % len(images)))
+    conditional = getattr(G, "n_classes", None) is not None
+    some = torch.arange(2) % len(images)
+    labels = (images.gather_labels(some),) if conditional else ()
+    gan_step.dry_run(images.gather(some), *labels)
     return Trainer(
         gan_step,
         images,
@@ -99,6 +105,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         callbacks=callbacks,
         log_every=config.log_every,
         config=description,
+        conditional=conditional,
     )
 
 
@@ -113,6 +120,17 @@ def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageDat
         "data", spec, ImageData, root=config.data_root, image_size=config.image_size
     )
     return images.to(device)
+
+
+def _check_labels(config: RunConfig, images: ImageData) -> None:
+    path, arguments = split_spec("generator", config.generator)
+    try:
+        parameters = inspect.signature(import_object("generator", path)).parameters
+    except ValueError:  # some builtins have none
+        return
+    asks = "n_classes" in parameters and "n_classes" not in arguments
+    if images.labels is None and asks:
+        raise ConfigError(f"{images.name} has no labels, and the generator {path} needs them")
 
 
 def build_generator(description: dict[str, Any]) -> nn.Module:

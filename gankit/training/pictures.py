@@ -17,20 +17,42 @@ from gankit.training.noise import Distribution, noise_for
 
 @torch.no_grad()
 def generate(
-    G: nn.Module, n: int, *, seed: int, distribution: Distribution = "normal", batch: int = 256
+    G: nn.Module,
+    n: int,
+    *,
+    seed: int,
+    distribution: Distribution = "normal",
+    batch: int = 256,
+    labels: Tensor | None = None,
 ) -> Tensor:
     """``n`` images of G in eval mode, float32 on the CPU, decided by ``seed`` alone.
 
     Neither G's mode nor any global random state is changed. z is drawn on the CPU, so that one seed
-    means the same z on every device. Raises ConfigError if n < 1.
+    means the same z on every device.
+
+    A conditional G, one with an int attribute ``n_classes``, is called as ``G(z, labels)`` with
+    ``labels`` (int64 ``[n]``), by default 0, 1, ... and over again. Raises ConfigError if n < 1 or
+    the labels do not fit.
     """
     if n < 1:
         raise ConfigError(f"n is {n}; allowed are integers from 1")
+    n_classes = getattr(G, "n_classes", None)
+    if n_classes is None and labels is not None:
+        raise ConfigError(f"labels are given, but {type(G).__name__} is not conditional")
+    if n_classes is not None:
+        labels = torch.arange(n) % n_classes if labels is None else labels.cpu()
+        if labels.shape != (n,) or not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+            raise ConfigError(
+                f"labels must be {n} of 0 to {n_classes - 1}, got {list(labels.shape)} of "
+                f"{int(labels.min())} to {int(labels.max())}"
+            )
     random = torch.Generator().manual_seed(seed)
     z = noise_for(G, distribution, device="cpu", random=random)(n)
     device = next(G.parameters()).device
     with eval_mode(G), _seeded(seed, device):
-        return torch.cat([G(part.to(device)).float().cpu() for part in z.split(batch)])
+        inputs = (z,) if labels is None else (z, labels)
+        parts = zip(*(x.to(device).split(batch) for x in inputs), strict=True)
+        return torch.cat([G(*part).float().cpu() for part in parts])
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Trainer:
         callbacks: called in this order; see ``gankit.training.callbacks``.
         log_every: steps between two logs. The device is waited for only at a log.
         config: plain values that describe the run; kept in its checkpoints.
+        conditional: give the step the labels of each batch too.
 
     ``step`` counts the steps done, also those before a resume.
     """
@@ -69,11 +70,15 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         log_every: int = 50,
         config: Mapping[str, Any] | None = None,
+        conditional: bool = False,
     ) -> None:
         if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
             raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1")
+        if conditional and data.labels is None:
+            raise ConfigError(f"{data.name} has no labels; a conditional run needs them")
         self.gan_step = gan_step
         self.data = data
+        self.conditional = conditional
         self.sampler = sampler
         self.callbacks = tuple(callbacks)
         self.log_every = log_every
@@ -185,8 +190,9 @@ class Trainer:
         # On CUDA the images are gathered as a part of the step's graph.
         in_step = self.data.device.type == "cuda" and isinstance(self.gan_step, GANStep)
         real = Batch(self.data, indices) if in_step else self.data.gather(indices)
+        labels = (self.data.gather_labels(indices),) if self.conditional else ()
         try:
-            scalars = self.gan_step(real)
+            scalars = self.gan_step(real, *labels)
         except RuntimeError:
             # Cross entropies refuse a probability that is NaN before any log can notice it.
             self.check_finite()

@@ -17,7 +17,7 @@ from gankit.recipes.build import build_trainer, pick_device
 def test_names_and_get_agree() -> None:
     assert recipes.names() == (
         *("gan", "gan-keras", "wgan", "wgan-gp", "wgan-gp-conv", "dcgan"),
-        *("mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "gan-2d"),
+        *("mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "gan-2d", "cgan"),
     )
     for name in recipes.names():
         recipe = recipes.get(name)

@@ -1,0 +1,142 @@
+"""The conditional GAN of Mirza and Osindero (2014), arXiv:1411.1784, on labels.
+
+Both networks are those of :mod:`gankit.models.mlp` with the label beside their input: as a one-hot
+vector, or through a matrix that is learnt with the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError, DataError
+from gankit.models import mlp
+from gankit.nn import Linear
+from gankit.nn.linear_stack import run_linear_stack
+
+__all__ = ["Discriminator", "Generator"]
+
+
+class Generator(nn.Module):
+    """Noise and a label to an image.
+
+    Args:
+        n_classes: labels are 0 to ``n_classes - 1``.
+        z_dim, image_shape, hidden, negative_slope, init: as for
+            :class:`gankit.models.mlp.Generator`.
+        embedding: length of a learnt vector per class; None takes the one-hot vector itself.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        z_dim: int = 100,
+        image_shape: Sequence[int] = (1, 28, 28),
+        hidden: Sequence[int] = (256, 512, 1024),
+        negative_slope: float = 0.2,
+        init: mlp.Init = "pytorch",
+        embedding: int | None = None,
+    ) -> None:
+        super().__init__()
+        if z_dim < 1:
+            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        width = _label_width(n_classes, embedding)
+        self.z_dim = z_dim
+        self.n_classes = n_classes
+        self.image_shape = tuple(image_shape)
+        self.main = mlp.Generator(z_dim + width, image_shape, hidden, negative_slope, init).main
+        self.label = _label_layer(n_classes, embedding)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """``z`` ``[N, z_dim]`` and int64 ``labels`` ``[N]`` to images ``[N, C, H, W]`` in [-1, 1].
+
+        Raises DataError for other shapes, and on the CPU for a label that is no class.
+        """
+        if z.dim() != 2 or z.shape[1] != self.z_dim:
+            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        condition = self.label(_one_hot(labels, self.n_classes, z))
+        images = run_linear_stack(self.main, torch.cat([z, condition], dim=1))
+        return images.view(-1, *self.image_shape)
+
+
+class Discriminator(nn.Module):
+    """An image and its label to the probability that the pair is real.
+
+    Args:
+        n_classes: labels are 0 to ``n_classes - 1``.
+        image_shape, hidden, negative_slope, dropout, init, output: as for
+            :class:`gankit.models.mlp.Discriminator`.
+        embedding: as for :class:`Generator`.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        image_shape: Sequence[int] = (1, 28, 28),
+        hidden: Sequence[int] = (1024, 512, 256),
+        negative_slope: float = 0.2,
+        dropout: float = 0.5,
+        init: mlp.Init = "pytorch",
+        output: str = "probability",
+        embedding: int | None = None,
+    ) -> None:
+        super().__init__()
+        width = _label_width(n_classes, embedding)
+        self.n_classes = n_classes
+        self.image_shape = tuple(image_shape)
+        self.output = output
+        self.label = _label_layer(n_classes, embedding)
+        both = (1, 1, math.prod(image_shape) + width)
+        self.main = mlp.Discriminator(both, hidden, negative_slope, dropout, init, output).main
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` and int64 ``labels`` ``[N]`` to ``[N, 1]``.
+
+        Raises DataError for other shapes, and on the CPU for a label that is no class.
+        """
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        condition = self.label(_one_hot(labels, self.n_classes, images))
+        return run_linear_stack(self.main, torch.cat([images.flatten(1), condition], dim=1))
+
+
+def _label_width(n_classes: int, embedding: int | None) -> int:
+    for name, value in (("n_classes", n_classes), ("embedding", embedding)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    return n_classes if embedding is None else embedding
+
+
+def _label_layer(n_classes: int, embedding: int | None) -> nn.Module:
+    # A product with a one-hot vector picks a column: it is an embedding, twice differentiable.
+    return nn.Identity() if embedding is None else Linear(n_classes, embedding, bias=False)
+
+
+def _one_hot(labels: Tensor, n_classes: int, like: Tensor) -> Tensor:
+    if labels.dtype != torch.int64 or labels.shape != like.shape[:1]:
+        raise DataError(
+            f"labels must be int64 of shape [{len(like)}], got {labels.dtype} of "
+            f"{list(labels.shape)}"
+        )
+    # On other devices the check would wait for the device.
+    if (
+        labels.is_cpu
+        and len(labels)
+        and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes
+    ):
+        raise DataError(
+            f"labels must lie in 0 to {n_classes - 1}, got {int(labels.min())} to "
+            f"{int(labels.max())}"
+        )
+    return F.one_hot(labels, n_classes).to(like.dtype)

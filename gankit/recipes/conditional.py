@@ -1,0 +1,35 @@
+"""The conditional GAN on labels: the class asked for is the class drawn."""
+
+from __future__ import annotations
+
+from gankit.recipes.config import RunConfig
+from gankit.recipes.recipe import Recipe
+
+CGAN = Recipe(
+    name="cgan",
+    summary="conditional GAN on labels (Mirza and Osindero, 2014)",
+    config=RunConfig(
+        recipe="cgan",
+        generator="gankit.models.conditional_mlp.Generator",
+        discriminator={
+            "class_path": "gankit.models.conditional_mlp.Discriminator",
+            "init_args": {"dropout": 0.5, "output": "logit"},
+        },
+        loss="non-saturating",
+        z_dim=100,
+        z_distribution="uniform",
+        epochs=100,
+        batch_size=60,
+        lr=2e-4,
+        betas=(0.5, 0.999),
+        grid_columns=10,
+    ),
+    sources=(
+        "The game, labels to both networks, uniform noise of 100 numbers: Mirza and Osindero, "
+        "2014, https://arxiv.org/abs/1411.1784",
+        "Layers, Adam and batch: those of the recipe gan, with the one-hot label beside the input; "
+        "the paper has maxout layers and SGD",
+        "What some tutorials call cGAN turns images into images and is pix2pix: Isola et al., "
+        "2016, arXiv 1611.07004",
+    ),
+)
