@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.interleaved import Call, Contender
 from benchmarks.steps.racing import Step
+from gankit.ops import linear
 
 # What an exact step cannot do without, by the name of the operation.
 PRODUCTS = (
@@ -43,6 +44,17 @@ class _Recorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+def _as_the_step_runs_it(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # While a mode records, gankit.ops.linear leaves the choice of library to torch.
+    if func is torch.ops.aten.mm.default:
+        x, transposed = args
+        return linear, (x, transposed.t()), {}
+    if func is torch.ops.aten.addmm.default and not kwargs:
+        bias, x, transposed = args
+        return linear, (x, transposed.t(), bias), {}
+    return func, args, kwargs
+
+
 def part_contenders(
     make: Callable[[], Step], batch: tuple[int, ...], device: torch.device, calls: int = 1
 ) -> Iterator[Contender]:
@@ -62,9 +74,9 @@ def part_contenders(
         with _Recorder(names) as recorder:
             for _ in range(calls):
                 step(real)
-        recorded = recorder.calls
-        if not recorded:
+        if not recorder.calls:
             raise RuntimeError(f"the step ran none of {', '.join(names)}")
+        recorded = [_as_the_step_runs_it(*call) for call in recorder.calls]
 
         @torch.no_grad()
         def repeat() -> None:
