@@ -27,6 +27,11 @@ def sample(arguments: argparse.Namespace) -> int:
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
     state = load_checkpoint(path)
     config = run_config(state, path)
+    if not state["config"].get("draws", True):
+        raise ConfigError(
+            f"{arguments.run} is a run of {config.recipe!r}, an autoencoder without a distribution "
+            "of codes to draw from; the pictures in its folder show what it reconstructs"
+        )
     shape = state["config"].get("image_shape")
     if not isinstance(shape, list) or [type(size) for size in shape] != [int] * 3:
         raise CheckpointError(f"{path} has the image shape {shape!r}; allowed are three integers")

@@ -11,6 +11,15 @@ from gankit.losses.adversarial import (
     wasserstein_discriminator_loss,
     wasserstein_generator_loss,
 )
+from gankit.losses.autoencoder import (
+    AutoencoderLoss,
+    bernoulli_nats,
+    elbo,
+    gaussian_nats,
+    kl_to_standard_normal,
+    resolve_autoencoder,
+    squared_error,
+)
 from gankit.losses.energy import (
     began_convergence,
     began_discriminator_loss,
@@ -33,15 +42,20 @@ from gankit.losses.scores import (
 
 __all__ = [
     "AdversarialLoss",
+    "AutoencoderLoss",
     "bce_discriminator_loss",
+    "bernoulli_nats",
     "began_convergence",
     "began_discriminator_loss",
     "began_next_k",
+    "elbo",
     "energy_discriminator_loss",
     "energy_generator_loss",
+    "gaussian_nats",
     "gradient_penalty",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
+    "kl_to_standard_normal",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "minimax_generator_loss",
@@ -52,6 +66,8 @@ __all__ = [
     "relativistic_average_loss",
     "relativistic_loss",
     "resolve",
+    "resolve_autoencoder",
+    "squared_error",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",
 ]

@@ -5,5 +5,14 @@ from __future__ import annotations
 from gankit.metrics.judge import Judge, Verdict
 from gankit.metrics.near_copies import near_copies
 from gankit.metrics.points import ModeCount, count_modes, ks_distance
+from gankit.metrics.sharpness import sharpness
 
-__all__ = ["Judge", "ModeCount", "Verdict", "count_modes", "ks_distance", "near_copies"]
+__all__ = [
+    "Judge",
+    "ModeCount",
+    "Verdict",
+    "count_modes",
+    "ks_distance",
+    "near_copies",
+    "sharpness",
+]

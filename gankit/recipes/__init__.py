@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from gankit.errors import ConfigError
-from gankit.recipes import conditional, dcgan, games, gan, gan_keras, points, wgan, wgan_gp
+from gankit.recipes import (
+    autoencoder,
+    conditional,
+    dcgan,
+    games,
+    gan,
+    gan_keras,
+    points,
+    wgan,
+    wgan_gp,
+)
 from gankit.recipes.config import RunConfig
 from gankit.recipes.recipe import Recipe
 
@@ -22,6 +32,8 @@ _RECIPES: dict[str, Recipe] = {
         points.GAN_1D,
         points.GAN_2D,
         conditional.CGAN,
+        autoencoder.AE,
+        autoencoder.VAE,
     )
 }
 

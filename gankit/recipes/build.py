@@ -13,9 +13,10 @@ from torch import nn
 from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
 from gankit.errors import ConfigError
-from gankit.losses import AdversarialLoss
+from gankit.losses import AdversarialLoss, AutoencoderLoss, resolve_autoencoder
 from gankit.recipes.component import complete, create, import_object, split_spec
 from gankit.recipes.config import RunConfig, Spec
+from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
@@ -68,31 +69,13 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
     check_trainable("generator", G)
     check_trainable("discriminator", D)
-    from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
-    gan_step = GANStep(
-        G,
-        D,
-        _build_optimizer(config, G),
-        _build_optimizer(config, D),
-        loss=_build_loss(config.loss, from_logits=from_logits),
-        penalty=_build_penalty(config.penalty),
-        n_critic=config.n_critic,
-        paired=config.paired,
-        precision=config.precision,
-        reuse_fakes=config.reuse_fakes,
-        noise=noise_for(G, config.z_distribution),
-        from_logits=from_logits,
-        eval_fakes=config.eval_fakes,
-        clip_weights=config.clip_weights,
-        penalty_every=config.penalty_every,
-        ema=config.ema,
-        channels_last=config.channels_last,
-    )
+    gan_step = _build_step(config, G, D)
     description: dict[str, Any] = {
         "run": config.as_dict(),
         # What `gankit sample` needs to build G without the data.
         "generator": _plain(generator_spec),
         "image_shape": list(images.shape),
+        "draws": isinstance(gan_step, GANStep) or gan_step.loss.variational,
     }
     conditional = getattr(G, "n_classes", None) is not None
     some = torch.arange(2) % len(images)
@@ -107,6 +90,50 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         config=description,
         conditional=conditional,
     )
+
+
+def _build_step(config: RunConfig, G: nn.Module, D: nn.Module) -> GANStep | AutoencoderStep:
+    from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
+    loss = _build_loss(config.loss, from_logits=from_logits)
+    optimizers = _build_optimizer(config, G), _build_optimizer(config, D)
+    if isinstance(loss, AutoencoderLoss):
+        _check_autoencoder(config, loss)
+        return AutoencoderStep(G, D, *optimizers, loss)
+    return GANStep(
+        G,
+        D,
+        *optimizers,
+        loss=loss,
+        penalty=_build_penalty(config.penalty),
+        n_critic=config.n_critic,
+        paired=config.paired,
+        precision=config.precision,
+        reuse_fakes=config.reuse_fakes,
+        noise=noise_for(G, config.z_distribution),
+        from_logits=from_logits,
+        eval_fakes=config.eval_fakes,
+        clip_weights=config.clip_weights,
+        penalty_every=config.penalty_every,
+        ema=config.ema,
+        channels_last=config.channels_last,
+    )
+
+
+# What a GAN can be told and an autoencoder cannot.
+_OF_GANS = (
+    *("penalty", "penalty_every", "n_critic", "clip_weights", "paired", "from_logits"),
+    *("precision", "reuse_fakes", "eval_fakes", "ema", "channels_last", "z_distribution"),
+)
+
+
+def _check_autoencoder(config: RunConfig, loss: AutoencoderLoss) -> None:
+    defaults = RunConfig()
+    for name in _OF_GANS:
+        if getattr(config, name) != getattr(defaults, name):
+            raise ConfigError(
+                f"{name} is {getattr(config, name)!r}, but the loss {loss.name!r} trains an "
+                f"autoencoder; allowed is {getattr(defaults, name)!r}"
+            )
 
 
 def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageData:
@@ -139,11 +166,16 @@ def build_generator(description: dict[str, Any]) -> nn.Module:
     return generator
 
 
-def _build_loss(spec: Spec, *, from_logits: bool) -> str | AdversarialLoss:
+def _build_loss(spec: Spec, *, from_logits: bool) -> str | AdversarialLoss | AutoencoderLoss:
     if isinstance(spec, str) and not _is_import_path(spec):
-        return spec
-    loss: AdversarialLoss = create("loss", spec, AdversarialLoss, from_logits=from_logits)
-    return loss
+        return resolve_autoencoder(spec) if spec in ("elbo", "squared-error") else spec
+    loss = create("loss", spec, object, from_logits=from_logits)
+    if isinstance(loss, (AdversarialLoss, AutoencoderLoss)):
+        return loss
+    raise ConfigError(
+        f"loss {split_spec('loss', spec)[0]!r} gave a {type(loss).__name__}; allowed are an "
+        "AdversarialLoss and an AutoencoderLoss"
+    )
 
 
 def _build_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ Paper: Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv 1406.26
 
 from __future__ import annotations
 
+from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import (
     Callback,
     Checkpoint,
@@ -22,6 +23,7 @@ from gankit.training.step import GANStep
 from gankit.training.trainer import DivergedError, Metrics, Trainer
 
 __all__ = [
+    "AutoencoderStep",
     "Callback",
     "Checkpoint",
     "DivergedError",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gankit.errors import ConfigError, MissingExtra
 from gankit.training.atomic import atomic_write
+from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.checkpoint import save_checkpoint
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
@@ -25,6 +26,7 @@ from gankit.training.pictures import generate, save_grid
 from gankit.training.point_pictures import are_points, save_points
 
 if TYPE_CHECKING:
+    from gankit.training.step import GANStep
     from gankit.training.trainer import Metrics, Trainer
 
 # As many points make a density or a cloud.
@@ -39,6 +41,7 @@ COLUMNS = (
     "critic_distance",
     "images_per_second",
 )
+_NAMES = {"d_loss": "D loss", "g_loss": "G loss", "d_real": "D(real)", "d_fake": "D(fake)"}
 SAMPLE_NAME = re.compile(r"epoch_\d{4,}_step_\d{7,}\.png")
 MAX_GIF_FRAMES = 200
 
@@ -94,11 +97,11 @@ class Progress(Callback):
             self._bar.update(1)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
-        text = (
-            f"D loss {metrics.d_loss:.3f}  G loss {metrics.g_loss:.3f}  "
-            f"D(real) {metrics.d_real:.2f}  D(fake) {metrics.d_fake:.2f}  "
-            f"{metrics.images_per_second:,.0f} images/s"
-        )
+        parts = [
+            f"{name} {getattr(metrics, key):.{3 if key.endswith('loss') else 2}f}"
+            for key, name in _names(trainer).items()
+        ]
+        text = "  ".join([*parts, f"{metrics.images_per_second:,.0f} images/s"])
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             return
@@ -111,6 +114,12 @@ class Progress(Callback):
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _names(trainer: Trainer) -> dict[str, str]:
+    """The words for those of the four numbers of a step that this run has."""
+    step = trainer.gan_step
+    return step.names if isinstance(step, AutoencoderStep) else _NAMES
 
 
 class MetricsCSV(Callback):
@@ -163,7 +172,8 @@ class SampleGrid(Callback):
 
     It draws after epoch ``first``, after every ``every``-th epoch and at the end, always from the
     same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). Points of one or two numbers
-    are drawn as densities, with D's answer, or as clouds.
+    are drawn as densities, with D's answer, or as clouds. Of an autoencoder it draws the real
+    images that went through it, after the samples of a variational one.
     """
 
     def __init__(
@@ -205,9 +215,8 @@ class SampleGrid(Callback):
     def _draw(self, trainer: Trainer) -> None:
         points = are_points(trainer.data.images)
         n = max(_POINTS, self.rows * self.columns) if points else self.rows * self.columns
-        fakes = generate(
-            trainer.gan_step.sampled, n, seed=self.seed, distribution=self.distribution
-        )
+        step = trainer.gan_step
+        fakes = generate(step.sampled, n, seed=self.seed, distribution=self.distribution)
         picks = torch.randperm(
             len(trainer.data), generator=torch.Generator().manual_seed(self.seed)
         )
@@ -215,20 +224,24 @@ class SampleGrid(Callback):
         epoch = -(-trainer.step // trainer.steps_per_epoch)
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"epoch_{epoch:04d}_step_{trainer.step:07d}.png"
-        fakes = fakes.reshape(n, *reals.shape[1:])
+        panels = [fakes.reshape(n, *reals.shape[1:]), reals]
+        if isinstance(step, AutoencoderStep):
+            back = step.reconstruct(reals.to(trainer.data.device)).cpu()
+            # Codes drawn from N(0, 1) mean something to a variational decoder alone.
+            panels = [*panels[: step.loss.variational], back, reals]
         if points:
-            save_points(path, fakes, reals, answer=partial(_answer, trainer))
+            answer = None if isinstance(step, AutoencoderStep) else partial(_answer, step)
+            save_points(path, panels[0], reals, answer=answer)
         else:
-            save_grid(path, [fakes, reals], columns=self.columns, inverted=self.inverted)
+            save_grid(path, panels, columns=self.columns, inverted=self.inverted)
         self._drawn_at = trainer.step
 
 
 @torch.no_grad()
-def _answer(trainer: Trainer, points: Tensor) -> Tensor:
+def _answer(step: GANStep, points: Tensor) -> Tensor:
     """D's probabilities, or scores, in eval mode on the CPU."""
-    step = trainer.gan_step
     with eval_mode(step.D):
-        out = step.D(points.to(trainer.data.device)).float().cpu()
+        out = step.D(points.to(next(step.D.parameters()).device)).float().cpu()
     return out.sigmoid() if step.from_logits and not step.loss.scores else out
 
 
@@ -285,26 +298,29 @@ class LossCurves(Callback):
             raise MissingExtra("matplotlib", "train") from error
         scores = trainer.gan_step.loss.scores
         answer = "mean score" if scores else "mean probability"
-        pairs_below: tuple[tuple[str, str], ...] = (("d_real", "D(real)"), ("d_fake", "D(fake)"))
+        names = _names(trainer)
+        panels: list[tuple[list[tuple[str, str]], str]] = [
+            ([(key, names[key]) for key in ("d_loss", "g_loss") if key in names], "loss"),
+            ([(key, names[key]) for key in ("d_real", "d_fake") if key in names], answer),
+        ]
         if scores:
-            pairs_below += (("critic_distance", "D(real) - D(fake)"),)
+            panels[1][0].append(("critic_distance", "D(real) - D(fake)"))
+        if isinstance(trainer.gan_step, AutoencoderStep):
+            panels.pop()
         rows = read_metrics(self.metrics)
         steps = [int(row["step"]) for row in rows]
         figure = Figure(figsize=(8, 6), layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        for axes, pairs, label in (
-            (top, (("d_loss", "D loss"), ("g_loss", "G loss")), "loss"),
-            (bottom, pairs_below, answer),
-        ):
+        rows_of_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (pairs, label) in zip(rows_of_axes, panels, strict=True):
             for column, name in pairs:
                 axes.plot(steps, [float(row[column]) for row in rows], label=name)
             axes.set_ylabel(label)
             axes.grid(alpha=0.3)
             axes.legend()
-        bottom.set_xlabel("step")
+        rows_of_axes[-1].set_xlabel("step")
         if not scores:
-            bottom.set_ylim(0, 1)
+            rows_of_axes[-1].set_ylim(0, 1)
         with atomic_write(self.path) as file:
             canvas.print_png(file)
 

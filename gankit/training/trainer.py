@@ -14,6 +14,7 @@ import torch
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.step import KEYS, GANStep
@@ -63,7 +64,7 @@ class Trainer:
 
     def __init__(
         self,
-        gan_step: GANStep,
+        gan_step: GANStep | AutoencoderStep,
         data: ImageData,
         sampler: BatchSampler,
         *,
@@ -189,7 +190,7 @@ class Trainer:
         indices = next(self.sampler).to(self.data.device, non_blocking=True)
         # On CUDA the images are gathered as a part of the step's graph.
         in_step = self.data.device.type == "cuda" and isinstance(self.gan_step, GANStep)
-        real = Batch(self.data, indices) if in_step else self.data.gather(indices)
+        real: Any = Batch(self.data, indices) if in_step else self.data.gather(indices)
         labels = (self.data.gather_labels(indices),) if self.conditional else ()
         try:
             scalars = self.gan_step(real, *labels)
@@ -199,7 +200,9 @@ class Trainer:
             raise
         for key in KEYS:
             # Before G's first turn its loss does not exist, and its NaN means no harm.
-            if key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic:
+            if key in scalars and (
+                key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic
+            ):
                 self._pending[key].append(scalars[key])
         self.step += 1
         self._images += len(indices)

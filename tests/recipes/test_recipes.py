@@ -12,12 +12,14 @@ from gankit import recipes
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError, DataError
 from gankit.recipes.build import build_trainer, pick_device
+from gankit.training import AutoencoderStep
 
 
 def test_names_and_get_agree() -> None:
     assert recipes.names() == (
         *("gan", "gan-keras", "wgan", "wgan-gp", "wgan-gp-conv", "dcgan"),
         *("mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "gan-2d", "cgan"),
+        *("ae", "vae"),
     )
     for name in recipes.names():
         recipe = recipes.get(name)
@@ -38,7 +40,7 @@ def test_every_recipe_trains(name: str) -> None:
     trainer = build_trainer(recipes.get(name).config.updated(device="cpu"))
     before = [p.detach().clone() for p in trainer.gan_step.G.parameters()]
     trainer.fit(steps=max(2, trainer.gan_step.n_critic))
-    assert trainer.gan_step.paired
+    assert trainer.gan_step.paired or isinstance(trainer.gan_step, AutoencoderStep)
     after = list(trainer.gan_step.G.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

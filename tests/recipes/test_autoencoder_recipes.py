@@ -1,0 +1,155 @@
+"""Autoencoders by the same loop: command line, resume, pictures, and what they learn."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gankit import data, recipes
+from gankit.cli import main
+from gankit.errors import ConfigError
+from gankit.metrics import sharpness
+from gankit.recipes.build import build_trainer
+from gankit.training import AutoencoderStep, Trainer, generate
+
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+
+
+def built(name: str, **changes: Any) -> tuple[Trainer, AutoencoderStep]:
+    trainer = build_trainer(recipes.get(name).config.updated(device="cpu", **changes))
+    assert isinstance(trainer.gan_step, AutoencoderStep)
+    return trainer, trainer.gan_step
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    state = torch.load(path / "checkpoint.pt", weights_only=True)
+    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+
+
+@pytest.mark.parametrize(("name", "panels"), [("ae", 2), ("vae", 3)])
+def test_a_run_resumes_exactly_and_draws_what_it_can(
+    name: str,
+    panels: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text("image_size: 8\ngrid_rows: 2\ngrid_columns: 2\nlog_every: 5\n")
+    start = ["train", name, "--config", "small.yaml", "--device", "cpu"]
+    assert main([*start, "--steps", "25", "--out", "straight"]) == 0
+    assert main([*start, "--steps", "11", "--out", "halves", "--quiet"]) == 0
+    again = ["train", name, "--out", "halves", "--resume", "--steps", "25", "--quiet"]
+    assert main(again) == 0
+    straight, halves = weights(Path("straight")), weights(Path("halves"))
+    assert straight.keys() == halves.keys()
+    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    printed = capsys.readouterr().err
+    assert "reconstruction 0." in printed if name == "ae" else "KL divergence" in printed
+    assert "D loss" not in printed
+    with open("straight/metrics.csv", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["g_loss"]) > 0
+    assert last["d_real"] == "nan"
+    with Image.open("straight/samples/epoch_0002_step_0000025.png") as picture:
+        assert picture.size == (panels * 22 + (panels - 1) * 12, 22)
+    for made in ("losses.png", "samples.gif"):
+        with Image.open(f"straight/{made}") as picture:
+            picture.load()
+    code = main(["sample", "straight", "--n", "4"])
+    if name == "ae":
+        assert code == 2
+        assert "without a distribution of codes to draw from" in capsys.readouterr().err
+    else:
+        assert code == 0
+
+
+def test_settings_of_gans_are_refused() -> None:
+    for changes, words in (
+        ({"n_critic": 2}, "n_critic is 2, but the loss 'elbo' trains an autoencoder; allowed is 1"),
+        ({"ema": 0.9}, "ema is 0.9"),
+        ({"z_distribution": "uniform"}, "z_distribution is 'uniform'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            built("vae", **changes)
+    with pytest.raises(ConfigError, match="gave a dict; allowed are an AdversarialLoss"):
+        built("vae", loss="builtins.dict")
+
+
+def test_the_elbos_settings_are_arguments() -> None:
+    spec = {
+        "class_path": "gankit.losses.elbo",
+        "init_args": {"likelihood": "gaussian", "std": 0.3, "beta": 2.0},
+    }
+    trainer, step = built("vae", loss=spec, image_size=8)
+    trainer.fit(steps=2)
+    assert (step.loss.variational, step.loss.beta) == (True, 2.0)
+
+
+def test_points_are_encoded_too(tmp_path: Path) -> None:
+    from gankit.training import SampleGrid
+
+    trainer, _ = built("vae", data="toy:normal", z_dim=1)
+    trainer.callbacks = (SampleGrid(tmp_path / "samples"),)
+    trainer.fit(steps=1)
+    with Image.open(tmp_path / "samples" / "epoch_0001_step_0000001.png") as picture:
+        picture.load()
+
+
+def principal_components_error(known: Tensor, unseen: Tensor, count: int) -> float:
+    """Mean squared error of ``unseen`` projected on the first ``count`` components of ``known``."""
+    mean = known.mean(dim=0)
+    axes = torch.linalg.svd(known - mean, full_matrices=False).Vh[:count]
+    rest = unseen - mean - (unseen - mean) @ axes.T @ axes
+    return float(rest.square().mean())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_autoencoder_beats_principal_components_twice_over(seed: int) -> None:
+    trainer, step = built("ae", seed=seed)
+    trainer.fit(steps=1000)
+    unseen = data.load("digits", split="test").normalized()
+    known = trainer.data.normalized()
+    error = float((step.reconstruct(unseen) - unseen).square().mean())
+    pca = principal_components_error(known.flatten(1), unseen.flatten(1), step.noise.shape[0])
+    assert error < 0.5 * pca
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_vaes_bound_on_unseen_digits(seed: int) -> None:
+    """At least -290 nats; the mean image as the answer to every image has -355."""
+    trainer, step = built("vae", seed=seed)
+    trainer.fit(steps=700)
+    unseen = data.load("digits", split="test").normalized()
+    with torch.no_grad():
+        error, divergence = step.terms(unseen)
+    bound = -float((error + divergence).mean())
+    assert bound > -290
+    # It is a bound by more than a code that says nothing, and no better than a perfect answer.
+    assert divergence.mean() > 5
+    mean = trainer.data.normalized().mean(dim=0).expand_as(unseen)
+    assert -float(step.loss.reconstruction(mean, unseen).mean()) < -350
+    assert bound < -float(step.loss.reconstruction(unseen, unseen).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_vaes_samples_are_blurrier_than_the_gans(seed: int) -> None:
+    """Variance of the Laplacian, on 8x8 digits, where the mean is over all pixels' neighbours."""
+    vae, vae_step = built("vae", seed=seed, image_size=8)
+    vae.fit(steps=2400)
+    gan = build_trainer(recipes.get("nsgan").config.updated(device="cpu", seed=seed, image_size=8))
+    gan.fit(steps=2400)
+    blurry = sharpness(generate(vae_step.G, 1000, seed=1))
+    sharp = sharpness(generate(gan.gan_step.sampled, 1000, seed=1))
+    real = sharpness(vae.data.normalized())
+    assert blurry < 0.7 * real
+    assert blurry < 0.7 * sharp
