@@ -13,6 +13,7 @@ from gankit.errors import ConfigError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, read_yaml
 from gankit.training.checkpoint import load_checkpoint
+from gankit.training.memory import keep_freed_memory
 from gankit.training.trainer import Trainer
 
 FLAGS = (
@@ -44,6 +45,7 @@ def train(arguments: argparse.Namespace) -> int:
     for module, package in EXTRAS.items():
         if find_spec(module) is None:
             raise MissingExtra(package, "train")
+    keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}
     if arguments.resume:

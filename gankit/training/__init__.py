@@ -16,6 +16,7 @@ from gankit.training.callbacks import (
     SamplesGif,
 )
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
+from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
 from gankit.training.optimizers import gan_adam, wgan_rmsprop
 from gankit.training.pictures import generate, save_grid
@@ -38,6 +39,7 @@ __all__ = [
     "Trainer",
     "gan_adam",
     "generate",
+    "keep_freed_memory",
     "load_checkpoint",
     "noise_for",
     "save_checkpoint",
