@@ -12,10 +12,13 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import data, losses, metrics, models, nn, ops, recipes, training
+    from .acceleration import AccelerationReport, accelerate, restore
     from .ops import backend
 
 __all__ = [
+    "AccelerationReport",
     "__version__",
+    "accelerate",
     "backend",
     "data",
     "losses",
@@ -24,14 +27,22 @@ __all__ = [
     "nn",
     "ops",
     "recipes",
+    "restore",
     "training",
 ]
+
+_FUNCTIONS = {
+    "AccelerationReport": ".acceleration",
+    "accelerate": ".acceleration",
+    "backend": ".ops",
+    "restore": ".acceleration",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Subpackages load on first use, so that `gankit --help` does not wait for torch.
-    if name == "backend":
-        return importlib.import_module(".ops", __name__).backend
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name], __name__), name)
     if name in __all__:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

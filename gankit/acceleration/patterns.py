@@ -1,0 +1,312 @@
+"""Which children of an ``nn.Sequential`` run as one op, and how.
+
+A pattern is a run of children in a row with the settings that the op can take. Matching looks at
+types and settings alone; whether the tensor at hand suits is asked each time it comes by
+(:attr:`Match.fits`), and where it does not the children run as plain torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.modules.module as module_globals
+from torch import Tensor, nn
+
+from ..ops import batch_norm_act, conv_transpose2d, leaky_relu_dropout, linear
+from ..ops.conv_transpose2d import output_size
+from ..ops.leaky_relu_dropout import dropout_scale
+
+_GLOBAL_HOOKS = (
+    "_global_forward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_backward_pre_hooks",
+)
+# Above this the overlapping patches of a transposed convolution are the vendor's.
+_FEW_CHANNELS = 4
+
+
+class Match(NamedTuple):
+    """Children ``start`` to ``stop`` - 1 as one op.
+
+    ``run(x, kept)``: ``kept`` says that what follows neither modifies nor returns the result, so
+    that the op may save its output. ``fits(x)``: whether the op takes this tensor.
+    """
+
+    stop: int
+    op: str
+    fits: Callable[[Tensor], bool]
+    run: Callable[[Tensor, bool], Tensor]
+
+
+Children = Sequence[nn.Module]
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether someone's code runs around the module's own forward."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+        or module._compiled_call_impl is not None
+    )
+
+
+def global_hooks() -> bool:
+    """Whether hooks are installed on all modules."""
+    return any(getattr(module_globals, name, None) for name in _GLOBAL_HOOKS)
+
+
+def match(children: Children, start: int, fresh: bool) -> Match | None:
+    """The longest pattern that begins at ``start``, or None.
+
+    Args:
+        children: the modules of the ``nn.Sequential``, in order.
+        start: index of the first.
+        fresh: whether the tensor that comes in is a new one, which nobody else holds. An in-place
+            layer need not overwrite such a tensor; any other it must.
+    """
+    matcher = _MATCHERS.get(type(children[start]))
+    if matcher is None or is_watched(children[start]):
+        return None
+    return matcher(children, start, fresh)
+
+
+def objection(children: Children, start: int, fresh: bool) -> str:
+    """Why the child at ``start``, which begins no pattern, runs as plain torch."""
+    module = children[start]
+    kind = type(module)
+    if is_watched(module):
+        return "it has hooks, its own forward or is compiled by itself"
+    if kind not in _MATCHERS and kind is not nn.Conv2d:
+        return "no op replaces this layer"
+    if isinstance(module, (nn.Dropout, nn.Dropout2d)):
+        if not module.training or _keeps_all(module):
+            return "it changes nothing: evaluation, or a rate of 0"
+        return "it works in place on a tensor that others may hold"
+    if isinstance(module, nn.LeakyReLU):
+        if module.inplace and not fresh:
+            return "it works in place on a tensor that others may hold"
+        return "no dropout follows, and alone torch's own is as fast"
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        return "torch's convolution is the fastest (float32 on the CPU: in channels last)"
+    return "its settings are not the op's"
+
+
+def _plain_next(children: Children, index: int, kinds: tuple[type[nn.Module], ...]) -> Any:
+    """The child at ``index`` if it is exactly one of ``kinds`` and nobody watches it."""
+    if index >= len(children):
+        return None
+    module = children[index]
+    return module if type(module) in kinds and not is_watched(module) else None
+
+
+def _activation(children: Children, index: int) -> tuple[str, float] | None:
+    module = _plain_next(children, index, (nn.ReLU, nn.LeakyReLU, nn.Tanh))
+    if module is None:
+        return None
+    if type(module) is nn.LeakyReLU:
+        slope = module.negative_slope
+        return ("leaky_relu", slope) if _is_slope(slope) else None
+    return ("relu" if type(module) is nn.ReLU else "tanh"), 0.0
+
+
+def _is_slope(slope: Any) -> bool:
+    return isinstance(slope, (int, float)) and 0.0 <= slope < 1e6
+
+
+def _keeps_all(module: nn.Dropout | nn.Dropout2d) -> bool:
+    return dropout_scale(module.p) == 1.0
+
+
+# --- dropout -----------------------------------------------------------------------------------
+
+
+def _drops(module: Any) -> bool:
+    return module is not None and module.training and not _keeps_all(module)
+
+
+def _dropout_match(stop: int, slope: float, dropout: Any) -> Match:
+    channelwise = type(dropout) is nn.Dropout2d
+    p = dropout.p
+
+    def fits(x: Tensor) -> bool:
+        return x.dim() == 4 if channelwise else True
+
+    def run(x: Tensor, kept: bool) -> Tensor:
+        return leaky_relu_dropout(
+            x, slope, p, channelwise=channelwise, save="output" if kept else "input"
+        )
+
+    return Match(stop, "leaky_relu_dropout", fits, run)
+
+
+def _leaky_relu(children: Children, start: int, fresh: bool) -> Match | None:
+    module: Any = children[start]
+    dropout = _plain_next(children, start + 1, (nn.Dropout, nn.Dropout2d))
+    if not _drops(dropout) or not _is_slope(module.negative_slope):
+        return None
+    if module.inplace and not fresh:
+        return None
+    return _dropout_match(start + 2, module.negative_slope, dropout)
+
+
+def _dropout(children: Children, start: int, fresh: bool) -> Match | None:
+    module: Any = children[start]
+    if not _drops(module) or (module.inplace and not fresh):
+        return None
+    return _dropout_match(start + 1, 1.0, module)
+
+
+# --- normalisation -----------------------------------------------------------------------------
+
+
+def _batch_norm(children: Children, start: int, fresh: bool) -> Match | None:
+    norm: Any = children[start]
+    if (norm.running_mean is None) != (norm.running_var is None) or not 0.0 <= norm.eps < math.inf:
+        return None
+    found = _activation(children, start + 1)
+    dropout = _plain_next(children, start + 2, (nn.Dropout, nn.Dropout2d))
+    if found is not None and found[0] == "leaky_relu" and _drops(dropout):
+        found = None  # the activation goes with the dropout
+    activation, slope = found or ("none", 0.0)
+    ranks = (2, 3) if type(norm) is nn.BatchNorm1d else (4,)
+
+    def fits(x: Tensor) -> bool:
+        return x.dim() in ranks and _norm_fits(norm, x)
+
+    def run(x: Tensor, kept: bool) -> Tensor:
+        own = norm.training or norm.running_mean is None
+        use = not norm.training or norm.track_running_stats
+        batches = norm.num_batches_tracked
+        y = batch_norm_act(
+            x,
+            norm.running_mean if use else None,
+            norm.running_var if use else None,
+            norm.weight,
+            norm.bias,
+            own,
+            norm.momentum,
+            norm.eps,
+            activation=activation,
+            negative_slope=slope,
+            num_batches_tracked=batches,
+        )
+        if norm.training and norm.track_running_stats and batches is not None:
+            batches.add_(1)
+        return y
+
+    return Match(start + 1 + (found is not None), "batch_norm_act", fits, run)
+
+
+def _norm_fits(norm: Any, x: Tensor) -> bool:
+    if x.shape[1] != norm.num_features or x.numel() == 0:
+        return False
+    if norm.training and norm.momentum is None and norm.num_batches_tracked is None:
+        return False
+    own = norm.training or norm.running_mean is None
+    if own and x.numel() == x.shape[1]:
+        return False  # torch has an error for one value per channel
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        if tensor is not None and (
+            tensor.dtype not in (wide, x.dtype) or tensor.device != x.device
+        ):
+            return False
+    return True
+
+
+def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
+    norm: Any = children[start]
+    if norm.track_running_stats or norm.running_mean is not None:
+        return None
+    if not 0.0 <= norm.eps < math.inf:
+        return None
+    found = _activation(children, start + 1)
+    dropout = _plain_next(children, start + 2, (nn.Dropout, nn.Dropout2d))
+    if found is not None and found[0] == "leaky_relu" and _drops(dropout):
+        found = None
+    activation, slope = found or ("none", 0.0)
+
+    def fits(x: Tensor) -> bool:
+        return x.dim() == 4 and x.shape[2] * x.shape[3] > 1 and _norm_fits(norm, x)
+
+    def run(x: Tensor, kept: bool) -> Tensor:
+        # Each sample is a slice of the batch with statistics of its own.
+        return batch_norm_act(
+            x, None, None, norm.weight, norm.bias, True, 0.0, norm.eps,
+            activation=activation, negative_slope=slope, groups=x.shape[0],
+        )  # fmt: skip
+
+    return Match(start + 1 + (found is not None), "batch_norm_act (instances)", fits, run)
+
+
+# --- products ----------------------------------------------------------------------------------
+
+
+def _linear(children: Children, start: int, fresh: bool) -> Match | None:
+    module: Any = children[start]
+
+    def run(x: Tensor, kept: bool) -> Tensor:
+        return linear(x, module.weight, module.bias)
+
+    return Match(start + 1, "linear", _any_tensor, run)
+
+
+def _any_tensor(x: Tensor) -> bool:
+    return True
+
+
+def _convolution(children: Children, start: int, fresh: bool) -> Match | None:
+    module: Any = children[start]
+    if module.padding_mode != "zeros" or module.groups != 1 or module.dilation != (1, 1):
+        return None
+    weight = module.weight
+    few = module.out_channels <= _FEW_CHANNELS
+    if not few and (module.padding != (0, 0) or module.output_padding != (0, 0)):
+        return None
+    found = _activation(children, start + 1) if few else None
+    if found is not None and found[0] == "leaky_relu":
+        found = None  # torch's saves its input, so that its result may be modified; ours does not
+    activation = "none" if found is None else found[0]
+
+    def fits(x: Tensor) -> bool:
+        if x.dim() != 4 or x.shape[1] != module.in_channels or x.numel() == 0:
+            return False
+        if x.dtype != weight.dtype or torch.is_autocast_enabled(x.device.type):
+            return False
+        pixel = x.shape[2] * x.shape[3] == 1 and module.padding == (0, 0)
+        if not (few or (pixel and module.output_padding == (0, 0))):
+            return False
+        kernel: Any = module.kernel_size
+        overlap = math.prod(-(-k // s) for k, s in zip(kernel, module.stride, strict=True))
+        size = output_size(
+            (x.shape[2], x.shape[3]), kernel, module.stride, module.padding,
+            module.output_padding, 1,
+        )  # fmt: skip
+        return min(size) >= 1 and (overlap <= 16 or pixel)
+
+    def run(x: Tensor, kept: bool) -> Tensor:
+        return conv_transpose2d(
+            x, module.weight, module.bias, module.stride, module.padding, module.output_padding,
+            activation=activation,
+        )  # fmt: skip
+
+    return Match(start + 1 + (found is not None), "conv_transpose2d", fits, run)
+
+
+_MATCHERS: dict[type[nn.Module], Callable[[Children, int, bool], Match | None]] = {
+    nn.LeakyReLU: _leaky_relu,
+    nn.Dropout: _dropout,
+    nn.Dropout2d: _dropout,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.InstanceNorm2d: _instance_norm,
+    nn.Linear: _linear,
+    nn.ConvTranspose2d: _convolution,
+}

@@ -1,0 +1,151 @@
+"""The forward of an accelerated ``nn.Sequential``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from ..ops import backends
+from .patterns import Children, global_hooks, is_watched, match
+
+_PLAIN = (Tensor, nn.Parameter)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_transforming = torch._C._are_functorch_transforms_active
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+
+# Their result is a new tensor that nothing else holds, and they leave their input as it is.
+_MAKES_NEW = frozenset(
+    {
+        nn.Linear,
+        nn.Conv1d,
+        nn.Conv2d,
+        nn.Conv3d,
+        nn.ConvTranspose1d,
+        nn.ConvTranspose2d,
+        nn.ConvTranspose3d,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.BatchNorm3d,
+        nn.InstanceNorm2d,
+        nn.GroupNorm,
+        nn.LayerNorm,
+        nn.Sigmoid,
+        nn.Tanh,
+        nn.MaxPool2d,
+        nn.AvgPool2d,
+        nn.ReflectionPad2d,
+        nn.Upsample,
+    }
+)
+_ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU)
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+# They take channels-last tensors as fast as others and pass the layout on.
+_ANY_LAYOUT = _MAKES_NEW - {nn.GroupNorm, nn.LayerNorm} | {
+    *_ELEMENTWISE,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Identity,
+    nn.Flatten,
+    nn.UpsamplingNearest2d,
+}
+# Below this many pixels the layout makes no difference.
+_LEAST_PIXELS = 17
+
+_served: dict[str, bool] = {}
+
+
+def _choose() -> None:
+    for device_type in ("cpu", "cuda"):
+        chosen = backends.servable(device_type) and backends.choose(device_type)[0]
+        _served[device_type] = chosen in ("native", "triton")
+
+
+backends.on_change.append(_choose)
+_choose()
+
+
+def served(device_type: str) -> bool:
+    """Whether fused kernels, not just the reference, are there for this kind of device."""
+    return _served.get(device_type, False)
+
+
+def run_children(children: Children, x: Any) -> Any:
+    """``for child in children: x = child(x)``, with the matched runs as single ops."""
+    if not _usable(x):
+        for child in children:
+            x = child(x)
+        return x
+    compiling = torch.compiler.is_compiling()
+    start, count = 0, len(children)
+    fresh = turned = False
+    while start < count:
+        child = children[start]
+        kind = type(child)
+        if turned and (kind not in _ANY_LAYOUT or is_watched(child)):
+            x, turned = x.contiguous(), False
+        suits = type(x) in _PLAIN and x.dtype in _DTYPES
+        found = match(children, start, fresh) if suits else None
+        if found is not None and found.fits(x):
+            x = found.run(x, _keeps_input(children, found.stop))
+            if kind is nn.InstanceNorm2d and not turned:
+                x = x.contiguous()  # as torch's, whatever it is given
+            start, fresh = found.stop, True
+            continue
+        if kind in _CONVOLUTIONS and suits and not turned and not compiling:
+            turned = _likes_channels_last(child, x)
+            if turned:
+                x = x.contiguous(memory_format=torch.channels_last)
+        x = child(x)
+        start += 1
+        fresh = gives_new(child, fresh)
+    # Whoever calls gets the layout that plain torch would give, and may call view() on it.
+    return x.contiguous() if turned else x
+
+
+def gives_new(child: Any, fresh: bool) -> bool:
+    """Whether nobody else holds what ``child`` returns, for an input that is so or not."""
+    kind = type(child)
+    if is_watched(child):
+        return False
+    if kind in _ELEMENTWISE:
+        return fresh or not child.inplace
+    return kind in _MAKES_NEW or (fresh and kind is nn.Identity)
+
+
+def _usable(x: Any) -> bool:
+    if torch.compiler.is_exporting() or type(x) not in _PLAIN:
+        return False
+    if not _served.get(x.device.type, False) or global_hooks():
+        return False
+    if torch.compiler.is_compiling():
+        return True
+    return not (
+        torch._C._get_tracing_state() is not None
+        or _transforming()
+        or _dispatch_modes() > 0
+        or forward_ad._current_level >= 0
+    )
+
+
+def _keeps_input(children: Children, index: int) -> bool:
+    """Whether the child at ``index`` leaves its input as it is and does not hand it on."""
+    if index >= len(children):
+        return False
+    child = children[index]
+    return type(child) in _MAKES_NEW and not is_watched(child)
+
+
+def _likes_channels_last(child: Any, x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.dim() == 4
+        and x.is_contiguous()
+        and child.weight.is_contiguous()
+        and x.shape[2] * x.shape[3] >= _LEAST_PIXELS
+        and torch._C._get_mkldnn_enabled()
+        and not is_watched(child)
+    )

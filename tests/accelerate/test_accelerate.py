@@ -1,0 +1,314 @@
+"""``gankit.accelerate``: what it changes, what it leaves alone, what it says."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import pickle
+
+import pytest
+import torch
+import torch.nn.modules.module as module_globals
+from torch import Tensor, nn
+
+import gankit
+from gankit.acceleration.run import served
+from tests.accelerate.networks import (
+    Nested,
+    dcgan_discriminator,
+    dcgan_generator,
+    mlp_discriminator,
+)
+
+needs_kernels = pytest.mark.skipif(not served("cpu"), reason="only the reference backend is here")
+
+
+def gradients(network: nn.Module, x: Tensor) -> list[Tensor]:
+    y = network(x)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), list(network.parameters()))]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda: mlp_discriminator(0.0), (6, 20)),
+        (dcgan_generator, (6, 8, 1, 1)),
+        (lambda: dcgan_discriminator(0.0), (6, 3, 16, 16)),
+        (Nested, (2, 3, 8, 8)),
+    ],
+)
+def test_the_same_numbers(
+    build: object, shape: tuple[int, ...], training: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    plain = build().to(dtype).train(training)  # type: ignore[operator]
+    ours = copy.deepcopy(plain)
+    report = gankit.accelerate(ours)
+    assert report.counts
+    x = torch.randn(shape, dtype=dtype)
+    found, expected = gradients(ours, x), gradients(plain, x)
+    # Some gradients, such as a bias's before a normalisation, are zero but for rounding.
+    scale = max(1.0, *(b.abs().max().item() for b in expected))
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=10 * tolerance, atol=tolerance * scale)
+    assert ours(x).stride() == plain(x).stride()
+    for a, b in zip(ours.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@needs_kernels
+def test_only_exact_sequentials_change_and_restore_gives_them_back() -> None:
+    class Mine(nn.Sequential):
+        pass
+
+    network = nn.ModuleDict({"a": mlp_discriminator(), "b": Mine(nn.Linear(2, 2)), "c": Nested()})
+    classes = [type(m) for m in network.modules()]
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    tensors = [id(p) for p in network.parameters()]
+    dicts = [set(vars(m)) for m in network.modules()]
+    words = repr(network)
+    report = gankit.accelerate(network)
+    assert report.sequentials == 3
+    changed = [type(m) for m in network.modules()]
+    assert [a is b for a, b in zip(classes, changed, strict=True)].count(False) == 3
+    assert [c.__name__ for c in changed] == [c.__name__ for c in classes]
+    assert all(isinstance(m, c) for m, c in zip(network.modules(), classes, strict=True))
+    assert repr(network) == words
+    assert [set(vars(m)) for m in network.modules()] == dicts
+    assert [id(p) for p in network.parameters()] == tensors
+    assert list(network.state_dict()) == list(state)
+    assert any(row.module == "0.b" and "subclass" in row.reason for row in report.rows)
+    assert gankit.accelerate(network).sequentials == 3  # again changes nothing
+    gankit.restore(network)
+    assert [type(m) for m in network.modules()] == classes
+
+
+@needs_kernels
+def test_the_report_says_what_and_why() -> None:
+    network = dcgan_discriminator()
+    network[0].register_forward_hook(lambda *_: None)
+    report = gankit.accelerate(network, torch.optim.Adam(network.parameters()))
+    told = report.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["counts"] == {
+        "batch_norm_act": 2,
+        "fused Adam": 1,
+        "leaky_relu_dropout": 3,
+        "linear": 1,
+    }
+    rows = {row["module"]: row for row in told["rows"]}
+    assert "hooks" in rows["0.0"]["reason"]
+    assert "in place" in rows["0.1"]["reason"]  # the hook may keep what it was shown
+    assert rows["0.4-5"]["layers"] == ["LeakyReLU", "Dropout2d"]
+    text = str(report)
+    assert text.count("\n") == len(told["rows"]) + 1
+    assert "0.4-5" in text
+    network.eval()
+    assert "leaky_relu_dropout" not in gankit.accelerate(network).counts
+
+
+def test_the_reference_backend_leaves_everything_alone() -> None:
+    network = mlp_discriminator()
+    with gankit.backend("reference"):
+        report = gankit.accelerate(network)
+        assert type(network) is nn.Sequential
+        assert report.sequentials == 0
+        assert "no fused kernels" in report.rows[0].reason
+
+
+def test_other_targets_are_refused() -> None:
+    for call in (gankit.accelerate, gankit.restore):
+        with pytest.raises(TypeError, match="expected modules and optimizers, got Tensor"):
+            call(torch.zeros(1))  # type: ignore[arg-type]
+
+
+@needs_kernels
+def test_hooks_before_and_after_see_what_they_would() -> None:
+    torch.manual_seed(0)
+    plain = dcgan_discriminator(0.0)
+    ours = copy.deepcopy(plain)
+    seen: dict[str, list[Tensor]] = {"plain": [], "ours": []}
+
+    def watch(name: str) -> object:
+        return lambda module, inputs, output: seen[name].append(output.detach().clone())
+
+    for name, network in (("plain", plain), ("ours", ours)):
+        network[1].register_forward_hook(watch(name))  # before
+    gankit.accelerate(ours)
+    for name, network in (("plain", plain), ("ours", ours)):
+        network[6].register_forward_hook(watch(name))  # after
+        network[2].register_full_backward_hook(lambda module, grads, outs: None)
+        network.register_forward_hook(watch(name))
+    x = torch.randn(4, 3, 16, 16)
+    for network in (plain, ours):
+        network(x).sum().backward()
+    assert len(seen["plain"]) == 3
+    for a, b in zip(seen["ours"], seen["plain"], strict=True):
+        assert a.stride() == b.stride()
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@needs_kernels
+def test_global_hooks_see_every_layer() -> None:
+    network = mlp_discriminator()
+    gankit.accelerate(network)
+    called: list[str] = []
+    handle = module_globals.register_module_forward_hook(
+        lambda module, inputs, output: called.append(type(module).__name__)
+    )
+    try:
+        network(torch.randn(2, 20))
+    finally:
+        handle.remove()
+    assert called == [type(m).__name__ for m in network] + ["Sequential"]
+
+
+@needs_kernels
+def test_in_place_leaky_relu_and_dropout_can_be_differentiated() -> None:
+    network = mlp_discriminator(0.5, inplace=True)
+    gankit.accelerate(network)
+    network(torch.randn(4, 20)).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@needs_kernels
+def test_in_place_on_the_callers_tensor_is_honoured() -> None:
+    network = nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Dropout(0.5, inplace=True))
+    gankit.accelerate(network)
+    x = torch.randn(100)
+    y = network(x)
+    assert y.data_ptr() == x.data_ptr()
+    assert bool((x == 0).any())
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [nn.LeakyReLU(0.2), nn.Dropout(0.5)],
+        [nn.LeakyReLU(0.2), nn.Dropout(0.5), nn.Identity()],
+        [nn.LeakyReLU(0.2), nn.Dropout(0.5), nn.Flatten()],
+        [nn.LeakyReLU(0.2), nn.Dropout(0.5), nn.Sequential()],
+        [nn.BatchNorm1d(8), nn.ReLU()],
+        [nn.Linear(8, 8)],
+    ],
+)
+def test_the_result_may_be_modified(tail: list[nn.Module]) -> None:
+    network = nn.Sequential(nn.Linear(8, 8), *tail)
+    gankit.accelerate(network)
+    skip = torch.randn(4, 8)
+    y = network(torch.randn(4, 8))
+    y += skip
+    y.sum().backward()
+
+
+@needs_kernels
+def test_masks_are_independent_and_of_the_right_rate() -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.3), nn.Identity(), nn.Dropout(0.3))
+    gankit.accelerate(network)
+    x = torch.ones(400, 500)
+    y = network(x)
+    kept = (y != 0).float()
+    n = x.numel()
+    rate = 0.7 * 0.7
+    assert abs(kept.mean().item() - rate) < 5 * (rate * (1 - rate) / n) ** 0.5
+    assert abs(y.mean().item() - 1.0) < 0.02
+    again = (network(x) != 0).float()
+    both = (kept * again).mean().item()
+    assert abs(both - rate**2) < 5 * (rate**2 / n) ** 0.5
+    torch.manual_seed(1)
+    torch.testing.assert_close(network(x), y, rtol=0, atol=0)
+
+
+@needs_kernels
+def test_copies_pickles_slices() -> None:
+    torch.manual_seed(0)
+    network = dcgan_generator()
+    gankit.accelerate(network)
+    x = torch.randn(3, 8, 1, 1)
+    network.eval()
+    expected = network(x)
+    buffer = io.BytesIO()
+    torch.save(network, buffer)
+    buffer.seek(0)
+    for twin in (
+        copy.deepcopy(network),
+        pickle.loads(pickle.dumps(network)),
+        torch.load(buffer, weights_only=False),
+    ):
+        assert type(twin) is type(network)
+        assert torch.equal(twin(x), expected)
+    first, rest = network[:3], network[3:]
+    assert type(first) is type(network)
+    torch.testing.assert_close(rest(first(x)), expected)
+    plain = dcgan_generator().eval()
+    plain.load_state_dict(network.state_dict())
+    torch.testing.assert_close(plain(x), expected, rtol=1e-4, atol=1e-5)
+    network.append(nn.ReLU())
+    assert bool((network(x) >= 0).all())
+    del network[-1]
+    assert torch.equal(network(x), expected)
+
+
+@needs_kernels
+def test_settings_count_from_the_next_call() -> None:
+    network = mlp_discriminator(0.5)
+    gankit.accelerate(network)
+    x = torch.randn(4, 20)
+    assert not torch.equal(network(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+    network.train()
+    for layer in network:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    assert torch.equal(network(x), network(x))
+    network.requires_grad_(False)
+    assert not network(x).requires_grad
+    network[0].requires_grad_(True)
+    network(x).sum().backward()
+    assert network[0].weight.grad is not None
+    assert network[3].weight.grad is None
+
+
+def test_optimizers_take_the_fused_step_and_give_it_back() -> None:
+    torch.manual_seed(0)
+    for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+        plain = mlp_discriminator(0.0).double()
+        ours = copy.deepcopy(plain)
+        optimizers = [kind(n.parameters(), lr=0.01) for n in (plain, ours)]
+        x = torch.randn(5, 20, dtype=torch.float64)
+        for step in range(6):
+            if step == 2:
+                report = gankit.accelerate(optimizers[1])
+                assert report.optimizers == 1
+                assert optimizers[1].param_groups[0]["fused"] is True
+            if step == 4:
+                gankit.restore(optimizers[1])
+                assert optimizers[1].param_groups[0]["fused"] is None
+            for network, optimizer in zip((plain, ours), optimizers, strict=True):
+                optimizer.zero_grad()
+                network(x).sum().backward()
+                optimizer.step()
+        for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
+def test_a_choice_of_the_script_stays(options: dict[str, bool]) -> None:
+    optimizer = torch.optim.Adam(mlp_discriminator().parameters(), **options)
+    before = dict(optimizer.param_groups[0])
+    report = gankit.accelerate(optimizer)
+    assert report.optimizers == 0
+    assert "chose" in report.rows[0].reason
+    gankit.restore(optimizer)
+    assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == {
+        k: v for k, v in before.items() if k != "params"
+    }
+    assert gankit.accelerate(torch.optim.RMSprop(mlp_discriminator().parameters())).optimizers == 0

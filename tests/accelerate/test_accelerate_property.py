@@ -1,0 +1,108 @@
+"""Random networks compute what they did before: outputs, two gradients, buffers."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gankit
+from gankit.acceleration.run import served
+from tests.accelerate.random_networks import plain_twin, random_case
+
+TOLERANCE = 1e-8
+
+pytestmark = pytest.mark.skipif(not served("cpu"), reason="only the reference backend is here")
+
+
+def everything(network: nn.Module, x: Tensor, seed: int) -> list[Tensor]:
+    """Output, first and second gradients, buffers after two passes; an error's type if it fails."""
+    torch.manual_seed(seed)
+    leaf = x.clone().requires_grad_()
+    inputs = [leaf, *(p for p in network.parameters() if p.requires_grad)]
+    found: list[Tensor] = []
+    for _ in range(2):
+        y = network(leaf * 1.0)
+        found.append(y.detach().clone())
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
+    first = _gradients((y * weights).sum(), inputs, create_graph=True)
+    found += [g.detach().clone() for g in first]
+    total = torch.zeros((), dtype=torch.float64)
+    for g in first:
+        total = total + (g * torch.linspace(0.5, 1.5, g.numel(), dtype=g.dtype).view(g.shape)).sum()
+    return [*found, *_gradients(total, inputs), *network.buffers()]
+
+
+def _gradients(value: Tensor, inputs: list[Tensor], **options: bool) -> list[Tensor]:
+    """One for each input; zeros where it has no part in the value."""
+    grads: Any = [None] * len(inputs)
+    if value.requires_grad:
+        grads = torch.autograd.grad(value, inputs, allow_unused=True, **options)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, inputs, strict=True)]
+
+
+def attempt(network: nn.Module, x: Tensor, seed: int) -> Any:
+    try:
+        return everything(network, x, seed)
+    except RuntimeError as error:
+        return error
+
+
+def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    """The largest difference, relative to the largest number around."""
+    worst = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        scale = max(1.0, b.double().abs().max().item() if b.numel() else 0.0)
+        gap = (a.double() - b.double()).abs()
+        if gap.numel():
+            worst = max(worst, gap.max().item() / scale)
+    return worst
+
+
+def check(seeds: range) -> None:
+    fused = unstable = 0
+    for seed in seeds:
+        network, x = random_case(seed)
+        twin = copy.deepcopy(network)
+        gankit.accelerate(network)
+        before = [(key, value.shape) for key, value in network.state_dict().items()]
+        theirs = attempt(plain_twin(copy.deepcopy(twin)), x, seed)
+        ours = attempt(network, x, seed)
+        assert [(k, v.shape) for k, v in network.state_dict().items()] == before
+        if isinstance(theirs, Exception):
+            # In-place layers that torch refuses to differentiate may work here, not break it.
+            continue
+        if isinstance(ours, Exception):
+            # The plain twin never drops in place; torch's own dropout may refuse as well.
+            theirs = attempt(twin, x, seed)
+            assert isinstance(theirs, Exception), f"seed {seed}: {ours!r}\n{network}"
+            continue
+        fused += bool(gankit.accelerate(network).counts)
+        gap = distance(ours, theirs)
+        if gap < TOLERANCE:
+            continue
+        # A kink or a variance of zero: does torch itself jump when x moves by rounding?
+        moved = x + 1e-13 * torch.randn_like(x)
+        own = distance(attempt(plain_twin(twin), moved, seed), theirs)
+        assert own > gap / 1e3, f"seed {seed}: differs by {gap:.1e}\n{network}"
+        unstable += 1
+    assert fused > len(seeds) / 2
+    assert unstable <= max(1, len(seeds) / 50), f"{unstable} cases say nothing"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_thousand_random_networks() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(range(1000))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_twenty_thousand_random_networks() -> None:
+    check(range(1000, 21_000))
