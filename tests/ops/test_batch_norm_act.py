@@ -330,6 +330,10 @@ def test_no_channels() -> None:
     y.sum().backward()
     assert y.shape == (4, 0)
     assert x.grad is not None
+    for device in ("cpu", "meta"):
+        x, mean = torch.ones(4, 0, device=device), torch.ones(1, 0, device=device)
+        sums = spec.SUMS.public(x, x, mean, mean, None, None, 1e-5, 1, 0.0)
+        assert [s.shape for s in sums] == [(1, 0), (1, 0)]
 
 
 def test_reference_states_the_formula_in_plain_numbers() -> None:

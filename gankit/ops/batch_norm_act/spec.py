@@ -27,6 +27,12 @@ def _statistic(x: torch.Tensor, groups: int) -> torch.Tensor:
     return x.new_empty((groups, x.shape[1]), dtype=compute_dtype(x))
 
 
+def _per_group(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    channels = x.shape[1]
+    groups = mean.numel() // channels if channels else 1
+    return mean.new_empty((groups, channels))
+
+
 def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
     need_input, need_parameters = rest[-2:]
     grad_x = result_like(x) if need_input else x.new_empty(0)
@@ -76,10 +82,7 @@ APPLY = Kernel(
 SUMS = Kernel(
     "batch_norm_act_sums",
     f"(Tensor grad, Tensor x, {_STATISTICS}, {_SETTINGS}) -> (Tensor, Tensor)",
-    fake=lambda grad, x, mean, *_: (
-        mean.new_empty((mean.numel() // x.shape[1], x.shape[1])),
-        mean.new_empty((mean.numel() // x.shape[1], x.shape[1])),
-    ),
+    fake=lambda grad, x, mean, *_: (_per_group(x, mean), _per_group(x, mean)),
     reference=reference.sums,
     triton=_triton("sums"),
 )
