@@ -33,6 +33,7 @@ class Entry:
     data: tuple[float, ...]
     images: float | None = None
     bytes: float | None = None
+    peak_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def read_groups(runs: Iterable[Mapping[str, Any]]) -> list[Group]:
                     data=tuple(stats["data"]),
                     images=info.get("images"),
                     bytes=info.get("bytes"),
+                    peak_bytes=info.get("peak_bytes"),
                 )
             )
     return [
@@ -145,6 +147,8 @@ def details(group: Group) -> Iterator[str]:
     with_images = any(entry.images for entry in group.entries)
     header += ["images/s"] if with_images else []
     header += ["GB/s", "of a copy's"] if copy else []
+    with_peak = any(entry.peak_bytes for entry in group.entries)
+    header += ["peak memory"] if with_peak else []
     with_parts = any(entry.role == "part" for entry in group.entries)
     header += ["share of gankit's step"] if with_parts else []
     rows = []
@@ -160,6 +164,8 @@ def details(group: Group) -> Iterator[str]:
             row.append(f"{entry.images / entry.median:,.0f}" if entry.images else "")
         if copy:
             row += _bandwidth(entry, copy)
+        if with_peak:
+            row.append(f"{entry.peak_bytes / 2**20:.3g} MiB" if entry.peak_bytes else "")
         if with_parts:
             is_part = entry.role == "part" and whole is not None
             row.append(f"{entry.median / whole.median:.0%}" if is_part and whole else "")

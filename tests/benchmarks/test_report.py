@@ -163,3 +163,20 @@ def test_runs_under_different_conditions_make_no_report(
     status = report.main([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
     assert status == 2
     assert f"differ in {key}" in capsys.readouterr().err
+
+
+def test_details_show_parts_of_the_step_and_peak_memory() -> None:
+    run = run_of(
+        benchmark("step", "plain eager", "plain", [9e-2, 10e-2, 11e-2], peak_bytes=3 * 2**20),
+        benchmark("step", "gankit", "gankit", [4e-2, 5e-2, 6e-2], peak_bytes=2**20),
+        benchmark("step", "its products alone", "part", [3e-2, 4e-2, 5e-2]),
+    )
+    (group,) = report.read_groups([run])
+    text = "\n".join(report.details(group))
+    head = cells(next(line for line in text.splitlines() if line.startswith("| contender")))
+    part = dict(zip(head, row(text, "its products alone"), strict=True))
+    assert part["share of gankit's step"] == "80%"
+    assert part["against plain"] == part["peak memory"] == ""
+    assert dict(zip(head, row(text, "plain eager"), strict=True))["peak memory"] == "3 MiB"
+    assert group.best_peer is not None
+    assert group.best_peer.contender == "plain eager"
