@@ -283,8 +283,11 @@ def _convolution(children: Children, start: int, fresh: bool) -> Match | None:
         pixel = x.shape[2] * x.shape[3] == 1 and module.padding == (0, 0)
         if not (few or (pixel and module.output_padding == (0, 0))):
             return False
+        if x.shape[2] * x.shape[3] == 1 and x.shape[1] > 1 and x.stride(3) != 1:
+            return False  # channels last to torch, whose result then is so too
         kernel: Any = module.kernel_size
-        overlap = math.prod(-(-k // s) for k, s in zip(kernel, module.stride, strict=True))
+        steps: Any = module.stride
+        overlap = -(-kernel[0] // steps[0]) * -(-kernel[1] // steps[1])
         size = output_size(
             (x.shape[2], x.shape[3]), kernel, module.stride, module.padding,
             module.output_padding, 1,
