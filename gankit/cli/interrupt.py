@@ -6,7 +6,8 @@ import signal
 import threading
 from types import FrameType
 
-from gankit.training.callbacks import Callback, Checkpoint
+from gankit.training.callbacks import Callback
+from gankit.training.checkpointing import Checkpoint
 from gankit.training.trainer import Trainer
 
 

@@ -15,25 +15,26 @@ from gankit.training.atomic import atomic_write
 from gankit.training.callbacks import (
     SAMPLE_NAME,
     Callback,
-    Checkpoint,
     LossCurves,
     MetricsCSV,
     Progress,
     SampleGrid,
     SamplesGif,
 )
+from gankit.training.checkpoint import earlier_checkpoints
+from gankit.training.checkpointing import Checkpoint
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
 CONFIG = "config.yaml"
 CHECKPOINT = "checkpoint.pt"
+BEST = "checkpoint.best.pt"
 METRICS = "metrics.csv"
 GIF = "samples.gif"
 CURVES = "losses.png"
 SAMPLES = "samples"
-_FILES = (CHECKPOINT, METRICS, GIF, CURVES, CONFIG)
-_TEMPORARY = re.compile(
-    rf"\.({'|'.join(map(re.escape, _FILES))}|epoch_\d+_step_\d+\.png)\.\d+\.tmp"
-)
+_FILES = (CHECKPOINT, BEST, METRICS, GIF, CURVES, CONFIG)
+_NUMBERED = (r"checkpoint\.step_\d+\.pt", r"epoch_\d+_step_\d+\.png")
+_TEMPORARY = re.compile(rf"\.({'|'.join([*map(re.escape, _FILES), *_NUMBERED])})\.\d+\.tmp")
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -57,9 +58,9 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def check_resumable(folder: Path) -> Path:
-    """The checkpoint in ``folder``; CheckpointError if there is none."""
+    """Where ``folder`` has its checkpoint; CheckpointError if there is none."""
     checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file():
+    if not checkpoint.is_file() and not earlier_checkpoints(checkpoint):
         raise CheckpointError(f"{folder} has no {CHECKPOINT} to resume from")
     return checkpoint
 
@@ -106,7 +107,12 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
     """What a run does beside training; the checkpoint comes before the pictures."""
-    checkpoint = Checkpoint(folder / CHECKPOINT, every=config.checkpoint_every)
+    checkpoint = Checkpoint(
+        folder / CHECKPOINT,
+        every=config.checkpoint_every,
+        keep=config.checkpoint_keep,
+        best=config.checkpoint_best,
+    )
     callbacks: list[Callback] = [] if quiet else [Progress()]
     callbacks += [
         MetricsCSV(folder / METRICS),
@@ -147,5 +153,7 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink()
+    for _, path in earlier_checkpoints(folder / CHECKPOINT):
+        path.unlink()
     for name in _FILES:  # config.yaml last: it marks the folder as gankit's
         (folder / name).unlink(missing_ok=True)

@@ -81,12 +81,14 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     old = rundir.run_config(state, path)
     if arguments.recipe not in (None, old.recipe):
         raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
-    for name, value in flags.items():
-        before = getattr(old, name)
-        if name not in CHANGEABLE and value != before:
-            raise ConfigError(
-                f"--resume continues with the run's own settings: {name} is {before}, not {value}"
-            )
+    changed = [
+        f"{name} is {getattr(old, name)}, not {value}"
+        for name, value in flags.items()
+        if name not in CHANGEABLE and value != getattr(old, name)
+    ]
+    if changed:
+        raise ConfigError(f"--resume continues with the run's own settings: {', '.join(changed)}")
+    _check_unedited(folder, old)
     config = old.updated(**flags)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
@@ -98,9 +100,28 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
             f"the run in {folder} has {trainer.step} steps already, and was asked to end at step "
             f"{end}; --resume takes a larger --steps or --epochs, or neither"
         )
+    _announce(trainer.differences, arguments.quiet)
     rundir.write_config(folder, config)
     _fit(trainer, folder, config)
     return folder
+
+
+def _check_unedited(folder: Path, old: RunConfig) -> None:
+    """Raise ConfigError if config.yaml no longer holds the settings of the checkpoint."""
+    path = folder / rundir.CONFIG
+    if not path.is_file():
+        return
+    edited = [
+        f"{name} is {value} there and {getattr(old, name)} in the checkpoint"
+        for name, value in RunConfig().updated(**read_yaml(path)).as_dict().items()
+        if name not in CHANGEABLE and value != old.as_dict()[name]
+    ]
+    if edited:
+        raise ConfigError(
+            f"{path} was changed after its checkpoint was written ({'; '.join(edited)}): --resume "
+            "continues with the settings of the checkpoint, so undo the change, or start a new run "
+            f"with --config {path} --out DIR"
+        )
 
 
 def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:

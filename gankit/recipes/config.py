@@ -66,6 +66,8 @@ class RunConfig:
     grid_inverted: bool = False
     log_every: int = 50
     checkpoint_every: int = 1000
+    checkpoint_keep: int = 2
+    checkpoint_best: str | None = None
     device: str = "auto"
     seed: int = 0
 
@@ -141,6 +143,7 @@ _COUNTS = (
     "grid_columns",
     "log_every",
     "checkpoint_every",
+    "checkpoint_keep",
 )
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "z_distribution": ("normal", "uniform"),

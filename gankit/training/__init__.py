@@ -8,7 +8,6 @@ from __future__ import annotations
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import (
     Callback,
-    Checkpoint,
     LossCurves,
     MetricsCSV,
     Progress,
@@ -16,6 +15,7 @@ from gankit.training.callbacks import (
     SamplesGif,
 )
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
+from gankit.training.checkpointing import Checkpoint
 from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
 from gankit.training.optimizers import gan_adam, wgan_rmsprop

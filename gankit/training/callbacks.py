@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from torch import Tensor
 from gankit.errors import ConfigError, MissingExtra
 from gankit.training.atomic import atomic_write
 from gankit.training.autoencoder_step import AutoencoderStep
-from gankit.training.checkpoint import save_checkpoint
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate, save_grid
@@ -66,6 +66,13 @@ class Callback:
 
     def close(self) -> None:
         """Called last, also when the run ended with an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run gives back to ``load_state_dict``: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave; also called with an empty ``state``."""
 
 
 class Progress(Callback):
@@ -158,13 +165,26 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """The whole rows of a metrics.csv; an empty list if there is none."""
+    """The whole rows of a metrics.csv; an empty list if there is none.
+
+    A file of an earlier gankit may lack columns: ``critic_distance`` follows from two others, and
+    what follows from nothing is ``nan``. Half a row, left by a crash, is passed over.
+    """
     path = Path(path)
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        rows = csv.DictReader(file)
-        return [r for r in rows if all(r.get(c) for c in COLUMNS) and r["step"].isdigit()]
+        lines = csv.reader(file)
+        header = next(lines, [])
+        rows = [dict(zip(header, line, strict=True)) for line in lines if len(line) == len(header)]
+    return [_completed(row) for row in rows if row.get("step", "").isdigit()]
+
+
+def _completed(row: dict[str, str]) -> dict[str, str]:
+    if not row.get("critic_distance"):
+        with suppress(KeyError, ValueError):
+            row["critic_distance"] = f"{float(row['d_real']) - float(row['d_fake']):.6g}"
+    return {column: row.get(column) or "nan" for column in COLUMNS}
 
 
 class SampleGrid(Callback):
@@ -323,31 +343,3 @@ class LossCurves(Callback):
             rows_of_axes[-1].set_ylim(0, 1)
         with atomic_write(self.path) as file:
             canvas.print_png(file)
-
-
-class Checkpoint(Callback):
-    """Write ``path`` every ``every`` steps and at the end, never with a NaN or infinite weight."""
-
-    def __init__(self, path: str | os.PathLike[str], *, every: int = 1000) -> None:
-        if every < 1:
-            raise ConfigError(f"checkpoint_every is {every}; allowed are integers from 1")
-        self.path, self.every = Path(path), every
-        self._saved_at = -1
-
-    def on_start(self, trainer: Trainer) -> None:
-        self._saved_at = trainer.step if trainer.step else -1
-
-    def on_step(self, trainer: Trainer) -> None:
-        if trainer.step % self.every == 0:
-            self.save(trainer)
-
-    def on_end(self, trainer: Trainer) -> None:
-        self.save(trainer)
-
-    def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of this step, unless it is written already."""
-        if self._saved_at == trainer.step:
-            return
-        trainer.check_finite()
-        save_checkpoint(self.path, trainer.state_dict())
-        self._saved_at = trainer.step

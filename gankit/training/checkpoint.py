@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,9 +58,63 @@ def load_checkpoint(
     """Read a checkpoint with ``torch.load(weights_only=True)``.
 
     Raises CheckpointError if the file is absent, truncated, not a gankit checkpoint, or of another
-    format version.
+    format version; where an earlier checkpoint of the run beside it is good, it is named.
     """
     path = Path(path)
+    try:
+        return _read(path, map_location)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_offer(path)}") from error
+
+
+def earlier_checkpoints(path: str | os.PathLike[str]) -> list[tuple[int, Path]]:
+    """Steps and files of the checkpoints that were kept beside ``path``, the newest first."""
+    path = Path(path)
+    name = re.compile(rf"{re.escape(path.stem)}\.step_(\d{{7,}}){re.escape(path.suffix)}")
+    if not path.parent.is_dir():
+        return []
+    found = [(name.fullmatch(file.name), file) for file in path.parent.iterdir()]
+    return sorted(((int(m[1]), file) for m, file in found if m), reverse=True)
+
+
+def keep_checkpoint(path: str | os.PathLike[str], name: str) -> None:
+    """Give the checkpoint at ``path`` a second name beside it, which outlives the next write."""
+    path = Path(path)
+    other = path.with_name(f"{path.stem}.{name}{path.suffix}")
+    temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+    except FileNotFoundError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except OSError:  # a file system without hard links
+        with open(path, "rb") as source, atomic_write(other) as file:
+            shutil.copyfileobj(source, file)
+        return
+    os.replace(temporary, other)
+    temporary.unlink(missing_ok=True)  # replacing a link by one to the same file keeps both
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove half-written files that a killed process left beside ``path``."""
+    path = Path(path)
+    name = rf"\.{re.escape(path.stem)}(\.step_\d+|\.best)?{re.escape(path.suffix)}\.\d+\.tmp"
+    for file in path.parent.iterdir():
+        if re.fullmatch(name, file.name):
+            file.unlink(missing_ok=True)
+
+
+def _offer(path: Path) -> str:
+    for step, file in earlier_checkpoints(path):
+        try:
+            _read(file, "cpu")
+        except (CheckpointError, OSError):
+            continue
+        return f"; {file} of step {step} is good: copy it to {path} and resume to go on from there"
+    return ""
+
+
+def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     data = path.read_bytes()

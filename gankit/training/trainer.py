@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
+from gankit.training.environment import differences, environment
 from gankit.training.step import KEYS, GANStep
 
 
@@ -59,7 +60,8 @@ class Trainer:
         config: plain values that describe the run; kept in its checkpoints.
         conditional: give the step the labels of each batch too.
 
-    ``step`` counts the steps done, also those before a resume.
+    ``step`` counts the steps done, also those before a resume. ``differences`` says in sentences,
+    after a resume, what is not as it was when the checkpoint was written, and what that means.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Trainer:
         self.config = dict(config or {})
         self.step = 0
         self.total_steps = 0
+        self.differences: tuple[str, ...] = ()
         self._pending: dict[str, list[torch.Tensor]] = {key: [] for key in KEYS}
         self._images = 0
         self._seconds = 0.0
@@ -148,7 +151,16 @@ class Trainer:
             "epoch": self.epoch,
             "config": self.config,
             "pending": {k: torch.stack(v).cpu() for k, v in self._pending.items() if v},
+            "noise": None if self._own_noise is None else self._own_noise.get_state(),
+            "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks},
+            "environment": environment(self.data.device),
         }
+
+    @property
+    def _own_noise(self) -> torch.Generator | None:
+        """The generator of the noise where it does not follow torch's."""
+        found = getattr(self.gan_step.noise, "generator", None)
+        return found if isinstance(found, torch.Generator) else None
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the run that ``state`` was taken from.
@@ -183,7 +195,17 @@ class Trainer:
             key: list(pending[key].to(device).unbind()) if key in pending else [] for key in KEYS
         }
         self.step = count
+        if self._own_noise is not None and state.get("noise") is not None:
+            self._own_noise.set_state(state["noise"].cpu())
+        kept = state.get("callbacks", {})
+        for callback in self.callbacks:
+            callback.load_state_dict(kept.get(type(callback).__name__, {}))
         set_rng_state(state["rng"])
+        here = environment(self.data.device)
+        self.differences = (
+            *_changed_settings(state["config"], self.config),
+            *differences(state.get("environment", {}), here),
+        )
 
     def _train_one(self) -> None:
         start = time.perf_counter()
@@ -240,6 +262,22 @@ class Trainer:
             f"training stopped at step {self.step}: {what} is not finite; an earlier checkpoint is "
             "kept. Try a smaller learning rate."
         )
+
+
+def _changed_settings(before: Any, now: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each setting of the description that differs."""
+    if not isinstance(before, dict):
+        return
+    pairs = [(before, now)]
+    if isinstance(before.get("run"), dict) and isinstance(now.get("run"), dict):
+        pairs = [(before["run"], now["run"])]
+    for old, new in pairs:
+        for name in sorted(old.keys() & new.keys()):
+            if old[name] != new[name] and name not in ("steps", "epochs"):
+                yield (
+                    f"The setting {name} was {old[name]!r} and is {new[name]!r} from here on: the "
+                    "run is no longer one that its settings repeat."
+                )
 
 
 def _is_row(value: object) -> bool:

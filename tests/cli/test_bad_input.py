@@ -188,7 +188,7 @@ def test_a_run_that_fails_without_a_checkpoint_leaves_what_it_did_not_write(
     Path("old/notes.txt").write_text("mine")
     Path("old/samples/mine.png").write_bytes(b"mine")
     Path("empty").mkdir()
-    monkeypatch.setattr("gankit.training.callbacks.save_checkpoint", full)
+    monkeypatch.setattr("gankit.training.checkpointing.save_checkpoint", full)
     for argv in (["--out", "empty"], ["--out", "old", "--overwrite"], ["--out", "new/run"]):
         assert "No space left" in refused(*TRAIN, *argv)
     assert files() == {
@@ -238,6 +238,7 @@ def test_overwrite_keeps_the_old_run_when_the_new_one_cannot_start(
         (["--lr", "0.1"], "lr is 0.0002, not 0.1"),
         (["--batch-size", "7"], "batch_size is 60, not 7"),
         (["--seed", "3"], "seed is 0, not 3"),
+        (["--lr", "0.1", "--seed", "3"], "lr is 0.0002, not 0.1, seed is 0, not 3"),
         (["--config", "small.yaml"], "leave out --config"),
         (["--steps", "2"], "runs/gan has 3 steps already, and was asked to end at step 2"),
     ],
@@ -248,6 +249,14 @@ def test_resume_keeps_the_settings(
     before = Path("runs/gan/config.yaml").read_bytes()
     assert words in refused("train", "gan", "--resume", *flags)
     assert Path("runs/gan/config.yaml").read_bytes() == before
+
+
+def test_an_edited_config_is_not_continued(a_run: Path, refused: Callable[..., str]) -> None:
+    path = a_run / "config.yaml"
+    path.write_text(path.read_text().replace("lr: 0.0002", "lr: 0.5"))
+    sentence = refused("train", "gan", "--resume", "--steps", "9")
+    assert "config.yaml was changed after its checkpoint was written (lr is 0.5 there" in sentence
+    assert torch.load(a_run / "checkpoint.pt", weights_only=True)["step"] == 3
 
 
 def test_a_z_dim_that_the_generator_does_not_take_is_named(refused: Callable[..., str]) -> None:

@@ -1,0 +1,53 @@
+"""Where a run computes, and what another place means for going on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gankit._version import __version__
+
+_ROUNDING = (
+    "the continuation is as good, but not bit for bit the one that the run would have had there"
+)
+_MEANING = {
+    "device": f"random numbers and rounding differ between devices, so {_ROUNDING}",
+    "threads": f"sums are taken in another order, so {_ROUNDING}",
+    "processes": f"the batch is divided otherwise, so {_ROUNDING}",
+    "torch": f"another version may round otherwise, so {_ROUNDING}",
+    "gankit": f"another version may round otherwise, so {_ROUNDING}",
+}
+_WORDS = {
+    "device": "on {}",
+    "threads": "with {} threads",
+    "processes": "in {} processes",
+    "torch": "with torch {}",
+    "gankit": "with gankit {}",
+}
+
+
+def environment(device: torch.device | str, processes: int = 1) -> dict[str, Any]:
+    """What decides the bits of a run beside its settings: plain values for its checkpoints."""
+    device = torch.device(device)
+    name = device.type
+    if name == "cuda":
+        name = f"cuda ({torch.cuda.get_device_name(device)})"
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "torch": str(torch.__version__),
+        "gankit": __version__,
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One sentence for each thing that differs between two ``environment``, and what it means."""
+    found = []
+    for key, meaning in _MEANING.items():
+        if key in before and before[key] != now[key]:
+            was, here = (_WORDS[key].format(place[key]) for place in (before, now))
+            found.append(f"The run was {was} and goes on {here}: {meaning}.")
+    return found
