@@ -21,9 +21,11 @@ from gankit.losses.autoencoder import (
     squared_error,
 )
 from gankit.losses.energy import (
+    began,
     began_convergence,
     began_discriminator_loss,
     began_next_k,
+    ebgan,
     energy_discriminator_loss,
     energy_generator_loss,
     pulling_away_term,
@@ -45,9 +47,11 @@ __all__ = [
     "AutoencoderLoss",
     "bce_discriminator_loss",
     "bernoulli_nats",
+    "began",
     "began_convergence",
     "began_discriminator_loss",
     "began_next_k",
+    "ebgan",
     "elbo",
     "energy_discriminator_loss",
     "energy_generator_loss",

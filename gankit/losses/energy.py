@@ -8,18 +8,22 @@ tensor, in float32 at least, differentiable with respect to every tensor unless 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.errors import ConfigError, DataError
+from gankit.losses.adversarial import AdversarialLoss
 from gankit.losses.scores import widened
 
 __all__ = [
+    "began",
     "began_convergence",
     "began_discriminator_loss",
     "began_next_k",
+    "ebgan",
     "energy_discriminator_loss",
     "energy_generator_loss",
     "pulling_away_term",
@@ -38,9 +42,26 @@ def energy_discriminator_loss(real: Tensor, fake: Tensor, *, margin: float = 1.0
     Raises:
         ConfigError: a margin that is not allowed.
     """
-    if not (math.isfinite(margin) and margin > 0):
-        raise ConfigError(f"margin must be finite and above 0, got {margin}")
+    _check_margin(margin)
     return widened(real).mean() + F.relu(margin - widened(fake)).mean()
+
+
+def ebgan(margin: float = 1.0) -> AdversarialLoss:
+    """The game of EBGAN: :func:`energy_discriminator_loss`, :func:`energy_generator_loss`.
+
+    Args:
+        margin: as for :func:`energy_discriminator_loss`.
+
+    Raises:
+        ConfigError: a margin that is not allowed.
+    """
+    _check_margin(margin)
+    return AdversarialLoss(
+        "ebgan",
+        partial(energy_discriminator_loss, margin=margin),
+        energy_generator_loss,
+        scores=True,
+    )
 
 
 def energy_generator_loss(fake: Tensor) -> Tensor:
@@ -113,8 +134,7 @@ def began_next_k(
         ConfigError: gamma or rate is not allowed.
     """
     _check_gamma(gamma)
-    if not (math.isfinite(rate) and rate > 0):
-        raise ConfigError(f"rate must be finite and above 0, got {rate}")
+    _check_rate(rate)
     balance = gamma * widened(real).mean() - widened(fake).mean()
     return (k + rate * balance).clamp(0.0, 1.0)
 
@@ -141,3 +161,62 @@ def began_convergence(real: Tensor, fake: Tensor, *, gamma: float = 0.5) -> Tens
 def _check_gamma(gamma: float) -> None:
     if not 0.0 <= gamma <= 1.0:
         raise ConfigError(f"gamma must lie in [0, 1], got {gamma}")
+
+
+def _check_margin(margin: float) -> None:
+    if not (math.isfinite(margin) and margin > 0):
+        raise ConfigError(f"margin must be finite and above 0, got {margin}")
+
+
+def began(discriminator: nn.Module, *, gamma: float = 0.5, rate: float = 1e-3) -> AdversarialLoss:
+    """The game of BEGAN, with its control.
+
+    D gets buffers: ``began_k``, which each of G's turns changes as :func:`began_next_k` says,
+    ``began_real``, the mean error of the latest real images, and ``began_measure``, what
+    :func:`began_convergence` says of the latest turn. So a checkpoint of D keeps them, and a run
+    goes on exactly.
+
+    Args:
+        discriminator: D, an autoencoder that returns errors.
+        gamma, rate: as for :func:`began_next_k`.
+
+    Raises:
+        ConfigError: gamma or rate is not allowed.
+    """
+    _check_gamma(gamma)
+    _check_rate(rate)
+    like = next(discriminator.parameters(), torch.empty(0))
+    for name in ("began_k", "began_real", "began_measure"):
+        discriminator.register_buffer(name, torch.zeros((), device=like.device))
+    return AdversarialLoss(
+        "began",
+        partial(_began_d_turn, discriminator),
+        partial(_began_g_turn, discriminator, gamma, rate),
+        scores=True,
+    )
+
+
+def _began_d_turn(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    with torch.no_grad():
+        _buffer(discriminator, "began_real").copy_(widened(real).mean())
+    # A copy, because G's turn writes into the buffer.
+    return began_discriminator_loss(real, fake, _buffer(discriminator, "began_k").clone())
+
+
+def _began_g_turn(discriminator: nn.Module, gamma: float, rate: float, fake: Tensor) -> Tensor:
+    k, real = _buffer(discriminator, "began_k"), _buffer(discriminator, "began_real")
+    with torch.no_grad():
+        measure = began_convergence(real, fake, gamma=gamma)
+        _buffer(discriminator, "began_measure").copy_(measure)
+        k.copy_(began_next_k(k, real, fake, gamma=gamma, rate=rate))
+    return energy_generator_loss(fake)
+
+
+def _buffer(module: nn.Module, name: str) -> Tensor:
+    buffer: Tensor = module.get_buffer(name)
+    return buffer
+
+
+def _check_rate(rate: float) -> None:
+    if not (math.isfinite(rate) and rate > 0):
+        raise ConfigError(f"rate must be finite and above 0, got {rate}")

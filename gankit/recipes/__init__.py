@@ -7,6 +7,7 @@ from gankit.recipes import (
     autoencoder,
     conditional,
     dcgan,
+    energy,
     games,
     gan,
     gan_keras,
@@ -34,6 +35,8 @@ _RECIPES: dict[str, Recipe] = {
         conditional.CGAN,
         autoencoder.AE,
         autoencoder.VAE,
+        energy.EBGAN,
+        energy.BEGAN,
     )
 }
 

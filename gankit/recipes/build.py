@@ -94,7 +94,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
 
 def _build_step(config: RunConfig, G: nn.Module, D: nn.Module) -> GANStep | AutoencoderStep:
     from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
-    loss = _build_loss(config.loss, from_logits=from_logits)
+    loss = _build_loss(config.loss, from_logits=from_logits, discriminator=D)
     optimizers = _build_optimizer(config, G), _build_optimizer(config, D)
     if isinstance(loss, AutoencoderLoss):
         _check_autoencoder(config, loss)
@@ -166,10 +166,10 @@ def build_generator(description: dict[str, Any]) -> nn.Module:
     return generator
 
 
-def _build_loss(spec: Spec, *, from_logits: bool) -> str | AdversarialLoss | AutoencoderLoss:
+def _build_loss(spec: Spec, **offers: Any) -> str | AdversarialLoss | AutoencoderLoss:
     if isinstance(spec, str) and not _is_import_path(spec):
         return resolve_autoencoder(spec) if spec in ("elbo", "squared-error") else spec
-    loss = create("loss", spec, object, from_logits=from_logits)
+    loss = create("loss", spec, object, **offers)
     if isinstance(loss, (AdversarialLoss, AutoencoderLoss)):
         return loss
     raise ConfigError(

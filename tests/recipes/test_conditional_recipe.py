@@ -192,7 +192,7 @@ def test_the_class_asked_for_is_the_class_found(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_recipe_draws_the_class_asked_for(seed: int) -> None:
     trainer = build_trainer(recipes.get("cgan").config.updated(device="cpu", seed=seed))
-    trainer.fit(steps=2400)
+    trainer.fit(steps=4000)
     judge = Judge.fit(data.load("digits", split="all"), seed=0)
     fakes = generate(trainer.gan_step.G, 1000, seed=1, distribution="uniform")
     found = judge.probabilities(fakes).argmax(dim=1)

@@ -1,0 +1,171 @@
+"""EBGAN and BEGAN: what BEGAN remembers, that a run goes on exactly, and what both learn."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gankit import data, recipes
+from gankit.cli import main
+from gankit.errors import ConfigError
+from gankit.losses import began, began_convergence, began_next_k, ebgan
+from gankit.metrics import Judge
+from gankit.models import mlp
+from gankit.models.autoencoder import Discriminator
+from gankit.recipes.build import build_trainer
+from gankit.training import GANStep, gan_adam, generate
+from tests.recipes.classes import nearest_class
+from tests.recipes.small_twins import small_twin
+
+
+def test_ebgan_plays_its_game() -> None:
+    real, fake = torch.tensor([0.1, 0.3]), torch.tensor([0.5, 1.5])
+    game = ebgan(margin=1.0)
+    assert game.discriminator(real, fake).item() == pytest.approx(0.2 + 0.25)
+    assert game.generator(fake).item() == pytest.approx(1.0)
+    assert game.scores
+    with pytest.raises(ConfigError, match="margin must be finite and above 0"):
+        ebgan(margin=0.0)
+    step = build_trainer(recipes.get("ebgan").config.updated(device="cpu", image_size=8)).gan_step
+    assert step.loss.name == "ebgan"
+
+
+def test_began_remembers_in_its_discriminator() -> None:
+    D = nn.Linear(2, 1)
+    game = began(D, gamma=0.5, rate=0.1)
+    k = torch.zeros(())
+    for turn in range(1, 4):
+        real, fake = torch.tensor([[0.8], [1.2]]) * turn, torch.tensor([[0.1], [0.3]])
+        loss = game.discriminator(real, fake)
+        assert loss.item() == pytest.approx(turn - k.item() * 0.2)
+        new = torch.tensor([[0.4]])
+        assert game.generator(new).item() == pytest.approx(0.4)
+        k = began_next_k(k, real, new, gamma=0.5, rate=0.1)
+        torch.testing.assert_close(D.get_buffer("began_k"), k)
+        measure = began_convergence(real, new, gamma=0.5)
+        torch.testing.assert_close(D.get_buffer("began_measure"), measure)
+    assert k.item() == pytest.approx(0.1 * (0.1 + 0.6 + 1.1))
+    assert set(D.state_dict()) > {"began_k", "began_real", "began_measure"}
+    with pytest.raises(ConfigError, match="gamma must lie in"):
+        began(D, gamma=1.5)
+    with pytest.raises(ConfigError, match="rate must be finite"):
+        began(D, rate=0.0)
+
+
+def test_a_step_of_began_is_the_papers() -> None:
+    def parts() -> tuple[nn.Module, nn.Module, Any, Any]:
+        torch.manual_seed(0)
+        G = mlp.Generator(3, (1, 2, 2), hidden=(8,)).double()
+        D = Discriminator((1, 2, 2), hidden=(8,), code=2, error="absolute").double()
+        return G, D, gan_adam(G.parameters(), 1e-2), gan_adam(D.parameters(), 1e-2)
+
+    images = torch.rand(7, 6, 1, 2, 2, dtype=torch.float64) * 2 - 1
+    G, D, g_optimizer, d_optimizer = parts()
+    step = GANStep(G, D, g_optimizer, d_optimizer, began(D, rate=0.5))
+    assert step.paired
+    torch.manual_seed(4)
+    for real in images:
+        step(real)
+    plain_G, plain_D, g_optimizer, d_optimizer = parts()
+    torch.manual_seed(4)
+    k = 0.0
+    for real in images:
+        fake = plain_G(torch.randn(6, 3, dtype=torch.float64))
+        d_optimizer.zero_grad()
+        error = plain_D(real).mean()
+        (error - k * plain_D(fake.detach()).mean()).backward()
+        d_optimizer.step()
+        g_optimizer.zero_grad()
+        g_error = plain_D(plain_G(torch.randn(6, 3, dtype=torch.float64))).mean()
+        g_error.backward()
+        g_optimizer.step()
+        k = min(max(k + 0.5 * float((0.5 * error - g_error).detach()), 0.0), 1.0)
+    assert D.get_buffer("began_k").item() == pytest.approx(k, abs=1e-6)
+    for mine, theirs in ((G, plain_G), (D, plain_D)):
+        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)  # k is float32
+
+
+def weights(path: str) -> dict[str, Tensor]:
+    state = torch.load(path, weights_only=True)
+    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+
+
+@pytest.mark.parametrize("name", ["ebgan", "began"])
+def test_a_run_resumes_exactly(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(
+        "image_size: 8\ngrid_rows: 2\ngrid_columns: 2\ndevice: cpu\n"
+        "generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16]}}\n"
+    )
+    start = ["train", name, "--config", "small.yaml", "--quiet"]
+    assert main([*start, "--steps", "20", "--out", "straight"]) == 0
+    assert main([*start, "--steps", "9", "--out", "halves"]) == 0
+    again = ["train", name, "--out", "halves", "--resume", "--steps", "20", "--quiet"]
+    assert main(again) == 0
+    straight, halves = weights("straight/checkpoint.pt"), weights("halves/checkpoint.pt")
+    assert straight.keys() == halves.keys()
+    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    if name == "began":
+        assert straight["D.began_k"] > 0
+    assert main(["sample", "straight", "--n", "2"]) == 0
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
+def test_began_converges_and_diversity_rises_with_gamma(seed: int) -> None:
+    spreads = []
+    for gamma in (0.5, 0.7, 0.95):
+        spec = {"class_path": "gankit.losses.began", "init_args": {"gamma": gamma, "rate": 0.01}}
+        trainer = small_twin("began", seed, loss=spec, lr=5e-4)
+        D = trainer.gan_step.D
+        trainer.fit(steps=100)
+        early = float(D.get_buffer("began_measure"))
+        trainer.fit(steps=1200)
+        assert float(D.get_buffer("began_measure")) < 0.6 * early
+        fakes = generate(trainer.gan_step.G, 500, seed=1, distribution="uniform")
+        spreads.append(float(fakes.std(dim=0).mean()))
+    assert spreads[0] < spreads[1] < spreads[2]
+    assert spreads[2] > 3 * spreads[0]
+
+
+def test_ebgan_draws_digits() -> None:
+    trainer = small_twin("ebgan", 0)
+    trainer.fit(steps=2500)
+    fakes = generate(trainer.gan_step.G, 500, seed=1)
+    counts = torch.bincount(nearest_class(fakes), minlength=10)
+    assert (counts >= 5).sum() >= 9
+    known = trainer.data.normalized().flatten(1)
+    unseen = data.load("digits", image_size=8, split="test").normalized().flatten(1)
+
+    def distance(images: Tensor) -> Tensor:
+        return torch.cdist(images.flatten(1), known).amin(dim=1).median()
+
+    assert distance(fakes) < 1.3 * distance(unseen)
+    # The energy tells unseen digits from what is none.
+    with torch.no_grad():
+        D = trainer.gan_step.D
+        assert 2 * D(unseen.view(-1, 1, 8, 8)).mean() < D(torch.rand(100, 1, 8, 8) * 2 - 1).mean()
+
+
+@cache
+def judge() -> Judge:
+    return Judge.fit(data.load("digits", image_size=8, split="all"), seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nsgan", "lsgan", "rgan", "ebgan"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_judge_finds_the_digits(name: str, seed: int) -> None:
+    trainer = small_twin(name, seed)
+    trainer.fit(steps=6000)
+    verdict = judge()(generate(trainer.gan_step.G, 1000, seed=1))
+    assert verdict.passed(), str(verdict)
