@@ -63,12 +63,17 @@ bench: $(VENV)/.dev
 
 CHECKS := lint check-headers check-machine-code cpp-test test-triton check-wheel test-python
 
-# Every check runs even when one fails; pytest's own summary comes last.
+# Every check runs even when one fails. JOBS of them at a time, each with its output in one piece.
+JOBS ?= 2
+EACH := --keep-going --no-print-directory --jobs $(JOBS) \
+  $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 test: $(VENV)/.dev
-	@$(MAKE) --keep-going --no-print-directory $(CHECKS)
+	@echo "Running $(words $(CHECKS)) checks, $(JOBS) at a time; each says what it found when it is done"
+	@$(MAKE) $(EACH) $(CHECKS)
 
 test-all: $(VENV)/.dev
-	@$(MAKE) --keep-going --no-print-directory $(CHECKS) test-slow
+	@$(MAKE) $(EACH) $(CHECKS) test-slow
 
 # A part that GANKIT_BUILD insists on must be there: its tests fail instead of being skipped.
 REQUIRE_cpu := native-cpu
