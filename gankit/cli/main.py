@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
     0: done. 2: one sentence on stderr says what is wrong. 130: interrupted.
+    143: ended by SIGTERM.
     """
     # Own parts are named by import path and often lie in the folder at hand.
     here = os.getcwd()
@@ -43,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
     except KeyboardInterrupt as stop:
-        print("; ".join(["gankit: interrupted", *map(str, stop.args)]), file=sys.stderr)
-        return 130
+        terminated = type(stop) is not KeyboardInterrupt
+        what = "gankit: ended by SIGTERM" if terminated else "gankit: interrupted"
+        print("; ".join([what, *map(str, stop.args)]), file=sys.stderr)
+        return 143 if terminated else 130
 
 
 def _fail(message: str) -> int:

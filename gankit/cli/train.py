@@ -127,10 +127,10 @@ def _check_unedited(folder: Path, old: RunConfig) -> None:
 def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
     try:
         trainer.fit(steps=config.steps, epochs=config.epochs)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not (folder / rundir.CHECKPOINT).is_file():
             raise
-        raise KeyboardInterrupt(
+        raise type(stop)(
             f"--resume continues the run in {folder} from its last checkpoint"
         ) from None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,14 +49,14 @@ def pick_device(name: str) -> torch.device:
 def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
     """Seed torch, load the data and build the trainer of ``config``.
 
-    Sets torch's global seed, so that own data drawn with torch follows ``seed`` too. Raises
-    ConfigError or DataError if ``config`` asks for something that is not there; nothing is
-    written.
+    Sets the global seeds of torch, Python and NumPy, so that your own data and networks follow
+    ``seed`` too. Raises ConfigError or DataError if ``config`` asks for something that is not
+    there; nothing is written.
     """
     device = pick_device(config.device)
-    torch.manual_seed(config.seed)  # data of your own may be random
+    _seed(config.seed)  # data of your own may be random
     images = load_data(config, device)
-    torch.manual_seed(config.seed)  # whatever the data drew, the weights are the same
+    _seed(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = BatchSampler(
         len(images), config.batch_size, generator=order, replacement=config.replacement
@@ -90,6 +92,12 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         config=description,
         conditional=conditional,
     )
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one
 
 
 def _build_step(config: RunConfig, G: nn.Module, D: nn.Module) -> GANStep | AutoencoderStep:

@@ -40,15 +40,15 @@ def as_in_a_terminal() -> Iterator[None]:
 
 
 @pytest.fixture
-def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make Ctrl-C arrive ``times`` times in the middle of G's turn of the ``n``-th call."""
     turn = GANStep._g_turn
 
-    def arrange(n: int, times: int) -> None:
+    def arrange(n: int, times: int, number: int = signal.SIGINT) -> None:
         def interrupted(step: GANStep, *arguments: Any) -> Any:
             if step.calls == n - 1:
                 for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
             return turn(step, *arguments)
 
         monkeypatch.setattr(GANStep, "_g_turn", interrupted)
@@ -61,16 +61,25 @@ def final_state(folder: str) -> dict[str, Any]:
     return state
 
 
-def test_ctrl_c_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
-    ctrl_c: Callable[[int, int], None], capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
+    number: int,
+    code: int,
+    words: str,
+    ctrl_c: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert main([*TRAIN, "--out", "straight"]) == 0
-    ctrl_c(4, 1)
-    assert main([*TRAIN, "--out", "halves"]) == 130
+    ctrl_c(4, 1, number)
+    assert main([*TRAIN, "--out", "halves"]) == code
     assert capfd.readouterr().err == (
-        "gankit: interrupted; --resume continues the run in halves from its last checkpoint\n"
+        f"gankit: {words}; --resume continues the run in halves from its last checkpoint\n"
     )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert final_state("halves")["step"] == 4
     assert main(["train", "--out", "halves", "--resume", "--quiet"]) == 0
     straight, halves = final_state("straight"), final_state("halves")
@@ -80,7 +89,7 @@ def test_ctrl_c_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
 
 
 def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_to_resume(
-    ctrl_c: Callable[[int, int], None], capfd: pytest.CaptureFixture[str]
+    ctrl_c: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     ctrl_c(4, 2)
     assert main(TRAIN) == 130
@@ -88,7 +97,7 @@ def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_to_resume(
     assert not Path("runs").exists()
 
 
-def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[[int, int], None]) -> None:
+def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[..., None]) -> None:
     ctrl_c(2, 1)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,0 +1,106 @@
+"""What breaks in the middle of a run: one sentence, and the last good checkpoint is intact."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gankit.cli import main
+from gankit.training import GANStep
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
+grid_rows: 2
+grid_columns: 2
+device: cpu
+batch_size: 6
+checkpoint_every: 5
+log_every: 2
+"""
+TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "20", "--quiet", "--out", "run"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(SMALL)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, n: int, happens: Any) -> None:
+    turn = GANStep._g_turn
+
+    left = [happens]
+
+    def eventful(step: GANStep, *arguments: Any) -> Any:
+        if step.calls == n - 1 and left:
+            left.pop()()
+        return turn(step, *arguments)
+
+    monkeypatch.setattr(GANStep, "_g_turn", eventful)
+
+
+def sentence(capfd: pytest.CaptureFixture[str]) -> str:
+    error = capfd.readouterr().err
+    assert error.startswith("gankit: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_a_disk_that_fills_up(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    at_step(monkeypatch, 13, lambda: monkeypatch.setattr(os, "fsync", full))
+    assert main(TRAIN) == 2
+    assert "run/checkpoint.pt: No space left on device" in sentence(capfd)
+    assert torch.load("run/checkpoint.pt", weights_only=True)["step"] == 10
+    assert not [name for name in os.listdir("run") if name.endswith(".tmp")]
+
+
+def test_the_folder_is_removed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_step(monkeypatch, 12, lambda: shutil.rmtree("run"))
+    assert main(TRAIN) == 2
+    assert "run/metrics.csv: No such file or directory" in sentence(capfd)
+
+
+def test_the_folder_is_moved(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_step(monkeypatch, 12, lambda: os.rename("run", "moved"))
+    assert main(TRAIN) == 2
+    assert "run/metrics.csv: No such file or directory" in sentence(capfd)
+    assert torch.load("moved/checkpoint.pt", weights_only=True)["step"] == 10
+    assert main(["train", "--out", "moved", "--resume", "--quiet"]) == 0
+    assert torch.load("moved/checkpoint.pt", weights_only=True)["step"] == 20
+
+
+def test_the_data_disappears(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the middle nothing happens, for the set is in memory; a resume says what is missing."""
+    data = Path("data")
+    data.mkdir()
+    images = torch.randint(0, 256, (12, 28, 28), dtype=torch.uint8).numpy().tobytes()
+    name = "train-images-idx3-ubyte"
+    (data / name).write_bytes(struct.pack(">BBBBIII", 0, 0, 8, 3, 12, 28, 28) + images)
+    at_step(monkeypatch, 12, lambda: shutil.rmtree("data"))
+    assert main([*TRAIN, "--data", "idx:data"]) == 0
+    before = Path("run/checkpoint.pt").read_bytes()
+    capfd.readouterr()
+    assert main(["train", "--out", "run", "--resume", "--steps", "30", "--quiet"]) == 2
+    assert "data" in sentence(capfd)
+    assert Path("run/checkpoint.pt").read_bytes() == before
