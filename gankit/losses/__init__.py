@@ -41,6 +41,7 @@ from gankit.losses.scores import (
     relativistic_average_loss,
     relativistic_loss,
 )
+from gankit.losses.semi_supervised import supervised_cross_entropy
 
 __all__ = [
     "AdversarialLoss",
@@ -72,6 +73,7 @@ __all__ = [
     "resolve",
     "resolve_autoencoder",
     "squared_error",
+    "supervised_cross_entropy",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",
 ]

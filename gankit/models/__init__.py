@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gankit.models import autoencoder, conditional_mlp, dcgan, mlp
+from gankit.models import autoencoder, conditional_mlp, dcgan, mlp, semi_supervised
 
-__all__ = ["autoencoder", "conditional_mlp", "dcgan", "mlp"]
+__all__ = ["autoencoder", "conditional_mlp", "dcgan", "mlp", "semi_supervised"]

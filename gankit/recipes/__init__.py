@@ -12,6 +12,7 @@ from gankit.recipes import (
     gan,
     gan_keras,
     points,
+    semi_supervised,
     wgan,
     wgan_gp,
 )
@@ -37,6 +38,7 @@ _RECIPES: dict[str, Recipe] = {
         autoencoder.VAE,
         energy.EBGAN,
         energy.BEGAN,
+        semi_supervised.SGAN,
     )
 }
 

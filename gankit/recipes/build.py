@@ -14,6 +14,7 @@ from torch import nn
 
 from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
+from gankit.data.labelled import UNLABELLED, keep_labels
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, AutoencoderLoss, resolve_autoencoder
 from gankit.recipes.component import complete, create, import_object, split_spec
@@ -64,6 +65,8 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     offers: dict[str, Any] = {"z_dim": config.z_dim, "image_shape": images.shape}
     if images.labels is not None:
         offers["n_classes"] = int(images.labels.max()) + 1
+    if config.labelled is not None:
+        images = keep_labels(images, config.labelled, seed=config.seed)
     _check_labels(config, images)
     generator_spec = complete("generator", config.generator, **offers)
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
@@ -71,7 +74,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
     check_trainable("generator", G)
     check_trainable("discriminator", D)
-    gan_step = _build_step(config, G, D)
+    gan_step = _build_step(config, G, D, images)
     description: dict[str, Any] = {
         "run": config.as_dict(),
         # What `gankit sample` needs to build G without the data.
@@ -100,7 +103,9 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one
 
 
-def _build_step(config: RunConfig, G: nn.Module, D: nn.Module) -> GANStep | AutoencoderStep:
+def _build_step(
+    config: RunConfig, G: nn.Module, D: nn.Module, images: ImageData
+) -> GANStep | AutoencoderStep:
     from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
     loss = _build_loss(config.loss, from_logits=from_logits, discriminator=D)
     optimizers = _build_optimizer(config, G), _build_optimizer(config, D)
@@ -112,7 +117,7 @@ def _build_step(config: RunConfig, G: nn.Module, D: nn.Module) -> GANStep | Auto
         D,
         *optimizers,
         loss=loss,
-        penalty=_build_penalty(config.penalty),
+        penalty=_build_penalty(config.penalty, images),
         n_critic=config.n_critic,
         paired=config.paired,
         precision=config.precision,
@@ -192,16 +197,25 @@ def _build_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimi
     return gan_adam(module.parameters(), config.lr, config.betas, config.eps)
 
 
-def _build_penalty(spec: Spec | None) -> Penalty | None:
+def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:
     if spec is None:
         return None
     path, arguments = split_spec("penalty", spec)
     function = import_object("penalty", path)
+    if "labelled" in inspect.signature(function).parameters and "labelled" not in arguments:
+        arguments["labelled"] = _labelled(images)
     try:
         inspect.signature(function).bind(None, None, None, **arguments)
     except TypeError as error:
         raise ConfigError(f"init_args of penalty {path!r} do not fit: {error}") from error
     return functools.partial(function, **arguments)
+
+
+def _labelled(images: ImageData) -> tuple[torch.Tensor, torch.Tensor]:
+    if images.labels is None:
+        raise ConfigError(f"{images.name} has no labels, and the penalty needs them")
+    known = (images.labels != UNLABELLED).nonzero().flatten()
+    return images.gather(known), images.gather_labels(known)
 
 
 def _is_import_path(name: str) -> bool:

@@ -26,6 +26,9 @@ class RunConfig:
     ``penalty`` names a function of D, real and fake, such as ``gankit.losses.gradient_penalty``;
     its ``init_args`` are further arguments. ``betas`` and ``eps`` are Adam's.
 
+    ``labelled`` images keep their label, the others are used without; a penalty with a parameter of
+    that name gets them.
+
     Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
 
     Raises ConfigError for a value outside what is allowed.
@@ -35,6 +38,7 @@ class RunConfig:
     data: Spec = "digits"
     data_root: str | None = None
     image_size: int = 28
+    labelled: int | None = None
     generator: Spec = "gankit.models.mlp.Generator"
     discriminator: Spec = "gankit.models.mlp.Discriminator"
     loss: Spec = "non-saturating"
@@ -88,6 +92,8 @@ class RunConfig:
             )
         length = "epochs" if self.steps is None else "steps"
         _check_count(length, getattr(self, length))
+        if self.labelled is not None:
+            _check_count("labelled", self.labelled)
         for name in ("lr", "eps"):
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):

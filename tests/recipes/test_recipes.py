@@ -19,7 +19,7 @@ def test_names_and_get_agree() -> None:
     assert recipes.names() == (
         *("gan", "gan-keras", "wgan", "wgan-gp", "wgan-gp-conv", "dcgan"),
         *("mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "gan-2d", "cgan"),
-        *("ae", "vae", "ebgan", "began"),
+        *("ae", "vae", "ebgan", "began", "sgan"),
     )
     for name in recipes.names():
         recipe = recipes.get(name)

@@ -1,0 +1,135 @@
+"""The semi-supervised GAN: K+1 classes, few labels, and what the unlabelled images are worth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit import data, recipes
+from gankit.cli import main
+from gankit.errors import ConfigError, DataError
+from gankit.losses import bce_discriminator_loss, supervised_cross_entropy
+from gankit.models.semi_supervised import Discriminator
+from gankit.recipes.build import build_trainer
+from gankit.training import gan_adam
+
+
+def test_the_logit_of_being_real_is_that_of_k_plus_one_classes() -> None:
+    torch.manual_seed(0)
+    D = Discriminator(4, (1, 3, 3), hidden=(8,), dropout=0.0).double()
+    x = torch.randn(5, 1, 3, 3, dtype=torch.float64)
+    logits = D.classify(x)
+    assert logits.shape == (5, 4)
+    with_generated = torch.cat([logits, torch.zeros(5, 1)], dim=1).softmax(dim=1)
+    torch.testing.assert_close(D(x).sigmoid(), 1 - with_generated[:, -1:])
+    # D's loss on real and generated images is the cross entropy of K + 1 classes.
+    expected = -(1 - with_generated[:, -1]).log().mean() - with_generated[:, -1].log().mean()
+    torch.testing.assert_close(bce_discriminator_loss(D(x), D(x)), expected)
+    with pytest.raises(ConfigError, match="n_classes must be at least 1, got 0"):
+        Discriminator(0)
+    with pytest.raises(DataError, match=r"images must have shape \[N, 1, 3, 3\]"):
+        D(torch.zeros(2, 9))
+
+
+def test_the_supervised_term_is_the_cross_entropy_of_what_it_draws() -> None:
+    D = Discriminator(3, (1, 2, 2), hidden=(8,), dropout=0.0)
+    images, labels = torch.randn(4, 1, 2, 2), torch.tensor([0, 1, 2, 1])
+    term = {"labelled": (images, labels), "batch_size": 6}
+    torch.manual_seed(3)
+    value = supervised_cross_entropy(D, images, images, weight=2.0, **term)  # type: ignore[arg-type]
+    torch.manual_seed(3)
+    drawn = torch.randint(4, (6,))
+    expected = 2 * F.cross_entropy(D.classify(images[drawn]), labels[drawn])
+    torch.testing.assert_close(value, expected)
+    for changes, kind, words in (
+        ({"weight": -1.0}, ConfigError, "weight finite and at least 0"),
+        ({"batch_size": 0}, ConfigError, "batch_size must be at least 1"),
+        ({"labelled": (images, labels[:2])}, DataError, "images and an int64 label each"),
+        ({"labelled": (images[:0], labels[:0])}, DataError, "images and an int64 label each"),
+    ):
+        with pytest.raises(kind, match=words):
+            supervised_cross_entropy(D, images, images, **{**term, **changes})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"D \(Linear\) has no method classify"):
+        supervised_cross_entropy(nn.Linear(2, 1), images, images, **term)  # type: ignore[arg-type]
+
+
+def test_the_labelled_images_are_the_only_labels_in_use() -> None:
+    trainer = build_trainer(recipes.get("sgan").config.updated(device="cpu", image_size=8, seed=3))
+    penalty: Any = trainer.gan_step.penalty  # type: ignore[union-attr]
+    images, labels = penalty.keywords["labelled"]
+    assert torch.bincount(labels).tolist() == [10] * 10
+    whole = data.load("digits", image_size=8)
+    found = torch.cdist(images.flatten(1), whole.normalized().flatten(1)).argmin(dim=1)
+    assert whole.labels is not None
+    assert torch.equal(whole.labels[found], labels)
+    with pytest.raises(DataError, match="labelled is 5; allowed for digits are 10"):
+        build_trainer(recipes.get("sgan").config.updated(device="cpu", labelled=5))
+    with pytest.raises(ConfigError, match="labelled is 0; allowed are integers from 1"):
+        recipes.get("sgan").config.updated(labelled=0)
+
+
+def weights(path: str) -> dict[str, Tensor]:
+    state = torch.load(path, weights_only=True)
+    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+
+
+def test_a_run_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text("image_size: 8\ngrid_rows: 2\ngrid_columns: 2\ndevice: cpu\n")
+    start = ["train", "sgan", "--config", "small.yaml", "--quiet"]
+    assert main([*start, "--steps", "12", "--out", "straight"]) == 0
+    assert main([*start, "--steps", "5", "--out", "halves"]) == 0
+    again = ["train", "sgan", "--out", "halves", "--resume", "--steps", "12", "--quiet"]
+    assert main(again) == 0
+    straight, halves = weights("straight/checkpoint.pt"), weights("halves/checkpoint.pt")
+    assert straight.keys() == halves.keys()
+    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    assert main(["sample", "straight", "--n", "2"]) == 0
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
+def test_unlabelled_images_are_worth_three_points(seed: int) -> None:
+    """100 labels: the same network, trained on them alone for as many steps, is 3 points worse."""
+    hidden = [256, 256]
+    config = recipes.get("sgan").config.updated(
+        device="cpu",
+        seed=seed,
+        image_size=8,
+        z_dim=32,
+        lr=1e-3,
+        generator={"class_path": "gankit.models.mlp.Generator", "init_args": {"hidden": hidden}},
+        discriminator={
+            "class_path": "gankit.models.semi_supervised.Discriminator",
+            "init_args": {"hidden": hidden, "dropout": 0.5},
+        },
+    )
+    trainer = build_trainer(config)
+    trainer.fit(steps=2000)
+    D: Any = trainer.gan_step.D
+    penalty: Any = trainer.gan_step.penalty  # type: ignore[union-attr]
+    torch.manual_seed(seed)
+    alone = Discriminator(10, D.image_shape, hidden, dropout=0.5)
+    optimizer = gan_adam(alone.parameters(), 1e-3)
+    nothing = torch.empty(0)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        penalty(alone, nothing, nothing).backward()
+        optimizer.step()
+    assert accuracy(D) >= accuracy(alone) + 0.03
+    assert accuracy(alone) > 0.8  # it did learn
+
+
+def accuracy(D: Any) -> float:
+    test = data.load("digits", image_size=8, split="test")
+    with torch.no_grad():
+        answers = D.eval().classify(test.normalized()).argmax(dim=1)
+    return float((answers == test.labels).float().mean())
