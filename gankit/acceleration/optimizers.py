@@ -6,7 +6,7 @@ import weakref
 
 import torch
 
-_KINDS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+KINDS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _changed: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
 
@@ -40,7 +40,7 @@ def unfuse(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _objection(optimizer: torch.optim.Optimizer) -> str:
-    if type(optimizer) not in _KINDS:
+    if type(optimizer) not in KINDS:
         return "torch has a fused step for Adam, AdamW and SGD alone"
     for group in [optimizer.defaults, *optimizer.param_groups]:
         if group.get("fused") is not None:

@@ -67,6 +67,12 @@ backends.on_change.append(_choose)
 _choose()
 
 
+def serve_reference() -> None:
+    """Take the ops on the reference backend too, to compare with: until the backend changes."""
+    for device_type in _served:
+        _served[device_type] = True
+
+
 def served(device_type: str) -> bool:
     """Whether fused kernels, not just the reference, are there for this kind of device."""
     return _served.get(device_type, False)
@@ -74,7 +80,7 @@ def served(device_type: str) -> bool:
 
 def run_children(children: Children, x: Any) -> Any:
     """``for child in children: x = child(x)``, with the matched runs as single ops."""
-    if not _usable(x):
+    if not usable(x):
         for child in children:
             x = child(x)
         return x
@@ -115,7 +121,8 @@ def gives_new(child: Any, fresh: bool) -> bool:
     return kind in _MAKES_NEW or (fresh and kind is nn.Identity)
 
 
-def _usable(x: Any) -> bool:
+def usable(x: Any) -> bool:
+    """Whether fused ops may take ``x`` now: no mode or transform is on that they do not know."""
     if torch.compiler.is_exporting() or type(x) not in _PLAIN:
         return False
     if not _served.get(x.device.type, False) or global_hooks():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gankit._version import __version__
+from gankit.cli.run import add_arguments
 from gankit.errors import GankitError
 
 
@@ -64,6 +65,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.sample import sample
 
         return sample(arguments)
+    if arguments.command == "run":
+        from gankit.cli.run import run
+
+        return run(arguments)
     if arguments.command == "recipes":
         return _recipes()
     from gankit import doctor
@@ -110,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_train(commands.add_parser("train", help="train a recipe", allow_abbrev=False))
     _add_sample(commands.add_parser("sample", help="draw images from a run", allow_abbrev=False))
+    add_arguments(
+        commands.add_parser("run", help="run a training script faster", allow_abbrev=False)
+    )
     commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
     commands.add_parser("doctor", help="say what runs where and why", allow_abbrev=False)
     return parser

@@ -1,0 +1,194 @@
+"""Accelerate a whole program that does not know of gankit, for the length of a ``with`` block."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops import bce_label_smoothing, leaky_relu_dropout
+from .optimizers import KINDS, fuse
+from .patterns import match
+from .report import AccelerationReport, Row, rows_of
+from .run import run_children, usable
+
+# Layers that are called by themselves, as attributes of a module.
+_LAYERS: tuple[Any, ...] = (
+    nn.Linear,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.InstanceNorm2d,
+    nn.ConvTranspose2d,
+    nn.Dropout2d,
+)
+# With fewer elements torch's own loss takes as long.
+_LEAST_LOSSES = 512
+
+_Patch = tuple[Any, str, Any]
+_INHERITED = object()
+
+
+class Recorder:
+    """What ran as what while :func:`patched` was on."""
+
+    def __init__(self) -> None:
+        self._plans: dict[int, list[Row]] = {}
+        self._others: dict[str, Row] = {}
+        self.optimizers = 0
+
+    def sequential(self, module: nn.Sequential) -> None:
+        """Notes the plan of a module at its first call."""
+        if id(module) not in self._plans:
+            path = f"Sequential {len(self._plans) + 1}"
+            self._plans[id(module)] = rows_of(tuple(module), list(module._modules), path)
+
+    def other(self, name: str, op: str, reason: str = "") -> None:
+        """Notes a layer, function or optimizer outside of every ``nn.Sequential``."""
+        key = f"{name} {op}{reason}"
+        if key not in self._others:
+            self._others[key] = Row("by itself", (name,), op, reason)
+
+    def report(self) -> AccelerationReport:
+        """All of it."""
+        rows = [row for plan in self._plans.values() for row in plan]
+        return AccelerationReport(
+            (*rows, *self._others.values()), len(self._plans), self.optimizers
+        )
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[Recorder]:
+    """Inside the block plain networks, losses and optimizers of torch run accelerated.
+
+    Every ``nn.Sequential`` runs as :func:`gankit.accelerate` would have it, without its class being
+    touched; single Linear, normalisation, transposed convolution and dropout layers (and
+    ``F.dropout``), ``nn.BCELoss`` and ``nn.BCEWithLogitsLoss`` run as ops; Adam, AdamW and SGD are
+    built with ``fused=True`` where torch has that and the program did not choose. Afterwards torch
+    is as it was. It holds for the whole process; ``torch.jit.script`` sees torch as it was.
+    """
+    recorder = Recorder()
+    patches = [
+        (nn.Sequential, "forward", _sequential(recorder)),
+        *((kind, "forward", _layer(kind, recorder)) for kind in _LAYERS),
+        (nn.BCELoss, "forward", _loss(nn.BCELoss, False, recorder)),
+        (nn.BCEWithLogitsLoss, "forward", _loss(nn.BCEWithLogitsLoss, True, recorder)),
+        *((kind, "__init__", _optimizer(kind, recorder)) for kind in KINDS),
+        (F, "dropout", _dropout(recorder)),
+    ]
+    originals = [(owner, name, vars(owner).get(name, _INHERITED)) for owner, name, _ in patches]
+    script = torch.jit.script
+
+    @functools.wraps(script)
+    def script_plain(*args: Any, **kwargs: Any) -> Any:
+        _install(before)
+        try:
+            return script(*args, **kwargs)
+        finally:
+            _install(everything)
+
+    everything = [*patches, (torch.jit, "script", script_plain)]
+    before = [*originals, (torch.jit, "script", script)]
+    _install(everything)
+    try:
+        yield recorder
+    finally:
+        _install(before)
+
+
+def _install(patches: list[_Patch]) -> None:
+    for owner, name, value in patches:
+        if value is _INHERITED:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, value)
+
+
+def _sequential(recorder: Recorder) -> Callable[..., Any]:
+    original = nn.Sequential.forward
+
+    @functools.wraps(original)
+    def forward(self: nn.Sequential, input: Any) -> Any:
+        if type(self) is not nn.Sequential:
+            return original(self, input)
+        if not torch.compiler.is_compiling():
+            recorder.sequential(self)
+        return run_children(tuple(self._modules.values()), input)
+
+    return forward
+
+
+def _layer(kind: Any, recorder: Recorder) -> Callable[..., Any]:
+    original = kind.forward
+
+    @functools.wraps(original)
+    def forward(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(self) is kind and not args and not kwargs and usable(input):
+            found = match((self,), 0, False)
+            if found is not None and found.fits(input):
+                if not torch.compiler.is_compiling():
+                    recorder.other(kind.__name__, found.op)
+                y = found.run(input, False)
+                # As torch's, whatever it is given.
+                return y.contiguous() if kind is nn.InstanceNorm2d else y
+        return original(self, input, *args, **kwargs)
+
+    return forward
+
+
+def _dropout(recorder: Recorder) -> Callable[..., Tensor]:
+    original = F.dropout
+
+    @functools.wraps(original)
+    def dropout(
+        input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        if training and not inplace and isinstance(p, float) and 0.0 < p < 1.0 and usable(input):
+            if not torch.compiler.is_compiling():
+                recorder.other("dropout", "leaky_relu_dropout")
+            return leaky_relu_dropout(input, 1.0, p, save="input")
+        return original(input, p, training, inplace)
+
+    return dropout
+
+
+def _loss(kind: Any, from_logits: bool, recorder: Recorder) -> Callable[..., Tensor]:
+    original = kind.forward
+
+    @functools.wraps(original)
+    def forward(self: Any, input: Tensor, target: Tensor) -> Tensor:
+        fits = (
+            type(self) is kind
+            and self.weight is None
+            and getattr(self, "pos_weight", None) is None
+            and usable(input)
+            and type(target) is Tensor
+            and input.numel() >= _LEAST_LOSSES
+            and (target.shape, target.dtype, target.device)
+            == (input.shape, input.dtype, input.device)
+        )
+        if not fits:
+            return original(self, input, target)
+        if not torch.compiler.is_compiling():
+            recorder.other(kind.__name__, "bce_label_smoothing")
+        return bce_label_smoothing(input, target, from_logits=from_logits, reduction=self.reduction)
+
+    return forward
+
+
+def _optimizer(kind: Any, recorder: Recorder) -> Callable[..., None]:
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if type(self) is kind:
+            reason = fuse(self)
+            recorder.optimizers += not reason
+            recorder.other(kind.__name__, "" if reason else f"fused {kind.__name__}", reason)
+
+    return __init__

@@ -1,0 +1,184 @@
+"""``gankit run``: a script runs as it would, and torch is as it was afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import gankit
+from gankit.acceleration.patched import patched
+from gankit.acceleration.run import served
+from gankit.cli import main
+from gankit.errors import ConfigError
+from gankit.run import compare, run_script
+
+needs_kernels = pytest.mark.skipif(not served("cpu"), reason="only the reference backend is here")
+
+SCRIPT = """
+import sys
+import helper
+import torch
+from torch import nn
+
+assert __name__ == "__main__"
+net = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Dropout(float(sys.argv[1])),
+                    nn.Linear(8, 1))
+assert type(net) is nn.Sequential
+optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+loss_of = nn.BCEWithLogitsLoss()
+for step in range(helper.STEPS):
+    optimizer.zero_grad()
+    loss = loss_of(net(torch.randn(16, 4)), torch.ones(16, 1))
+    loss.backward()
+    optimizer.step()
+print("fused", optimizer.param_groups[0]["fused"], "argv", sys.argv[1:])
+if len(sys.argv) > 2:
+    sys.exit(sys.argv[2])
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    (tmp_path / "helper.py").write_text("STEPS = 12\n")
+    file = tmp_path / "train.py"
+    file.write_text(SCRIPT)
+    sys.modules.pop("helper", None)
+    return str(file)
+
+
+def state() -> list[Any]:
+    kinds = (nn.Sequential, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout2d, nn.BCELoss)
+    kinds += (nn.InstanceNorm2d, nn.ConvTranspose2d, nn.BCEWithLogitsLoss)
+    inits = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+    owners = [(k, "forward") for k in kinds] + [(k, "__init__") for k in inits]
+    found = [vars(owner).get(name) for owner, name in owners]
+    return [*found, F.dropout, torch.jit.script, list(sys.argv), list(sys.path)]
+
+
+@needs_kernels
+def test_the_script_runs_as_under_python_and_leaves_no_trace(
+    script: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = state()
+    assert main(["run", script, "0.5"]) == 0
+    assert state() == before
+    out, err = capfd.readouterr()
+    assert "fused True argv ['0.5']" in out
+    assert "leaky_relu_dropout" in err
+    assert "fused Adam" in err
+    assert main(["run", "--quiet", script, "0.5", "it ends so"]) == 1
+    assert state() == before
+    assert capfd.readouterr().err == "it ends so\n"
+
+
+@needs_kernels
+def test_a_script_that_fails_shows_its_own_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("def f():\n    raise OSError('mine')\n\nf()\n")
+    before = state()
+    assert main(["run", "--quiet", str(file)]) == 1
+    assert state() == before
+    err = capfd.readouterr().err
+    assert "broken.py" in err
+    assert "OSError: mine" in err
+    assert "runpy" not in err
+    assert main(["run", str(tmp_path / "absent.py")]) == 2
+    assert "no such file" in capfd.readouterr().err
+
+
+@needs_kernels
+def test_compare_prints_speed_and_difference(script: str) -> None:
+    words = compare(script, ["0.5"], 8)
+    assert "per step" in words
+    assert "after 8 step(s)" in words
+    assert "dropout" in words
+    gaps = [float(line.rsplit(" ", 1)[1]) for line in words.splitlines() if "relative" in line]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-3
+    assert "dropout" not in compare(script, ["0.0"], 2)
+    with pytest.raises(ConfigError, match="at least 1"):
+        compare(script, [], 0)
+    with pytest.raises(ConfigError, match="IndexError"):
+        compare(script, [], 2)
+
+
+@needs_kernels
+def test_layers_and_losses_by_themselves_compute_the_same() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(64, 6, 5, 5, dtype=torch.float64)
+    flat = torch.randn(600, 6, dtype=torch.float64)
+    cases: list[tuple[nn.Module, torch.Tensor]] = [
+        (nn.Linear(6, 3), flat),
+        (nn.BatchNorm1d(6), flat),
+        (nn.BatchNorm2d(6, affine=False), x),
+        (nn.InstanceNorm2d(6, affine=True), x.contiguous(memory_format=torch.channels_last)),
+        (nn.ConvTranspose2d(6, 2, 4, 2, 1), x),
+        (nn.Dropout2d(1.0), x),
+        (nn.Dropout(0.0), x),
+    ]
+    for layer, input in cases:
+        layer.double()
+        plain = layer(input)
+        with patched() as recorder:
+            ours = layer(input)
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
+        assert ours.stride() == plain.stride()
+        assert recorder.report().rows or isinstance(layer, nn.Dropout)
+    for loss, logits in ((nn.BCEWithLogitsLoss(), True), (nn.BCELoss(reduction="sum"), False)):
+        score = flat if logits else flat.sigmoid()
+        target = torch.rand_like(flat)
+        plain = loss(score, target)
+        with patched() as recorder:
+            torch.testing.assert_close(loss(score, target), plain, rtol=1e-9, atol=1e-12)
+            assert recorder.report().counts == {"bce_label_smoothing": 1}
+            with pytest.raises(ValueError, match="size"):
+                loss(score, target[:5])
+
+
+@needs_kernels
+def test_subclasses_choices_and_scripting_stay() -> None:
+    class Mine(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return input + 1
+
+    with patched() as recorder:
+        assert Mine(nn.Linear(2, 2))(torch.zeros(1)) == 1
+        network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.Linear(2, 1))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, foreach=True)
+        assert optimizer.param_groups[0]["fused"] is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch calls scripting deprecated
+            scripted = torch.jit.script(network.eval())
+        torch.testing.assert_close(scripted(torch.ones(3, 2)), network(torch.ones(3, 2)))
+        y = F.dropout(torch.ones(1000), 0.25)
+        assert set(y.unique().tolist()) == {0.0, y.max().item()}
+        assert F.dropout(y, 0.5, training=False) is y
+    assert recorder.optimizers == 0
+    assert gankit.accelerate(network).sequentials == 1
+
+
+@needs_kernels
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from gankit.cli import main; main(['run', '--help']); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@needs_kernels
+def test_a_report_of_a_plain_run_is_empty(script: str) -> None:
+    code, report = run_script(script, ["0.5"], accelerated=False)
+    assert code == 0
+    assert not report.rows
