@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import data, losses, metrics, models, nn, ops, recipes, training
     from .acceleration import AccelerationReport, accelerate, restore
     from .ops import backend
+    from .saved import load
 
 __all__ = [
     "AccelerationReport",
@@ -21,6 +22,7 @@ __all__ = [
     "accelerate",
     "backend",
     "data",
+    "load",
     "losses",
     "metrics",
     "models",
@@ -35,6 +37,7 @@ _FUNCTIONS = {
     "AccelerationReport": ".acceleration",
     "accelerate": ".acceleration",
     "backend": ".ops",
+    "load": ".saved",
     "restore": ".acceleration",
 }
 

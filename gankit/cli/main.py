@@ -69,6 +69,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.run import run
 
         return run(arguments)
+    if arguments.command == "export":
+        from gankit.cli.export import export
+
+        return export(arguments)
     if arguments.command == "recipes":
         return _recipes()
     from gankit import doctor
@@ -118,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(
         commands.add_parser("run", help="run a training script faster", allow_abbrev=False)
     )
+    _add_export(commands.add_parser("export", help="write a generator", allow_abbrev=False))
     commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
     commands.add_parser("doctor", help="say what runs where and why", allow_abbrev=False)
     return parser
@@ -151,3 +156,10 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, or a checkpoint")
+    add("--format", required=True, choices=("safetensors", "torch-export", "onnx"))
+    add("--out", metavar="FILE", help="file to write (default: DIR/generator and its suffix)")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from gankit.cli.interrupt import SaveOnInterrupt
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.config import RunConfig, write_yaml
+from gankit.saved import CHECKPOINT
 from gankit.training.atomic import atomic_write
 from gankit.training.callbacks import (
     SAMPLE_NAME,
@@ -26,7 +26,6 @@ from gankit.training.checkpointing import Checkpoint
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
 CONFIG = "config.yaml"
-CHECKPOINT = "checkpoint.pt"
 BEST = "checkpoint.best.pt"
 METRICS = "metrics.csv"
 GIF = "samples.gif"
@@ -63,14 +62,6 @@ def check_resumable(folder: Path) -> Path:
     if not checkpoint.is_file() and not earlier_checkpoints(checkpoint):
         raise CheckpointError(f"{folder} has no {CHECKPOINT} to resume from")
     return checkpoint
-
-
-def run_config(state: dict[str, Any], path: Path) -> RunConfig:
-    """The settings in the checkpoint ``state``; ``path`` is named if there are none."""
-    try:
-        return RunConfig.from_dict(state["config"]["run"], str(path))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} was not written by gankit train") from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from gankit.cli import rundir
 from gankit.errors import ConfigError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, read_yaml
+from gankit.saved import CHECKPOINT, run_config
 from gankit.training.checkpoint import load_checkpoint
 from gankit.training.memory import keep_freed_memory
 from gankit.training.trainer import Trainer
@@ -78,7 +79,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
     path = rundir.check_resumable(folder)
     state = load_checkpoint(path)
-    old = rundir.run_config(state, path)
+    old = run_config(state, path)
     if arguments.recipe not in (None, old.recipe):
         raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
     changed = [
@@ -128,7 +129,7 @@ def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
     try:
         trainer.fit(steps=config.steps, epochs=config.epochs)
     except KeyboardInterrupt as stop:
-        if not (folder / rundir.CHECKPOINT).is_file():
+        if not (folder / CHECKPOINT).is_file():
             raise
         raise type(stop)(
             f"--resume continues the run in {folder} from its last checkpoint"

@@ -129,9 +129,10 @@ def _one_hot(labels: Tensor, n_classes: int, like: Tensor) -> Tensor:
             f"labels must be int64 of shape [{len(like)}], got {labels.dtype} of "
             f"{list(labels.shape)}"
         )
-    # On other devices the check would wait for the device.
+    # On other devices the check would wait for the device, and a graph cannot hold it.
     if (
         labels.is_cpu
+        and not torch.compiler.is_compiling()
         and len(labels)
         and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes
     ):

@@ -1,0 +1,129 @@
+"""Generators of finished runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gankit.errors import CheckpointError, MissingExtra
+from gankit.recipes.build import build_generator
+from gankit.recipes.config import RunConfig
+from gankit.training.checkpoint import load_checkpoint
+from gankit.training.pictures import generate
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a checkpoint of ``gankit train`` says of its generator.
+
+    ``generator`` is the moving average where the run kept one, in eval mode and without gradients.
+    ``draws`` is False for an autoencoder without a distribution of codes to draw from.
+    """
+
+    path: Path
+    step: int
+    config: RunConfig
+    description: dict[str, Any]
+    generator: nn.Module
+    image_shape: tuple[int, ...]
+    draws: bool
+
+
+def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> nn.Module:
+    """The generator of a run, ready to sample: ``gankit.load(DIR)(torch.randn(16, 100))``.
+
+    Needs torch and numpy alone, and the module of the generator where it is your own.
+
+    Args:
+        path: folder of a run, one of its checkpoints, or a file of ``gankit export --format
+            safetensors`` (which needs the package safetensors).
+        device: where the generator shall be.
+
+    Returns:
+        The moving average of G where the run kept one, else G; in eval mode, without gradients. Its
+        ``z_dim`` is the length of a noise vector; a conditional one is called with labels too.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged, or of another program.
+        ConfigError: the generator's own module cannot be imported.
+        MissingExtra: safetensors is not installed.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path).to(device)
+    return load_run(path).generator.to(device)
+
+
+def load_run(path: str | os.PathLike[str]) -> SavedRun:
+    """The generator of the run in folder ``path``, or of a checkpoint, with what it needs.
+
+    Raises CheckpointError or ConfigError as ``load`` does.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / CHECKPOINT
+    state = load_checkpoint(path)
+    config = run_config(state, path)
+    description = state["config"]
+    shape = description.get("image_shape")
+    if not isinstance(shape, list) or [type(size) for size in shape] != [int] * 3:
+        raise CheckpointError(f"{path} has the image shape {shape!r}; allowed are three integers")
+    try:
+        weights = state["gan_step"].get("ema", state["generator"])
+        G = _built(description, weights, path)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path} was not written by gankit train") from error
+    # One image says whether the weights are those of images of this shape.
+    made = generate(G, 1, seed=0, distribution=config.z_distribution)
+    if made[0].numel() != math.prod(shape):
+        raise CheckpointError(
+            f"{path} does not fit its generator, which makes images of shape "
+            f"{list(made.shape[1:])} in place of {shape}"
+        )
+    draws = bool(description.get("draws", True))
+    return SavedRun(path, state["step"], config, description, G, tuple(shape), draws)
+
+
+def run_config(state: dict[str, Any], path: Path) -> RunConfig:
+    """The settings in the checkpoint ``state``; ``path`` is named if there are none."""
+    try:
+        return RunConfig.from_dict(state["config"]["run"], str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} was not written by gankit train") from error
+
+
+def _built(description: dict[str, Any], weights: Any, path: Path) -> nn.Module:
+    G = build_generator(description)
+    try:
+        G.load_state_dict(weights)
+    except (KeyError, AttributeError, RuntimeError, TypeError) as error:
+        what = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not fit its generator: {what}") from error
+    return G.eval().requires_grad_(False)
+
+
+def _load_safetensors(path: Path) -> nn.Module:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise MissingExtra("safetensors", "export") from error
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {}).get("gankit", "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    if not isinstance(description, dict) or "generator" not in description:
+        raise CheckpointError(f"{path} was not written by gankit export")
+    return _built(description, weights, path)
