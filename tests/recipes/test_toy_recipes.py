@@ -49,3 +49,31 @@ def test_gan_2d_finds_the_modes_of_the_ring(seed: int) -> None:
     count = count_modes(points, torch.tensor(TOYS["ring"].centres), radius=0.06)
     assert count.found >= 7
     assert count.near > 0.3  # 0.02 of points spread evenly over [-1, 1]^2
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
+def test_between_two_humps_a_gan_puts_nothing_where_a_normal_distribution_has_its_peak(
+    seed: int,
+) -> None:
+    """The gap is what lies four standard deviations or more from both humps."""
+    target = TOYS["bimodal"]
+    edge = abs(target.centres[0][0]) - 4 * target.std[0]
+    # G is continuous, so it crosses the gap: three layers make the slope there steep enough.
+    deep = {"class_path": "gankit.models.mlp.Generator", "init_args": {"hidden": [64, 64, 64]}}
+    config = recipes.get("gan-1d").config.updated(
+        device="cpu", seed=seed, data="toy:bimodal", generator=deep
+    )
+    trainer = build_trainer(config)
+    trainer.fit(steps=1500)
+    points = trainer.data.normalized().double()
+    assert (points.abs() < edge).double().mean() < 0.001
+    # Maximum likelihood of one normal distribution: the mean and standard deviation of the data.
+    fitted = torch.distributions.Normal(points.mean(), points.std(correction=0))
+    gap = fitted.cdf(torch.tensor(edge).double()) - fitted.cdf(torch.tensor(-edge).double())
+    assert gap >= 0.2
+    fakes = generate(trainer.gan_step.sampled, 5000, seed=1, distribution="uniform")
+    assert (fakes.abs() < edge).double().mean() <= 0.05
+    humps = [(fakes < -edge).double().mean(), (fakes > edge).double().mean()]
+    assert min(humps) > 0.2

@@ -1,0 +1,59 @@
+"""The comparison of all losses: that its two ways play one game, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from examples import compare_losses
+from gankit.losses import resolve
+
+
+@pytest.mark.parametrize("name", compare_losses.PLAIN)
+def test_the_plain_losses_are_gankits(name: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    real = torch.randn(9, 1, generator=random, dtype=torch.float64)
+    fake = torch.randn(9, 1, generator=random, dtype=torch.float64)
+    game = resolve(name, from_logits=True)
+    d_loss, g_loss = compare_losses.PLAIN[name]
+    torch.testing.assert_close(d_loss(real, fake), game.discriminator(real, fake))
+    ours = game.generator(fake, real) if game.relativistic else game.generator(fake)
+    torch.testing.assert_close(g_loss(fake, real), ours)
+
+
+def test_every_loss_is_compared() -> None:
+    for name in ("elbo", "squared-error"):
+        assert name not in compare_losses.PLAIN
+    assert len(compare_losses.PLAIN) == 9
+
+
+def test_a_table_and_a_picture_from_few_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Verdict:
+        classes_found, median_confidence = 7, 0.5
+
+    class FakeJudge:
+        @classmethod
+        def fit(cls, images: object, *, seed: int) -> FakeJudge:
+            return cls()
+
+        def __call__(self, samples: torch.Tensor) -> Verdict:
+            assert samples.shape == (1000, 1, 8, 8)
+            return Verdict()
+
+    monkeypatch.setattr(compare_losses, "Judge", FakeJudge)
+    arguments = ["--losses", "wasserstein", "hinge", "--seeds", "0", "1", "--steps", "2"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--picture", str(tmp_path / "all.png")]
+    assert compare_losses.main(arguments) == 0
+    table = capsys.readouterr().out
+    assert "| `hinge` | 7, 7 | 7, 7 | 0.50 (0.50 to 0.50) | 0.50 (0.50 to 0.50) |" in table
+    with Image.open(tmp_path / "all.png") as picture:
+        assert picture.size == (16 * 18 + 2, 2 * 18 + 2)
+    assert len(list((tmp_path / "cache").iterdir())) == 8
+    monkeypatch.setattr(compare_losses, "WAYS", dict.fromkeys(compare_losses.WAYS, None))
+    assert compare_losses.main(arguments) == 0  # all from the cache
+    assert capsys.readouterr().out == table
