@@ -26,7 +26,7 @@ from .acceleration.run import serve_reference
 from .errors import ConfigError
 from .ops import backend
 
-__all__ = ["compare", "run_script"]
+__all__ = ["compare", "measure", "run_script"]
 
 # Steps that warm the caches and are not timed.
 _WARM_UP = 3
@@ -119,22 +119,42 @@ def compare(script: str, arguments: Sequence[str], steps: int) -> str:
         raise ConfigError(f"--compare: expected at least 1 step, got {steps}")
     if not Path(script).is_file():
         raise ConfigError(f"{script}: no such file; expected the path of a Python script")
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for mode in ("plain", "accelerated", "reference"):
-            file = Path(folder, mode)
-            command = [sys.executable, "-m", "gankit.run", mode, str(steps), str(file)]
-            paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-            done = subprocess.run(
-                [*command, script, *arguments],
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if done.returncode or not file.exists():
-                last = (done.stderr.strip().splitlines() or ["it took no step of an optimizer"])[-1]
-                raise ConfigError(f"{script} cannot be compared, its {mode} run ended with: {last}")
-            results[mode] = torch.load(file, weights_only=True)
+    results = {
+        mode: measure(mode, script, arguments, steps)
+        for mode in ("plain", "accelerated", "reference")
+    }
     return _words(results)
+
+
+def measure(mode: str, script: str, arguments: Sequence[str], steps: int) -> dict[str, Any]:
+    """Run the first steps of a script in a process of its own.
+
+    Args:
+        mode: ``"plain"``, ``"accelerated"`` or ``"reference"`` (accelerated, by the ops' definition
+            in plain PyTorch).
+        script, arguments, steps: as for :func:`compare`.
+
+    Returns:
+        ``seconds`` of each step but the first ones, the parameters after the ``first`` and the
+        ``last`` step, the number of ``steps``, and whether the script ``drops``.
+
+    Raises:
+        ConfigError: the script fails, or ends before it has made a step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, mode)
+        command = [sys.executable, "-m", "gankit.run", mode, str(steps), str(file)]
+        paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        done = subprocess.run(
+            [*command, script, *arguments],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode or not file.exists():
+            last = (done.stderr.strip().splitlines() or ["it took no step of an optimizer"])[-1]
+            raise ConfigError(f"{script}: its {mode} run ended with: {last}")
+        result: dict[str, Any] = torch.load(file, weights_only=True)
+    return result
 
 
 def _words(results: dict[str, Any]) -> str:
