@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError, DataError
-from gankit.nn import LeakyReLUDropout, Linear
+from gankit.nn import BatchNormAct1d, LeakyReLUDropout, Linear
 from gankit.nn.linear_stack import run_linear_stack
 
 __all__ = ["Discriminator", "Generator"]
@@ -32,6 +32,7 @@ class Generator(nn.Module):
         negative_slope: of LeakyReLU, finite and >= 0.
         init: ``"pytorch"``; ``"keras"``, which is N(0, 0.02) on the first layer, Glorot uniform on
             the others and zero biases; or a function applied to every submodule.
+        norm: ``"none"``, or ``"batch"``: batch norm before each LeakyReLU.
 
     Raises:
         ConfigError: a setting is not allowed.
@@ -44,9 +45,11 @@ class Generator(nn.Module):
         hidden: Sequence[int] = (256, 512, 1024),
         negative_slope: float = 0.2,
         init: Init = "pytorch",
+        norm: str = "none",
     ) -> None:
         super().__init__()
         _check_sizes(image_shape, hidden, negative_slope)
+        _check_norm(norm)
         if z_dim < 1:
             raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
         self.z_dim = z_dim
@@ -54,7 +57,12 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         width = z_dim
         for next_width in hidden:
-            layers += [Linear(width, next_width), nn.LeakyReLU(negative_slope, inplace=True)]
+            layers.append(Linear(width, next_width))
+            if norm == "batch":
+                # Identity stands where plain PyTorch has LeakyReLU, so that the keys stay.
+                layers += [_norm_act(next_width, negative_slope), nn.Identity()]
+            else:
+                layers.append(nn.LeakyReLU(negative_slope, inplace=True))
             width = next_width
         layers += [Linear(width, math.prod(image_shape)), nn.Tanh()]
         self.main = nn.Sequential(*layers)
@@ -78,6 +86,8 @@ class Discriminator(nn.Module):
         dropout: probability of dropping a hidden unit, 0 to 1.
         init: as for :class:`Generator`.
         output: ``"probability"`` (Sigmoid at the end) or ``"logit"`` (the same layers without it).
+        norm: as for :class:`Generator`; not for a critic with a gradient penalty, which is on the
+            gradient of each sample by itself.
 
     Raises:
         ConfigError: a setting is not allowed.
@@ -91,9 +101,11 @@ class Discriminator(nn.Module):
         dropout: float = 0.5,
         init: Init = "pytorch",
         output: str = "probability",
+        norm: str = "none",
     ) -> None:
         super().__init__()
         _check_sizes(image_shape, hidden, negative_slope)
+        _check_norm(norm)
         if not 0.0 <= dropout <= 1.0:
             raise ConfigError(f"dropout must lie in [0, 1], got {dropout}")
         if output not in ("probability", "logit"):
@@ -103,12 +115,13 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         width = math.prod(image_shape)
         for next_width in hidden:
-            # Identity stands where plain PyTorch has Dropout, so that the keys stay.
-            layers += [
-                Linear(width, next_width),
-                LeakyReLUDropout(negative_slope, dropout),
-                nn.Identity(),
-            ]
+            layers.append(Linear(width, next_width))
+            if norm == "batch":
+                act = _norm_act(next_width, negative_slope)
+                layers += [act, nn.Identity(), nn.Dropout(dropout)]
+            else:
+                # Identity stands where plain PyTorch has Dropout, so that the keys stay.
+                layers += [LeakyReLUDropout(negative_slope, dropout), nn.Identity()]
             width = next_width
         layers += [Linear(width, 1), nn.Sigmoid() if output == "probability" else nn.Identity()]
         self.main = nn.Sequential(*layers)
@@ -135,6 +148,15 @@ def _check_sizes(image_shape: Sequence[int], hidden: Sequence[int], negative_slo
         raise ConfigError(f"hidden must be one or more positive widths, got {tuple(hidden)}")
     if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
         raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
+
+
+def _check_norm(norm: str) -> None:
+    if norm not in ("none", "batch"):
+        raise ConfigError(f"norm must be 'none' or 'batch', got {norm!r}")
+
+
+def _norm_act(width: int, negative_slope: float) -> BatchNormAct1d:
+    return BatchNormAct1d(width, activation="leaky_relu", negative_slope=negative_slope)
 
 
 def _initialise(network: Generator | Discriminator, init: Init) -> None:
