@@ -85,15 +85,22 @@ class _Linear(torch.autograd.Function):
     ) -> torch.Tensor:
         for_x, for_weight, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if for_weight else None, weight if for_x else None)
+        ctx.by_columns = not weight.is_contiguous()
         return _product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
         x, weight = ctx.saved_tensors
         needs = ctx.needs_input_grad
+        grad_weight = None
+        if needs[1] and ctx.by_columns:
+            # As the weight lies: a second derivative adds it to a gradient that lies so too.
+            grad_weight = linear(x.t(), grad.t()).t()
+        elif needs[1]:
+            grad_weight = linear(grad.t(), x.t())
         return (
             linear(grad, weight.t()) if needs[0] else None,
-            linear(grad.t(), x.t()) if needs[1] else None,
+            grad_weight,
             grad.sum(0) if needs[2] else None,
         )
 
