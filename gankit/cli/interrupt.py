@@ -9,6 +9,7 @@ from typing import Any
 
 from gankit.training.callbacks import Callback
 from gankit.training.checkpointing import Checkpoint
+from gankit.training.distributed import largest_over_processes, world
 from gankit.training.trainer import Trainer
 
 
@@ -28,7 +29,7 @@ class SaveOnInterrupt(Callback):
 
     A second one is at once. In the middle of a step D has learned and G has not, which no
     checkpoint could continue. Where something else handles or ignores a signal, as under nohup, it
-    is left alone.
+    is left alone. A run of many processes ends after its next log, in all of them.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -45,6 +46,10 @@ class SaveOnInterrupt(Callback):
                 self._listening.append(number)
 
     def on_step(self, trainer: Trainer) -> None:
+        if world()[1] > 1:  # the signal reaches each process at another step
+            if trainer.step % trainer.log_every:
+                return
+            self._asked = largest_over_processes(self._asked, trainer.data.device)
         if self._asked:
             self.checkpoint.save(trainer)
             raise Terminated if self._asked == signal.SIGTERM else KeyboardInterrupt

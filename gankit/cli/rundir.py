@@ -23,6 +23,7 @@ from gankit.training.callbacks import (
 )
 from gankit.training.checkpoint import earlier_checkpoints
 from gankit.training.checkpointing import Checkpoint
+from gankit.training.distributed import world
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
 CONFIG = "config.yaml"
@@ -97,13 +98,18 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
-    """What a run does beside training; the checkpoint comes before the pictures."""
+    """What a run does beside training; the checkpoint comes before the pictures.
+
+    Of many processes rank 0 does it, and the others take their part in the checkpoints.
+    """
     checkpoint = Checkpoint(
         folder / CHECKPOINT,
         every=config.checkpoint_every,
         keep=config.checkpoint_keep,
         best=config.checkpoint_best,
     )
+    if world()[0] > 0:
+        return [checkpoint, SaveOnInterrupt(checkpoint)]
     callbacks: list[Callback] = [] if quiet else [Progress()]
     callbacks += [
         MetricsCSV(folder / METRICS),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gankit import recipes
 from gankit.cli import rundir
-from gankit.errors import ConfigError, MissingExtra
+from gankit.errors import ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, read_yaml
 from gankit.saved import CHECKPOINT, run_config
 from gankit.training.checkpoint import load_checkpoint
+from gankit.training.distributed import joined, world
 from gankit.training.memory import keep_freed_memory
 from gankit.training.trainer import Trainer
 
@@ -41,6 +43,10 @@ EXTRAS = {
 CHANGEABLE = frozenset({"epochs", "steps", "device", "data_root"})
 
 
+class LostProcessError(GankitError, RuntimeError):
+    """A process of a run of many cannot go on."""
+
+
 def train(arguments: argparse.Namespace) -> int:
     """Run or resume a training. Everything is checked before anything is written."""
     for module, package in EXTRAS.items():
@@ -49,10 +55,9 @@ def train(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}
-    if arguments.resume:
-        folder = _resume(arguments, flags)
-    else:
-        folder = _start(arguments, flags)
+    with joined() as (rank, _):
+        arguments.quiet = arguments.quiet or rank > 0
+        folder = _resume(arguments, flags) if arguments.resume else _start(arguments, flags)
     if not arguments.quiet:
         print(f"the run is in {folder}")
     return 0
@@ -61,12 +66,13 @@ def train(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     config = _new_config(arguments, flags)
     folder = Path(arguments.out or Path("runs", config.recipe))
-    rundir.check_free(folder, overwrite=arguments.overwrite)
+    if world()[0] == 0:
+        rundir.check_free(folder, overwrite=arguments.overwrite)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _announce(trainer.gan_step.notes, arguments.quiet)
     _check_z_dim(trainer, flags)
-    with rundir.claimed(folder, config):
+    with rundir.claimed(folder, config) if world()[0] == 0 else nullcontext():
         _fit(trainer, folder, config)
     return folder
 
@@ -102,7 +108,8 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
             f"{end}; --resume takes a larger --steps or --epochs, or neither"
         )
     _announce(trainer.differences, arguments.quiet)
-    rundir.write_config(folder, config)
+    if world()[0] == 0:
+        rundir.write_config(folder, config)
     _fit(trainer, folder, config)
     return folder
 
@@ -128,6 +135,15 @@ def _check_unedited(folder: Path, old: RunConfig) -> None:
 def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
     try:
         trainer.fit(steps=config.steps, epochs=config.epochs)
+    except RuntimeError as error:
+        # An error of gankit's is a sentence already; torch's own collectives raise this kind.
+        if world()[1] == 1 or isinstance(error, GankitError):
+            raise
+        raise LostProcessError(
+            f"process {world()[0]} of {world()[1]} stopped at step {trainer.step}: another one "
+            "ended or did not answer, or this one failed: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+        ) from error
     except KeyboardInterrupt as stop:
         if not (folder / CHECKPOINT).is_file():
             raise

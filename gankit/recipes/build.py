@@ -21,6 +21,12 @@ from gankit.recipes.component import complete, create, import_object, split_spec
 from gankit.recipes.config import RunConfig, Spec
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
+from gankit.training.distributed import (
+    ShareOfBatches,
+    average_gradients,
+    broadcast_state,
+    world,
+)
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
 from gankit.training.optimizers import gan_adam, wgan_rmsprop
@@ -44,7 +50,7 @@ def pick_device(name: str) -> torch.device:
     if not has.get(name, False):
         here = ", ".join(kind for kind, available in has.items() if available)
         raise ConfigError(f"device {name!r} is not available here; allowed are auto, {here}")
-    return torch.device(name, 0) if name == "cuda" else torch.device(name)
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
@@ -86,6 +92,13 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     some = torch.arange(2) % len(images)
     labels = (images.gather_labels(some),) if conditional else ()
     gan_step.dry_run(images.gather(some), *labels)
+    rank, size = world()
+    if size > 1:
+        sampler = ShareOfBatches(sampler)
+        broadcast_state(G, D, *(() if gan_step.ema is None else (gan_step.ema,)))
+        for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
+            average_gradients(optimizer)
+        torch.manual_seed(config.seed + rank)  # own noise, dropout masks and interpolates
     return Trainer(
         gan_step,
         images,

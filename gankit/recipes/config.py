@@ -29,6 +29,9 @@ class RunConfig:
     ``labelled`` images keep their label, the others are used without; a penalty with a parameter of
     that name gets them.
 
+    In a run of many processes ``batch_size`` counts the images of all of them, and
+    ``sync_batch_norm`` takes the statistics of batch norms over all of them.
+
     Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
 
     Raises ConfigError for a value outside what is allowed.
@@ -63,6 +66,7 @@ class RunConfig:
     eval_fakes: bool = False
     ema: float | None = None
     channels_last: bool | Literal["auto"] = "auto"
+    sync_batch_norm: bool = False
     sample_first: int = 1
     sample_every: int = 10
     grid_rows: int = 8
@@ -158,6 +162,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "paired": ("auto", True, False),
     "from_logits": ("auto", True, False),
     "channels_last": ("auto", True, False),
+    "sync_batch_norm": (True, False),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 

@@ -18,6 +18,7 @@ from gankit.training.checkpoint import (
     remove_leftovers,
     save_checkpoint,
 )
+from gankit.training.distributed import world
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
@@ -74,7 +75,7 @@ class Checkpoint(Callback):
             with suppress(CheckpointError, OSError):
                 if load_checkpoint(self.path)["step"] == trainer.step:
                     self._saved_at = trainer.step
-        if self.path.parent.is_dir():
+        if self.path.parent.is_dir() and world()[0] == 0:
             remove_leftovers(self.path)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
@@ -90,13 +91,19 @@ class Checkpoint(Callback):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of this step, unless it is written already."""
+        """Write the checkpoint of this step, unless it is written already.
+
+        In a run of many processes all must call it, and rank 0 writes.
+        """
         if self._saved_at == trainer.step:
             return
         trainer.check_finite()
         improved = self._latest < self._lowest
         self._lowest = min(self._lowest, self._latest)
         state = trainer.state_dict()
+        if world()[0] > 0:  # rank 0 writes
+            self._saved_at = trainer.step
+            return
         if self.keep > 1 and self._saved_at > 0:
             keep_checkpoint(self.path, f"step_{self._saved_at:07d}")
         save_checkpoint(self.path, state)

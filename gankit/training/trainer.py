@@ -17,6 +17,7 @@ from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
+from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.environment import differences, environment
 from gankit.training.step import KEYS, GANStep
 
@@ -137,8 +138,18 @@ class Trainer:
                     raise DivergedError(self._diverged(f"the weight {name} of {owner}"))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that ``load_state_dict`` needs to go on exactly (a checkpoint's content)."""
+        """Everything that ``load_state_dict`` needs to go on exactly (a checkpoint's content).
+
+        In a run of many processes all must call it. Their buffers are then rank 0's, as those of a
+        resumed run would be: batch norms that are not synchronised have statistics of their own.
+        """
         step = self.gan_step
+        if world()[1] > 1:
+            broadcast_state(step.G, step.D, buffers_only=True)
+        pending = {k: torch.stack(v).double().cpu() for k, v in self._pending.items() if v}
+        own = [float(value) for row in pending.values() for value in row]
+        shared = iter(mean_over_processes(own, self.data.device))
+        random_states = gathered(rng_state())
         return {
             "generator": step.G.state_dict(),
             "discriminator": step.D.state_dict(),
@@ -146,14 +157,15 @@ class Trainer:
             "d_optimizer": step.d_optimizer.state_dict(),
             "gan_step": step.state_dict(),
             "sampler": self.sampler.state_dict(),
-            "rng": rng_state(),
+            "rng": random_states[0],
+            "rng_of_others": random_states[1:],
             "step": self.step,
             "epoch": self.epoch,
             "config": self.config,
-            "pending": {k: torch.stack(v).cpu() for k, v in self._pending.items() if v},
+            "pending": {k: torch.tensor([next(shared) for _ in v]) for k, v in pending.items()},
             "noise": None if self._own_noise is None else self._own_noise.get_state(),
             "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks},
-            "environment": environment(self.data.device),
+            "environment": environment(self.data.device, world()[1]),
         }
 
     @property
@@ -200,12 +212,21 @@ class Trainer:
         kept = state.get("callbacks", {})
         for callback in self.callbacks:
             callback.load_state_dict(kept.get(type(callback).__name__, {}))
-        set_rng_state(state["rng"])
-        here = environment(self.data.device)
+        self._restore_random(state)
+        here = environment(self.data.device, world()[1])
         self.differences = (
             *_changed_settings(state["config"], self.config),
             *differences(state.get("environment", {}), here),
         )
+
+    def _restore_random(self, state: Mapping[str, Any]) -> None:
+        rank, size = world()
+        others = state.get("rng_of_others", [])
+        if rank == 0 or len(others) == size - 1:
+            set_rng_state(state["rng"] if rank == 0 else others[rank - 1])
+        else:  # a process that the run did not have draws numbers of its own
+            set_rng_state(state["rng"])
+            torch.manual_seed(int(torch.randint(2**62, ())) + rank)
 
     def _train_one(self) -> None:
         start = time.perf_counter()
@@ -227,7 +248,7 @@ class Trainer:
             ):
                 self._pending[key].append(scalars[key])
         self.step += 1
-        self._images += len(indices)
+        self._images += len(indices) * world()[1]
         self._seconds += time.perf_counter() - start
 
     def _after_step(self) -> None:
@@ -243,14 +264,13 @@ class Trainer:
     def _log(self) -> Metrics:
         start = time.perf_counter()
         means = dict.fromkeys(KEYS, math.nan)
-        for key, values in self._pending.items():
-            if not values:
-                continue
-            numbers = torch.stack(values).double().cpu()
-            if not bool(torch.isfinite(numbers).all()):
+        own = {k: float(torch.stack(v).double().mean()) for k, v in self._pending.items() if v}
+        shared = mean_over_processes(list(own.values()), self.data.device)
+        for key, mean in zip(own, shared, strict=True):
+            if not math.isfinite(mean):
                 raise DivergedError(self._diverged(key))
-            means[key] = float(numbers.mean())
-            values.clear()
+            means[key] = mean
+            self._pending[key].clear()
         self._seconds += time.perf_counter() - start
         rate = self._images / self._seconds if self._seconds > 0 else 0.0
         self._images, self._seconds = 0, 0.0
