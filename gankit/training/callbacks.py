@@ -250,7 +250,10 @@ class SampleGrid(Callback):
             # Codes drawn from N(0, 1) mean something to a variational decoder alone.
             panels = [*panels[: step.loss.variational], back, reals]
         if points:
-            answer = None if isinstance(step, AutoencoderStep) else partial(_answer, step)
+            answer = None
+            # One curve is no answer of an encoder, nor of a D that asks for labels.
+            if not isinstance(step, AutoencoderStep) and not trainer.conditional:
+                answer = partial(_answer, step)
             save_points(path, panels[0], reals, answer=answer)
         else:
             save_grid(path, panels, columns=self.columns, inverted=self.inverted)

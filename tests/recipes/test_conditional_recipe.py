@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from gankit import data, recipes
@@ -16,7 +17,7 @@ from gankit.errors import ConfigError, DataError
 from gankit.losses import gradient_penalty
 from gankit.metrics import Judge
 from gankit.recipes.build import build_trainer
-from gankit.training import Trainer, generate
+from gankit.training import SampleGrid, Trainer, generate
 from gankit.training.step import GANStep
 from tests.recipes.classes import nearest_class
 from tests.training.nets import small_images
@@ -148,6 +149,15 @@ def test_the_penalty_sees_the_labels() -> None:
     gradient = next(step.D.main.parameters()).grad  # type: ignore[union-attr]
     assert gradient is not None
     assert gradient[:, -10:].any()
+
+
+@pytest.mark.parametrize("name", ["bimodal", "ring"])
+def test_points_have_labels_too(name: str, tmp_path: Path) -> None:
+    config = recipes.get("cgan").config.updated(device="cpu", data=f"toy:{name}")
+    trainer = build_trainer(config, callbacks=[SampleGrid(tmp_path / "samples")])
+    trainer.fit(steps=1)
+    with Image.open(tmp_path / "samples" / "epoch_0001_step_0000001.png") as picture:
+        picture.load()
 
 
 def small_trainer(seed: int) -> Trainer:

@@ -124,6 +124,21 @@ def test_uniform_noise_reaches_the_generator() -> None:
     assert 0.99 < float(z.max()) < 1
 
 
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_takes_both_kinds_of_noise(name: str) -> None:
+    config = recipes.get(name).config.updated(device="cpu")
+    if "dcgan" not in str(config.generator):
+        config = config.updated(image_size=8)
+    other = "uniform" if config.z_distribution == "normal" else "normal"
+    if name in ("ae", "vae"):  # the code of a vae is normal by its loss, that of an ae is no noise
+        with pytest.raises(ConfigError, match="z_distribution is 'uniform'"):
+            build_trainer(config.updated(z_distribution=other))
+        return
+    z = build_trainer(config.updated(z_distribution=other)).gan_step.noise(500)
+    assert z.shape == (500, config.z_dim)
+    assert (float(z.abs().max()) <= 1) is (other == "uniform")
+
+
 def test_more_images_asked_for_than_there_are() -> None:
     with pytest.raises(DataError, match="batch_size is 100000"):
         build_trainer(recipes.get("gan").config.updated(device="cpu", batch_size=100_000))
