@@ -13,11 +13,15 @@ from .optimizers import fuse, unfuse
 from .report import AccelerationReport, Row, rows_of
 from .run import served
 from .sequential import Sequential
+from .trace import trace as record_forward
+from .trace import untrace
 
 __all__ = ["AccelerationReport", "Row", "accelerate", "restore"]
 
 
-def accelerate(*targets: nn.Module | torch.optim.Optimizer) -> AccelerationReport:
+def accelerate(
+    *targets: nn.Module | torch.optim.Optimizer, trace: bool = False
+) -> AccelerationReport:
     """Run the layers of plain ``nn.Sequential`` modules as fused ops, and optimizers in one step.
 
     Every module inside whose class is exactly ``nn.Sequential`` gets a subclass of the same name
@@ -33,6 +37,11 @@ def accelerate(*targets: nn.Module | torch.optim.Optimizer) -> AccelerationRepor
     Args:
         targets: modules and optimizers, in any number. Adam, AdamW and SGD take torch's fused step
             unless they were built with a choice of their own.
+        trace: also fuse modules that call their layers by attribute, such as
+            ``F.relu(self.bn1(self.conv1(x)))``, by recording their forward with ``torch.fx``. Only
+            straight-line code over layers and torch's functions is taken; any other module stays as
+            it is, and the report has the reason. A traced module's class is a subclass of the same
+            name; a pickle of it holds the module as it was.
 
     Returns:
         A report: what runs as what, and why not where not. It shows the mode (train or eval) that
@@ -64,6 +73,10 @@ def accelerate(*targets: nn.Module | torch.optim.Optimizer) -> AccelerationRepor
             module.__class__ = Sequential
             sequentials += 1
             rows += rows_of(tuple(module), list(module._modules), path)
+        if trace and served(device):
+            for path, module in target.named_modules(prefix=str(index)):
+                if type(module).__module__.partition(".")[0] not in ("torch", "gankit"):
+                    rows += record_forward(module, path)
     return AccelerationReport(tuple(rows), sequentials, optimizers)
 
 
@@ -82,6 +95,7 @@ def restore(*targets: nn.Module | torch.optim.Optimizer) -> None:
             unfuse(target)
             continue
         for module in target.modules():
+            untrace(module)
             if type(module) is Sequential:
                 module.__class__ = nn.Sequential  # type: ignore[assignment]
 

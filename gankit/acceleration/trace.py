@@ -1,0 +1,248 @@
+"""Modules that call their layers by attribute: ``F.relu(self.bn1(self.conv1(x)))``.
+
+Their forward is recorded once by ``torch.fx``, runs of layers and activations in the record become
+calls of :func:`run_chain`, and the result is the forward of a subclass made for that module. Only a
+forward whose record holds for every call is taken: straight-line code over layers, parameters and
+torch's functions. One that branches, loops, or reads any other attribute or global is left alone.
+"""
+
+from __future__ import annotations
+
+import dis
+import math
+import types
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.fx
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from .patterns import is_watched
+from .report import Row, rows_of
+from .run import run_children
+
+_MARK = "_gankit_base"
+_BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT", "STORE_ATTR")
+_ACTIVATIONS: dict[Any, str] = {
+    F.relu: "relu",
+    torch.relu: "relu",
+    F.tanh: "tanh",
+    torch.tanh: "tanh",
+    F.leaky_relu: "leaky_relu",
+    "relu": "relu",
+    "tanh": "tanh",
+}
+_LAYERS = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.InstanceNorm2d,
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.Tanh,
+    nn.Dropout,
+    nn.Dropout2d,
+)
+_shared: dict[tuple[str, float], nn.Module] = {}
+
+
+class _Untraceable(Exception):
+    """Why a forward cannot be recorded."""
+
+
+def _activation(name: str, slope: float) -> nn.Module:
+    key = (name, slope)
+    if key not in _shared:
+        kinds = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "leaky_relu": nn.LeakyReLU(slope)}
+        _shared[key] = kinds[name]
+    return _shared[key]
+
+
+def run_chain(x: Any, *links: Any) -> Any:
+    """Runs layers in a row; a link is a module, or the name and slope of an activation."""
+    layers = tuple(_activation(*link) if isinstance(link, tuple) else link for link in links)
+    return run_children(layers, x)
+
+
+def trace(module: nn.Module, path: str) -> list[Row]:
+    """Give a module a traced forward; the rows of the report, or the reason why it was left."""
+    kind = type(module)
+    if hasattr(kind, _MARK):
+        return []
+    try:
+        _check_code(module)
+        graph = _record(module)
+        chains = _replace_chains(module, graph)
+        if not chains:
+            raise _Untraceable("nothing in its forward is fused")
+        traced: Any = torch.fx.GraphModule(module, graph)
+    except _Untraceable as reason:
+        return [Row(path, (kind.__name__,), reason=str(reason))]
+    module.__class__ = _subclass(kind, type(traced).forward)
+    return [row for names, layers in chains for row in rows_of(layers, names, path)]
+
+
+def untrace(module: nn.Module) -> None:
+    """Undo :func:`trace`; other modules are left alone."""
+    base = getattr(type(module), _MARK, None)
+    if base is not None:
+        module.__class__ = base
+
+
+def _empty(kind: Any) -> Any:
+    """A module of this class before its ``__init__``."""
+    return kind.__new__(kind)
+
+
+def _subclass(base: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Module]:
+    def __reduce_ex__(self: Any, protocol: Any) -> Any:
+        # Pickles name a class that can be imported; they hold the module as it was.
+        return _empty, (base,), self.__dict__
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        twin = _empty(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(deepcopy(self.__dict__, memo))
+        return twin
+
+    parts = {
+        "__module__": base.__module__,
+        "__doc__": base.__doc__,
+        "__reduce_ex__": __reduce_ex__,
+        "__deepcopy__": __deepcopy__,
+        "forward": forward,
+        _MARK: base,
+    }
+    return type(base.__name__, (base,), parts)
+
+
+def _check_code(module: nn.Module) -> None:
+    """Raises unless what a recording sees is what every call does."""
+    kind = type(module)
+    if is_watched(module):
+        raise _Untraceable("it has hooks, its own forward or is compiled by itself")
+    forward = kind.forward
+    if not isinstance(forward, types.FunctionType):
+        raise _Untraceable("its forward is no plain function")
+    code = forward.__code__
+    if code.co_flags & 0x0C or code.co_kwonlyargcount or forward.__defaults__:
+        raise _Untraceable("its forward has optional arguments")
+    if code.co_freevars or any(isinstance(c, types.CodeType) for c in code.co_consts):
+        raise _Untraceable("its forward has a closure, a comprehension or calls super()")
+    for step in dis.get_instructions(code):
+        if any(word in step.opname for word in _BRANCHES):
+            raise _Untraceable("its forward branches, loops or sets attributes")
+    own = [k for k in kind.__mro__ if issubclass(k, nn.Module) and k is not nn.Module]
+    for name in code.co_names:
+        if name in vars(module) or any(name in vars(k) for k in own):
+            raise _Untraceable(f"its forward reads {name!r}, which may change")
+        if name in forward.__globals__:
+            value = forward.__globals__[name]
+            home = ""
+            if isinstance(value, types.ModuleType):
+                home = value.__name__
+            elif callable(value):
+                home = getattr(value, "__module__", None) or ""
+            if not home.startswith("torch"):
+                raise _Untraceable(f"its forward reads the global {name!r}")
+
+
+class _OnlyProxies(TorchFunctionMode):
+    """What torch computes while recording would be a constant of the record."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        flat = torch.utils._pytree.tree_leaves((args, kwargs))
+        if not any(isinstance(a, torch.fx.Proxy) for a in flat):
+            raise _Untraceable("its forward makes tensors that do not depend on its input")
+        return func(*args, **kwargs)
+
+
+class _Tracer(torch.fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def _record(module: nn.Module) -> torch.fx.Graph:
+    before = set(vars(module))
+    try:
+        with _OnlyProxies():
+            graph = _Tracer().trace(module)
+    except _Untraceable:
+        raise
+    except Exception as error:
+        text = str(error).splitlines() or [type(error).__name__]
+        raise _Untraceable(f"torch.fx cannot trace it: {text[0]}") from error
+    finally:
+        for name in set(vars(module)) - before:
+            delattr(module, name)
+    return graph
+
+
+Chain = tuple[list[str], tuple[nn.Module, ...]]
+
+
+def _replace_chains(module: nn.Module, graph: torch.fx.Graph) -> list[Chain]:
+    chains: list[Chain] = []
+    done: set[torch.fx.Node] = set()
+    for node in list(graph.nodes):
+        nodes: list[torch.fx.Node] = []
+        links: list[Any] = []
+        at = node
+        while at not in done and (link := _link(module, at)) is not None:
+            nodes.append(at)
+            links.append(link)
+            users = list(at.users)
+            if len(users) != 1 or users[0].all_input_nodes != [at]:
+                break
+            at = users[0]
+        done.update(nodes)
+        if len(nodes) < 2:
+            continue
+        layers = tuple(_activation(*x) if isinstance(x, tuple) else x for x in links)
+        names = [str(n.target) if n.op == "call_module" else n.name for n in nodes]
+        if not any(row.fused for row in rows_of(layers, names, "")):
+            continue
+        with graph.inserting_after(nodes[-1]):
+            call = graph.call_function(run_chain, ())
+        nodes[-1].replace_all_uses_with(call)
+        with graph.inserting_before(call):
+            arguments: list[Any] = [nodes[0].args[0]]
+            for n, link in zip(nodes, links, strict=True):
+                arguments.append(link if isinstance(link, tuple) else graph.get_attr(str(n.target)))
+        call.args = tuple(arguments)
+        for n in reversed(nodes):
+            graph.erase_node(n)
+        chains.append((names, layers))
+    return chains
+
+
+def _link(module: nn.Module, node: torch.fx.Node) -> Any:
+    """The layer, or name and slope of the activation, that a node calls; None for all else."""
+    if node.op == "call_module":
+        layer = module.get_submodule(str(node.target))
+        plain = len(node.args) == 1 and not node.kwargs
+        return layer if type(layer) in _LAYERS and plain else None
+    if node.op not in ("call_function", "call_method"):
+        return None
+    name = _ACTIVATIONS.get(node.target)
+    if (
+        name is None
+        or len(node.all_input_nodes) != 1
+        or node.args[:1] != (node.all_input_nodes[0],)
+    ):
+        return None
+    settings: dict[str, Any] = dict(node.kwargs)
+    settings.update(zip(("negative_slope", "inplace"), node.args[1:], strict=False))
+    if name != "leaky_relu":
+        return (name, 0.0) if not settings else None
+    slope = settings.pop("negative_slope", 0.01)
+    inplace = settings.pop("inplace", False)
+    fits = isinstance(slope, (int, float)) and math.isfinite(slope) and inplace is False
+    return ("leaky_relu", float(slope)) if fits and not settings else None
