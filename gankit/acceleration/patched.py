@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing, leaky_relu_dropout
 from .optimizers import KINDS, fuse
-from .patterns import match
+from .patterns import is_row_major, match
 from .report import AccelerationReport, Row, rows_of
 from .run import run_children, usable
 
@@ -129,6 +129,8 @@ def _layer(kind: Any, recorder: Recorder) -> Callable[..., Any]:
     def forward(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
         if type(self) is kind and not args and not kwargs and usable(input):
             found = match((self,), 0, False)
+            if kind is nn.ConvTranspose2d and not is_row_major(input):
+                found = None
             if found is not None and found.fits(input):
                 if not torch.compiler.is_compiling():
                     recorder.other(kind.__name__, found.op)

@@ -62,6 +62,19 @@ def global_hooks() -> bool:
     return any(getattr(module_globals, name, None) for name in _GLOBAL_HOOKS)
 
 
+def is_row_major(x: Tensor) -> bool:
+    """Whether x lies as a new tensor would, in dimensions of one element too.
+
+    Torch reads channels last from the strides of such dimensions, and its result then is so too.
+    """
+    expected = 1
+    for size, stride in zip(reversed(x.shape), reversed(x.stride()), strict=True):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
 def match(children: Children, start: int, fresh: bool) -> Match | None:
     """The longest pattern that begins at ``start``, or None.
 
@@ -283,8 +296,6 @@ def _convolution(children: Children, start: int, fresh: bool) -> Match | None:
         pixel = x.shape[2] * x.shape[3] == 1 and module.padding == (0, 0)
         if not (few or (pixel and module.output_padding == (0, 0))):
             return False
-        if x.shape[2] * x.shape[3] == 1 and x.shape[1] > 1 and x.stride(3) != 1:
-            return False  # channels last to torch, whose result then is so too
         kernel: Any = module.kernel_size
         steps: Any = module.stride
         overlap = -(-kernel[0] // steps[0]) * -(-kernel[1] // steps[1])

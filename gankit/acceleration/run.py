@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..ops import backends
-from .patterns import Children, global_hooks, is_watched, match
+from .patterns import Children, global_hooks, is_row_major, is_watched, match
 
 _PLAIN = (Tensor, nn.Parameter)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -94,6 +94,8 @@ def run_children(children: Children, x: Any) -> Any:
             x, turned = x.contiguous(), False
         suits = type(x) in _PLAIN and x.dtype in _DTYPES
         found = match(children, start, fresh) if suits else None
+        if found is not None and kind is nn.ConvTranspose2d and not turned:
+            found = found if is_row_major(x) else None  # its result lies as torch's then
         if found is not None and found.fits(x):
             x = found.run(x, _keeps_input(children, found.stop))
             if kind is nn.InstanceNorm2d and not turned:

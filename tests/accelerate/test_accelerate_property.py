@@ -102,6 +102,31 @@ def test_a_thousand_random_networks() -> None:
         check(range(1000))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_float32_comes_out_in_torchs_layout() -> None:
+    # In float32 convolutions run channels last inside; what comes out may be met by view().
+    told = 0
+    for seed in range(5000, 5200):
+        network, x = random_case(seed)
+        network, x = network.float(), x.float()
+        twin = plain_twin(copy.deepcopy(network))
+        gankit.accelerate(network)
+        found = []
+        for module in (network, twin):
+            torch.manual_seed(seed)
+            with torch.no_grad():
+                found.append(module(x.clone()))
+        # A dimension of one element has any stride.
+        ours, theirs = (
+            [s for s, n in zip(y.stride(), y.shape, strict=True) if n > 1] for y in found
+        )
+        assert ours == theirs, f"seed {seed}\n{network}"
+        drops = any(isinstance(m, (nn.Dropout, nn.Dropout2d)) and m.p for m in network.modules())
+        if not drops:
+            told += distance([found[0]], [found[1]]) < 1e-3
+    assert told > 80
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_twenty_thousand_random_networks() -> None:
