@@ -23,6 +23,7 @@ from gankit.training.callbacks import (
 )
 from gankit.training.checkpoint import earlier_checkpoints
 from gankit.training.checkpointing import Checkpoint
+from gankit.training.diagnostics import Diagnostics
 from gankit.training.distributed import world
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
@@ -110,7 +111,7 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
     )
     if world()[0] > 0:
         return [checkpoint, SaveOnInterrupt(checkpoint)]
-    callbacks: list[Callback] = [] if quiet else [Progress()]
+    callbacks: list[Callback] = [] if quiet else [Progress(), Diagnostics()]
     callbacks += [
         MetricsCSV(folder / METRICS),
         checkpoint,

@@ -16,6 +16,7 @@ from gankit.training.callbacks import (
 )
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
 from gankit.training.checkpointing import Checkpoint
+from gankit.training.diagnostics import Diagnostics
 from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
 from gankit.training.optimizers import gan_adam, wgan_rmsprop
@@ -27,6 +28,7 @@ __all__ = [
     "AutoencoderStep",
     "Callback",
     "Checkpoint",
+    "Diagnostics",
     "DivergedError",
     "GANStep",
     "LossCurves",

@@ -1,0 +1,220 @@
+"""What goes wrong in a GAN, said in words while it trains."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gankit.errors import CheckpointError, ConfigError
+from gankit.training.callbacks import Callback
+from gankit.training.modules import eval_mode
+from gankit.training.noise import Distribution
+from gankit.training.pictures import generate
+from gankit.training.step import GANStep
+
+if TYPE_CHECKING:
+    from gankit.training.trainer import Metrics, Trainer
+
+_LOG = logging.getLogger(__name__)
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at a GAN, on ``samples`` real and generated images, both networks in eval mode.
+
+    ``accuracy``, ``false_positives`` (generated images taken for real), ``false_negatives`` (real
+    ones taken for generated) and ``logit_gap`` (mean logit of real less that of generated images)
+    are NaN where D gives scores. ``diversity`` is the mean distance between two generated images
+    over that between two real ones; ``distance`` is how far the means and the standard deviations
+    of all pixels lie apart, over the spread of the real ones. ``modes`` counts the classes that
+    have at least a tenth of their share of the generated images (by the nearest class mean),
+    ``classes`` those of the data; both are 0 without labels. ``g_gradient`` is the norm of G's
+    latest gradient.
+    """
+
+    accuracy: float
+    false_positives: float
+    false_negatives: float
+    logit_gap: float
+    diversity: float
+    distance: float
+    modes: int
+    classes: int
+    g_gradient: float
+
+
+class Diagnostics(Callback):
+    """Warns, by ``logging``, of a D too strong or too weak, mode collapse, a vanishing gradient.
+
+    Each is said once, with what to try, when ``patience`` looks in a row have shown it, and again
+    only after it was gone. A look draws no global random number and changes nothing; it costs one
+    forward of G and two of D. NaN and infinite values end a run anyway (``DivergedError``).
+
+    Args:
+        every: logs between two looks.
+        samples: images in a look.
+        patience: looks in a row that must agree.
+        after: turns of G before the first look; a G that has just begun makes one grey image.
+
+    ``health`` is the latest look, ``found`` holds what was said so far. Raises ConfigError for
+    arguments below 1.
+    """
+
+    def __init__(
+        self, *, every: int = 4, samples: int = 128, patience: int = 3, after: int = 500
+    ) -> None:
+        given = (("every", every), ("samples", samples), ("patience", patience), ("after", after))
+        for name, value in given:
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; allowed are integers from 1")
+        self.every, self.samples, self.patience, self.after = every, samples, patience, after
+        self.health: Health | None = None
+        self.found: list[str] = []
+        self._logs = 0
+        self._streaks: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"logs": self._logs, "streaks": dict(self._streaks)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        logs, streaks = state.get("logs", 0), state.get("streaks", {})
+        if not isinstance(logs, int) or not isinstance(streaks, dict):
+            raise CheckpointError("what it holds for the diagnostics is damaged")
+        self._logs, self._streaks = logs, dict(streaks)
+
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        step = trainer.gan_step
+        self._logs += 1
+        if self._logs % self.every or not isinstance(step, GANStep):
+            return
+        if trainer.step < self.after * step.n_critic:
+            return
+        self.health = look(trainer, self.samples)
+        found = complaints(self.health)
+        for name, sentence in found.items():
+            self._streaks[name] = self._streaks.get(name, 0) + 1
+            if self._streaks[name] == self.patience:
+                self.found.append(sentence)
+                _LOG.warning("step %d: %s", trainer.step, sentence)
+        for name in self._streaks.keys() - found.keys():
+            self._streaks[name] = 0
+
+
+def complaints(health: Health) -> dict[str, str]:
+    """What is wrong, by name, each in words and with what to try."""
+    found = {}
+    if health.accuracy >= 0.995 and health.logit_gap >= 12:
+        found["strong D"] = (
+            f"D is too strong: it takes {health.accuracy:.0%} of the images for what they are, "
+            f"with logits {health.logit_gap:.0f} apart, so G learns little. Try a lower learning "
+            "rate for D, dropout or label smoothing in D, or a Wasserstein loss with a penalty."
+        )
+    blind = health.accuracy <= 0.6 or abs(health.logit_gap) <= 0.1
+    if blind and health.distance >= 0.6:
+        found["weak D"] = (
+            f"D is too weak: it takes {health.false_positives:.0%} of the generated images for "
+            f"real and {health.false_negatives:.0%} of the real ones for generated, though they "
+            "differ in their mere averages. Try a larger D or a higher learning rate for it, less "
+            "dropout in it, or more turns of D for each of G (n_critic)."
+        )
+    few = health.classes > 1 and health.modes <= max(1, health.classes // 5)
+    if health.diversity <= 0.3 or (few and health.diversity <= 0.8):
+        seen = f" of {health.modes} of {health.classes} classes" if health.classes else ""
+        found["mode collapse"] = (
+            f"Mode collapse: generated images{seen} are {health.diversity:.0%} as far from each "
+            "other as real ones. Try a lower learning rate, a larger batch, or another loss "
+            "(wgan-gp covers the data best); an earlier checkpoint may be better."
+        )
+    if health.g_gradient < 3e-4:
+        found["vanishing gradient"] = (
+            f"G's gradient vanishes: its norm is {health.g_gradient:.1g}. Try the non-saturating "
+            "loss in place of the minimax one, a weaker D, or a Wasserstein loss with a penalty."
+        )
+    return found
+
+
+@torch.no_grad()
+def look(trainer: Trainer, samples: int = 128) -> Health:
+    """Look at the networks of ``trainer``, whose step must be a ``GANStep``."""
+    step = trainer.gan_step
+    assert isinstance(step, GANStep)
+    noise: Distribution = getattr(step.noise, "distribution", "normal")
+    n = min(samples, len(trainer.data))
+    random = torch.Generator().manual_seed(trainer.step)
+    picks = torch.randperm(len(trainer.data), generator=random)[:n]
+    device = next(step.D.parameters()).device
+    real = trainer.data.gather(picks).to(device)
+    condition: tuple[Tensor, ...] = ()
+    if trainer.conditional:
+        condition = (trainer.data.gather_labels(picks),)
+    labels = condition[0] if condition else None
+    fake = generate(step.G, n, seed=trainer.step, distribution=noise, labels=labels)
+    fake = fake.to(real).view_as(real)
+    accuracy = positives = negatives = gap = math.nan
+    if not step.loss.scores:
+        like = next(step.D.parameters())
+        with eval_mode(step.D):
+            answers = [
+                step.D(x.to(like.dtype), *condition).flatten().double() for x in (real, fake)
+            ]
+        positives, negatives, gap = _rates(*answers, from_logits=step.from_logits)
+        accuracy = 1 - (positives + negatives) / 2
+    a, b = real.flatten(1).double(), fake.flatten(1).double()
+    spread = float(_apart(a))
+    modes, classes = _modes(trainer, b)
+    return Health(
+        accuracy,
+        positives,
+        negatives,
+        gap,
+        diversity=float(_apart(b)) / max(spread, _TINY),
+        distance=float(
+            ((a.mean(0) - b.mean(0)).square() + (a.std(0) - b.std(0)).square()).sum().sqrt()
+        )
+        / max(spread / math.sqrt(2), _TINY),
+        modes=modes,
+        classes=classes,
+        g_gradient=_gradient(step),
+    )
+
+
+def _rates(real: Tensor, fake: Tensor, *, from_logits: bool) -> tuple[float, float, float]:
+    if not from_logits:
+        real, fake = real.logit(1e-12), fake.logit(1e-12)
+    positives, negatives = float((fake > 0).double().mean()), float((real <= 0).double().mean())
+    gap = float(real.mean() - fake.mean())
+    return positives, negatives, gap
+
+
+def _apart(x: Tensor) -> Tensor:
+    """The mean distance between a row and the next, which is another random one."""
+    return (x - x.roll(1, 0)).norm(dim=1).mean()
+
+
+def _modes(trainer: Trainer, fake: Tensor) -> tuple[int, int]:
+    data = trainer.data
+    if data.labels is None:
+        return 0, 0
+    picks = torch.arange(min(len(data), 2000))
+    labels = data.gather_labels(picks).to(fake.device)
+    x = data.gather(picks).to(fake.device).flatten(1).double()
+    present, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
+    means = x.new_zeros(len(present), x.shape[1]).index_add_(0, inverse, x) / counts[:, None]
+    nearest = torch.cdist(fake, means).argmin(1).bincount(minlength=len(present))
+    share = 0.1 * len(fake) * counts / counts.sum()
+    return int((nearest >= share.clamp_min(1)).sum()), len(present)
+
+
+def _gradient(step: GANStep) -> float:
+    """The norm of the gradient of G's latest turn; infinite before the first one."""
+    found = [p.grad for p in step.G.parameters() if p.grad is not None]
+    if not found:
+        return math.inf
+    return float(torch.stack([g.double().norm() for g in found]).norm())
