@@ -6,6 +6,11 @@ add_library(gankit_flags INTERFACE)
 target_include_directories(gankit_flags INTERFACE "${PROJECT_SOURCE_DIR}/csrc")
 target_compile_options(
   gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-fno-math-errno;-fno-trapping-math>")
+# Messages name the file they come from: as the repository has it, not the machine that built it.
+target_compile_options(
+  gankit_flags
+  INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>"
+            "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
 if(GANKIT_CLONES)
   target_compile_definitions(gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:GANKIT_CLONES>")
 endif()

@@ -89,7 +89,9 @@ GANKIT_HD typename T::bits grad_input(typename T::bits grad, typename T::bits x,
                                       typename T::compute slope) {
   const auto centred = T::load(x) - c.mean;
   const auto h = grad_z<kActivation>(T::load(grad), centred * c.scale + c.shift, slope);
-  return T::store(h * c.scale - c.constant - centred * c.linear);
+  // Where the statistics are constants, so is this: infinity times zero would make it NaN.
+  const auto pull = c.linear == 0 ? typename T::compute(0) : centred * c.linear;
+  return T::store(h * c.scale - c.constant - pull);
 }
 
 // Mean and sum of squared deviations of `count` values; `add` joins two sets of values by the

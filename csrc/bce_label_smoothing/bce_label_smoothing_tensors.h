@@ -42,7 +42,8 @@ inline std::optional<Tensor> target_like(const std::optional<Tensor>& target, co
 }
 
 inline void check_unit_interval(bool valid) {
-  STD_TORCH_CHECK(valid, "all elements of input and target should be between 0 and 1");
+  STD_TORCH_CHECK(valid,
+                  "input, target: expected probabilities between 0 and 1, got one outside or NaN");
 }
 
 }  // namespace gankit::bce_label_smoothing

@@ -50,6 +50,18 @@ Results<T> run(const std::vector<typename T::bits>& x, const std::vector<typenam
   in.mean_h = r.mean_h.data();
   in.mean_hx = r.mean_hx.data();
   grad_input_cpu<T, kActivation>(grad.data(), x.data(), r.grad_x.data(), g, in);
+  if constexpr (sizeof(typename T::bits) == sizeof(Compute)) {
+    // h kept by the sweep that sums, and results that lie on inputs.
+    std::vector<typename T::bits> h(x.size()), y = x;
+    std::vector<Compute> sum_h(total), sum_hx(total);
+    sums_cpu<T, kActivation, true>(grad.data(), x.data(), g, in, sum_h.data(), sum_hx.data(),
+                                   h.data());
+    CHECK(sum_h == r.sum_h && sum_hx == r.sum_hx);
+    grad_input_cpu<T, Activation::kNone>(h.data(), x.data(), h.data(), g, in);
+    CHECK(h == r.grad_x);
+    apply_cpu<T, kActivation>(y.data(), y.data(), g, in);
+    CHECK(y == r.y);
+  }
   return r;
 }
 

@@ -23,3 +23,7 @@ class Sequential(nn.Sequential):
             return input
         else:
             return run_children(tuple(self._modules.values()), input)
+
+
+# The classes whose forward runs their children in order, and nothing else.
+IN_ORDER: tuple[type[nn.Module], ...] = (nn.Sequential, Sequential)

@@ -17,8 +17,10 @@ class Batch(NamedTuple):
     """Images by their places in a set; ``GANStep`` gathers them itself, inside its CUDA graph.
 
     Args:
-        data: the set, on the networks' device.
-        indices: int64 ``[B]``, such as ``BatchSampler`` gives, on the same device.
+        data: the set, on the networks' device; the same object in every step, since each has CUDA
+            graphs of its own.
+        indices: int64 ``[B]``, such as ``BatchSampler`` gives, on the same device. They are not
+            looked at before they are used, which would wait for the device.
     """
 
     data: Source

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
+from gankit.acceleration.sequential import IN_ORDER
 from gankit.nn import (
     BatchNormAct1d,
     BatchNormAct2d,
@@ -251,11 +252,11 @@ def _leaves(module: nn.Module, label: str) -> Iterator[tuple[str, nn.Module]]:
     kind = type(module)
     inside = None
     if not _watched(module):
-        if kind is nn.Sequential:
+        if kind in IN_ORDER:
             inside = module
-        elif kind.__module__.startswith(_OUR_MODELS) and type(module.main) is nn.Sequential:
+        elif kind.__module__.startswith(_OUR_MODELS) and type(module.main) in IN_ORDER:
             # Their forward is main on the images, which are flattened first where it is Linear.
-            inside = module.main
+            inside = module.get_submodule("main")
             label = f"{label}.main"
     if inside is None or _watched(inside):
         yield label, module
@@ -318,7 +319,7 @@ class Chain:
         self.parameters: list[Tensor] = []
         self._outside = x.shape
         modules = [module for _, module in _leaves(critic, "critic")]
-        if type(critic) is not nn.Sequential and modules and isinstance(modules[0], nn.Linear):
+        if type(critic) not in IN_ORDER and modules and isinstance(modules[0], nn.Linear):
             x = x.flatten(1)
         self._inside = x.shape
         fresh = False

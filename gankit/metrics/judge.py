@@ -42,6 +42,7 @@ class Verdict:
         total: number of samples.
         median_confidence: median over all samples of the greatest class probability.
         accuracy: the judge's accuracy on held-out real images.
+        outlier_exposure: whether the judge was taught to be unsure of what shows no class.
 
     A class is *found* when at least 1 % of the samples (and at least one) show it with confidence
     above 0.5. In balanced data of ten classes that is a tenth of a class's share, so it asks for
@@ -53,6 +54,7 @@ class Verdict:
     total: int
     median_confidence: float
     accuracy: float
+    outlier_exposure: bool = True
 
     @property
     def classes_found(self) -> int:
@@ -72,12 +74,16 @@ class Verdict:
             and self.accuracy >= min_accuracy
         )
 
+    @property
+    def _judge(self) -> str:
+        return "judge" if self.outlier_exposure else "plain classifier"
+
     def __str__(self) -> str:
         return (
             f"{self.classes_found} of {len(self.counts)} classes found in {self.total} samples "
             f"(each in at least 1 % with confidence above {_FOUND_CONFIDENCE}), median confidence "
-            f"{self.median_confidence:.2f}; the judge is right on {self.accuracy:.1%} of held-out "
-            "real images"
+            f"{self.median_confidence:.2f}; the {self._judge} is right on {self.accuracy:.1%} of "
+            "held-out real images"
         )
 
 
@@ -88,6 +94,7 @@ class Judge:
         accuracy: share of held-out real images it classifies correctly.
         real_confidence: its median confidence on those images.
         classes: the labels it knows, in the order of ``Verdict.counts``.
+        outlier_exposure: as ``fit`` was told.
     """
 
     def __init__(self, network: nn.Module, classes: tuple[int, ...], shape: tuple[int, int, int]):
@@ -96,6 +103,7 @@ class Judge:
         self.shape = shape
         self.accuracy = 0.0
         self.real_confidence = 0.0
+        self.outlier_exposure = True
 
     @classmethod
     def fit(cls, data: ImageData, *, seed: int = 0, outlier_exposure: bool = True) -> Judge:
@@ -139,6 +147,7 @@ class Judge:
             network = _network(images.shape[1], len(classes))
             _train(network, images[held_out:], labels[held_out:], generator, outlier_exposure)
         judge = cls(network, tuple(classes.tolist()), data.shape)
+        judge.outlier_exposure = outlier_exposure
         confidence, predicted = judge._probabilities(images[:held_out]).max(dim=1)
         judge.accuracy = float((predicted == labels[:held_out]).double().mean())
         judge.real_confidence = float(confidence.median())
@@ -169,6 +178,7 @@ class Judge:
             total=len(samples),
             median_confidence=float(confidence.median()),
             accuracy=self.accuracy,
+            outlier_exposure=self.outlier_exposure,
         )
 
     @torch.no_grad()

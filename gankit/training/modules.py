@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gankit.data import Batch
 from gankit.errors import ConfigError
 
-_KNOWN = ("torch.nn.", "gankit.nn.", "gankit.models.")
+_KNOWN = ("torch.nn.", "gankit.nn.", "gankit.models.", "gankit.acceleration.")
 
 
 @contextmanager
@@ -41,7 +41,10 @@ def state_kept(*modules: nn.Module) -> Iterator[None]:
             for child, mode, saved in zip(every, modes, buffers, strict=True):
                 child.training = mode
                 for name, buffer, value in saved:
-                    setattr(child, name, buffer.copy_(value))
+                    # Only what has changed: an expanded buffer cannot be written to.
+                    setattr(child, name, buffer)
+                    if not torch.equal(buffer, value):
+                        buffer.copy_(value)
 
 
 def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -> bool:
@@ -88,7 +91,14 @@ def check_tensor(name: str, out: object) -> Tensor:
 def check_batch(real: Tensor | Batch, labels: Tensor | None, device: torch.device) -> None:
     """Raise ConfigError unless a step on ``device`` can be given ``real`` and ``labels``."""
     if isinstance(real, Batch):
-        name, given, wanted = "the indices of real", real.indices, "int64 indices"
+        name, given, wanted = "the indices of real", real.indices, "int64 indices [B]"
+        if isinstance(real.data, Tensor) or not callable(getattr(real.data, "gather", None)):
+            raise ConfigError(
+                f"real's data is a {type(real.data).__name__}; allowed is a set with a method "
+                "gather, such as gankit.data.ImageData"
+            )
+        if not isinstance(given, Tensor):
+            raise ConfigError(f"{name} are a {type(given).__name__}; allowed are {wanted}")
         fits = given.dtype == torch.int64 and given.ndim == 1
     elif isinstance(real, Tensor):
         name, given = "real", real
@@ -99,7 +109,9 @@ def check_batch(real: Tensor | Batch, labels: Tensor | None, device: torch.devic
             f"real is a {type(real).__name__}; allowed is a tensor of images or a gankit.data.Batch"
         )
     if not fits:
-        raise ConfigError(f"{name} has dtype {given.dtype}; allowed are {wanted}")
+        raise ConfigError(
+            f"{name} has dtype {given.dtype} and shape {list(given.shape)}; allowed are {wanted}"
+        )
     if given.ndim == 0 or given.shape[0] == 0:
         raise ConfigError(
             f"{name} has shape {list(given.shape)}; allowed is a batch of at least one image"

@@ -33,7 +33,7 @@ def gan_adam(
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
     except RuntimeError:  # no fused kernel for this device or dtype
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise ConfigError(
             f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}"
         ) from error
@@ -60,9 +60,12 @@ def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.
 
     Raises ConfigError if ``lr`` is outside what RMSprop allows.
     """
+    parameters = list(parameters)
+    if not parameters:
+        raise ConfigError("RMSprop got no parameters; allowed is a network that has some")
     try:
         return torch.optim.RMSprop(parameters, lr=lr)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"RMSprop cannot be built from lr={lr}: {error}") from error
 
 

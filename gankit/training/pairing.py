@@ -15,6 +15,7 @@ from typing import Any
 import torch.nn.modules.module as module_globals
 from torch import nn
 
+from gankit.acceleration.sequential import IN_ORDER
 from gankit.errors import ConfigError
 from gankit.nn import (
     BatchNormAct1d,
@@ -135,8 +136,8 @@ def examine(discriminator: nn.Module) -> Pairing:
     """Walk ``discriminator`` and return whether one pass over both halves is exact.
 
     Every leaf must be of a type listed in ``PER_SAMPLE`` (exact type, no hooks, no patched
-    ``forward``); every container must be exactly ``nn.Sequential`` or one of ``gankit.models``,
-    since any other ``forward`` is Python code that could look across the batch.
+    ``forward``); every container must be exactly ``nn.Sequential``, accelerated or not, or one of
+    ``gankit.models``, since any other ``forward`` is Python code that could look across the batch.
     """
     # Also where one pass is not known to be exact, since a user may vouch for it.
     grouped = tuple(m for m in discriminator.modules() if type(m) in _GROUPED)
@@ -175,7 +176,7 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
     elif isinstance(module, nn.Unflatten) and kind is nn.Unflatten:
         if not isinstance(module.dim, int) or module.dim < 1:
             yield f"{label} (Unflatten) may split the batch dimension"
-    elif kind in PER_SAMPLE or kind in _GROUPED or kind is nn.Sequential:
+    elif kind in PER_SAMPLE or kind in _GROUPED or kind in IN_ORDER:
         return
     elif not f"{kind.__module__}.".startswith(_OUR_MODELS):
         yield (
@@ -215,8 +216,8 @@ def _last_layer(module: nn.Module) -> nn.Module | None:
     """The innermost module known to give ``module`` its values; None if it only reshapes."""
     kind = type(module)
     children = list(module.children())
-    in_order = kind.forward is nn.Sequential.forward or f"{kind.__module__}.".startswith(
-        _OUR_MODELS
+    in_order = any(kind.forward is known.forward for known in IN_ORDER) or (
+        f"{kind.__module__}.".startswith(_OUR_MODELS)
     )
     if not children:
         return None if kind in _KEEPS_VALUES or in_order else module

@@ -245,6 +245,7 @@ class GANStep:
     def _train(self, kind: Kind, real: Tensor | Batch, labels: Tensor | None) -> dict[str, Tensor]:
         if isinstance(real, Batch):
             real = real.gather()
+            check_batch(real, labels, self._device)
         if self.channels_last and real.ndim == 4:
             real = real.contiguous(memory_format=torch.channels_last)
         keep_graph = self.reuse_fakes and kind.g_learns
@@ -268,7 +269,9 @@ class GANStep:
         """
         check_batch(real, labels, self._device)
         with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
-            real = real.gather() if isinstance(real, Batch) else real
+            if isinstance(real, Batch):
+                real = real.gather()
+                check_batch(real, labels, self._device)
             n = real.shape[0]
             with _explained("G", self.G):
                 fake = self._generate(n, labels)

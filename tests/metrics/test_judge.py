@@ -73,6 +73,8 @@ def test_without_outlier_exposure_it_is_a_plain_classifier_and_sure_of_more(judg
     plain = Judge.fit(digits, outlier_exposure=False)
     assert plain.accuracy >= 0.97
     assert plain(unseen).median_confidence >= 0.99
+    assert "the plain classifier is right" in str(plain(unseen))
+    assert "the judge is right" in str(judge(unseen))
     mixed = (unseen[:170] + unseen[170:340]) / 2
     assert plain(mixed).median_confidence > judge(mixed).median_confidence + 0.1
 

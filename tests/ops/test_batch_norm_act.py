@@ -204,6 +204,26 @@ def test_same_bits_whatever_the_number_of_threads() -> None:
             assert all(torch.equal(a, b) for a, b in zip(results[part], other, strict=True))
 
 
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky_relu", "tanh"])
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 5)])
+def test_infinite_values_and_constant_statistics_give_the_gradients_of_the_reference(
+    activation: str, shape: tuple[int, ...], on_target: tuple[str, torch.device]
+) -> None:
+    backend, device = on_target
+    x = torch.linspace(-2, 2, 6 * (5 if len(shape) == 3 else 1), device=device).view(shape)
+    x[0], x[1] = torch.inf, -torch.inf
+    found = []
+    for name in (backend, "reference"):
+        leaf = x.clone().requires_grad_()
+        mean, var = torch.zeros(2, device=device), torch.ones(2, device=device)
+        with gankit.backend(name):
+            batch_norm_act(leaf, mean, var, activation=activation).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(found[0], found[1], equal_nan=True)
+    assert found[0] is not None
+    assert bool(found[0].isfinite().all())
+
+
 def test_empty_batch_leaves_the_running_statistics(on_target: tuple[str, torch.device]) -> None:
     device = on_target[1]
     mean, var = torch.zeros(3, device=device), torch.ones(3, device=device)

@@ -260,6 +260,13 @@ def test_optimizers_must_belong_to_their_network() -> None:
         GANStep(G, D, g_optimizer, None)  # type: ignore[arg-type]
 
 
+class Bytes:
+    """A set that gives what no network takes."""
+
+    def gather(self, indices: Tensor) -> Tensor:
+        return torch.zeros(len(indices), *SHAPE, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
     ("real", "words"),
     [
@@ -270,6 +277,10 @@ def test_optimizers_must_belong_to_their_network() -> None:
         ([1.0], "real is a list"),
         (Batch(small_images(), torch.zeros(4)), "indices of real has dtype torch.float32"),
         (Batch(small_images(), torch.zeros(0, dtype=torch.int64)), r"of real has shape \[0\]"),
+        (Batch(small_images(), torch.zeros(2, 2, dtype=torch.int64)), r"and shape \[2, 2\]"),
+        (Batch(small_images(), [1, 2]), "indices of real are a list"),  # type: ignore[arg-type]
+        (Batch(torch.zeros(4), torch.tensor([1, 2])), "real's data is a Tensor"),  # type: ignore[arg-type]
+        (Batch(Bytes(), torch.tensor([1, 2])), "real has dtype torch.uint8"),
     ],
 )
 def test_bad_batches_are_named(real: Any, words: str) -> None:

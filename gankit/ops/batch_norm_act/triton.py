@@ -222,7 +222,8 @@ def grad_input_kernel(  # type: ignore[no-untyped-def]
     constant = tl.load(constant_ptr + index, mask=inside, other=0.0)
     linear = tl.load(linear_ptr + index, mask=inside, other=0.0)
     h = _grad_z(grad.to(tl.float32), x * scale + shift, slope, ACTIVATION)
-    grad_x = h * scale - constant - x * linear
+    # Where the statistics are constants: infinity times zero would make it NaN.
+    grad_x = h * scale - constant - tl.where(linear == 0, 0.0, x * linear)
     tl.store(grad_x_ptr + offset, grad_x.to(grad.dtype), mask=inside)
 
 

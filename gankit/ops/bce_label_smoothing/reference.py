@@ -20,7 +20,8 @@ def check_unit_interval(*tensors: torch.Tensor | None) -> None:
         if x is not None and x.is_cpu and x.is_floating_point():
             inside = ((x >= 0) & (x <= 1)).all()
             torch._assert_async(
-                inside, "all elements of input and target should be between 0 and 1"
+                inside,
+                "input, target: expected probabilities between 0 and 1, got one outside or NaN",
             )
 
 
