@@ -45,3 +45,29 @@ def test_twenty_steps_in_float64(script: str, tmp_path: Path) -> None:
     for a, b in zip(ours, plain, strict=True):
         assert a.dtype == b.dtype
         assert (a.double() - b.double()).abs().max() <= 1e-9 * b.double().abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["mlp_gan", "dcgan_attributes", "spectral_norm_hinge"])
+def test_float32_drifts_no_more_than_with_another_number_of_threads(
+    script: str, tmp_path: Path
+) -> None:
+    # Adam turns rounding on tiny gradients into whole steps; so does another order of torch's sums.
+    arguments = ("--steps", "60", "--batch-size", "16", "--width", "8", "--dropout", "0")
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number, accelerated in ((1, False), (2, False), (1, True)):
+            torch.set_num_threads(number)
+            found.append(weights(script, tmp_path, accelerated, *arguments))
+    finally:
+        torch.set_num_threads(threads)
+    one, two, ours = found
+
+    def drift(there: list[torch.Tensor]) -> float:
+        return max(
+            ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30)).item()
+            for a, b in zip(there, one, strict=True)
+        )
+
+    assert drift(ours) <= max(2 * drift(two), 1e-5)
