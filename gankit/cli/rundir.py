@@ -25,6 +25,7 @@ from gankit.training.checkpoint import earlier_checkpoints
 from gankit.training.checkpointing import Checkpoint
 from gankit.training.diagnostics import Diagnostics
 from gankit.training.distributed import world
+from gankit.training.tensorboard import TensorBoard
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
 CONFIG = "config.yaml"
@@ -33,6 +34,7 @@ METRICS = "metrics.csv"
 GIF = "samples.gif"
 CURVES = "losses.png"
 SAMPLES = "samples"
+EVENTS = "tensorboard"
 _FILES = (CHECKPOINT, BEST, METRICS, GIF, CURVES, CONFIG)
 _NUMBERED = (r"checkpoint\.step_\d+\.pt", r"epoch_\d+_step_\d+\.png")
 _TEMPORARY = re.compile(rf"\.({'|'.join([*map(re.escape, _FILES), *_NUMBERED])})\.\d+\.tmp")
@@ -112,6 +114,8 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
     if world()[0] > 0:
         return [checkpoint, SaveOnInterrupt(checkpoint)]
     callbacks: list[Callback] = [] if quiet else [Progress(), Diagnostics()]
+    if config.tensorboard:
+        callbacks.append(TensorBoard(folder / EVENTS))
     callbacks += [
         MetricsCSV(folder / METRICS),
         checkpoint,
@@ -148,6 +152,10 @@ def _clear(folder: Path) -> None:
                 path.unlink()
         with suppress(OSError):  # something of the user's lies in it
             samples.rmdir()
+    for path in (folder / EVENTS).glob("events.out.tfevents.*"):
+        path.unlink()
+    with suppress(OSError):
+        (folder / EVENTS).rmdir()
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink()

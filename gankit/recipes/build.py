@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
@@ -29,7 +30,7 @@ from gankit.training.distributed import (
 )
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
-from gankit.training.optimizers import gan_adam, wgan_rmsprop
+from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
 from gankit.training.pairing import ends_in_sigmoid
 from gankit.training.step import GANStep, Penalty
 from gankit.training.trainer import Trainer
@@ -99,6 +100,10 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
             average_gradients(optimizer)
         torch.manual_seed(config.seed + rank)  # own noise, dropout masks and interpolates
+    optimizers = (gan_step.g_optimizer, gan_step.d_optimizer)
+    if config.clip_gradients is not None:  # after the mean over all processes
+        for optimizer in optimizers:
+            clip_gradients(optimizer, config.clip_gradients)
     return Trainer(
         gan_step,
         images,
@@ -107,6 +112,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         log_every=config.log_every,
         config=description,
         conditional=conditional,
+        schedulers=[_build_schedule(config.schedule, o) for o in optimizers if config.schedule],
     )
 
 
@@ -208,6 +214,22 @@ def _build_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimi
     if config.optimizer == "rmsprop":
         return wgan_rmsprop(module.parameters(), config.lr)
     return gan_adam(module.parameters(), config.lr, config.betas, config.eps)
+
+
+def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    path, arguments = split_spec("schedule", spec or "")
+    made = import_object("schedule", path)
+    try:
+        inspect.signature(made).bind(optimizer, **arguments)
+        scheduler = made(optimizer, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"init_args of schedule {path!r} do not fit: {error}") from error
+    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
+        raise ConfigError(
+            f"schedule {path!r} gave a {type(scheduler).__name__}; allowed is a class of "
+            "torch.optim.lr_scheduler whose rates follow from the step alone"
+        )
+    return scheduler
 
 
 def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:

@@ -24,7 +24,10 @@ class RunConfig:
     ``from_logits`` says whether the discriminator returns logits; "auto" looks at its last layer.
 
     ``penalty`` names a function of D, real and fake, such as ``gankit.losses.gradient_penalty``;
-    its ``init_args`` are further arguments. ``betas`` and ``eps`` are Adam's.
+    its ``init_args`` are further arguments. ``schedule`` names a class of
+    ``torch.optim.lr_scheduler``; both optimizers get one, stepped after each step of training.
+    ``clip_gradients`` is the largest norm of each network's gradient. ``betas`` and ``eps`` are
+    Adam's.
 
     ``labelled`` images keep their label, the others are used without; a penalty with a parameter of
     that name gets them.
@@ -57,6 +60,8 @@ class RunConfig:
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     eps: float = 1e-8
+    schedule: Spec | None = None
+    clip_gradients: float | None = None
     n_critic: int = 1
     clip_weights: float | None = None
     paired: bool | Literal["auto"] = "auto"
@@ -76,6 +81,7 @@ class RunConfig:
     checkpoint_every: int = 1000
     checkpoint_keep: int = 2
     checkpoint_best: str | None = None
+    tensorboard: bool = False
     device: str = "auto"
     seed: int = 0
 
@@ -83,9 +89,10 @@ class RunConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
-        for name in ("generator", "discriminator", "loss", "data", "penalty"):
+        for name in ("generator", "discriminator", "loss", "data", "penalty", "schedule"):
             value = getattr(self, name)
-            if not isinstance(value, (str, dict)) and (name != "penalty" or value is not None):
+            optional = name in ("penalty", "schedule") and value is None
+            if not isinstance(value, (str, dict)) and not optional:
                 raise ConfigError(
                     f"{name} is {value!r}; allowed is a name, an import path, or class_path with "
                     "init_args"
@@ -102,11 +109,12 @@ class RunConfig:
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value!r}; allowed are finite numbers above 0")
-        clip = self.clip_weights
-        if clip is not None and not (_is_number(clip) and math.isfinite(clip) and clip > 0):
-            raise ConfigError(
-                f"clip_weights is {clip!r}; allowed are null and finite numbers above 0"
-            )
+        for name in ("clip_weights", "clip_gradients"):
+            clip = getattr(self, name)
+            if clip is not None and not (_is_number(clip) and math.isfinite(clip) and clip > 0):
+                raise ConfigError(
+                    f"{name} is {clip!r}; allowed are null and finite numbers above 0"
+                )
         if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
             raise ConfigError(f"betas is {list(self.betas)}; allowed are two numbers in [0, 1)")
         for name, allowed in _CHOICES.items():
@@ -163,6 +171,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "from_logits": ("auto", True, False),
     "channels_last": ("auto", True, False),
     "sync_batch_norm": (True, False),
+    "tensorboard": (True, False),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 

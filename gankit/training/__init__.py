@@ -19,9 +19,10 @@ from gankit.training.checkpointing import Checkpoint
 from gankit.training.diagnostics import Diagnostics
 from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
-from gankit.training.optimizers import gan_adam, wgan_rmsprop
+from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
 from gankit.training.pictures import generate, save_grid
 from gankit.training.step import GANStep
+from gankit.training.tensorboard import TensorBoard
 from gankit.training.trainer import DivergedError, Metrics, Trainer
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "Progress",
     "SampleGrid",
     "SamplesGif",
+    "TensorBoard",
     "Trainer",
+    "clip_gradients",
     "gan_adam",
     "generate",
     "keep_freed_memory",

@@ -69,6 +69,23 @@ def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.
         raise ConfigError(f"RMSprop cannot be built from lr={lr}: {error}") from error
 
 
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """From now on each ``optimizer.step()`` begins by scaling all its gradients to ``max_norm``.
+
+    They are scaled together, as ``torch.nn.utils.clip_grad_norm_`` does, where their norm is larger
+    (Pascanu, Mikolov and Bengio, 2012, arXiv 1211.5063). Raises ConfigError unless ``max_norm`` is
+    finite and above 0.
+    """
+    if not 0.0 < max_norm < float("inf"):
+        raise ConfigError(f"max_norm is {max_norm}; allowed are finite numbers above 0")
+
+    def clip(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    optimizer.register_step_pre_hook(clip)
+
+
 def check_optimizer(
     name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
 ) -> None:

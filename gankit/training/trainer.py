@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Trainer:
         log_every: steps between two logs. The device is waited for only at a log.
         config: plain values that describe the run; kept in its checkpoints.
         conditional: give the step the labels of each batch too.
+        schedulers: torch's learning rate schedulers over the step's optimizers, stepped after each
+            step of training; their state is part of a checkpoint.
 
     ``step`` counts the steps done, also those before a resume. ``differences`` says in sentences,
     after a resume, what is not as it was when the checkpoint was written, and what that means.
@@ -75,6 +78,7 @@ class Trainer:
         log_every: int = 50,
         config: Mapping[str, Any] | None = None,
         conditional: bool = False,
+        schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler] = (),
     ) -> None:
         if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
             raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1")
@@ -83,6 +87,7 @@ class Trainer:
         self.gan_step = gan_step
         self.data = data
         self.conditional = conditional
+        self.schedulers = tuple(schedulers)
         self.sampler = sampler
         self.callbacks = tuple(callbacks)
         self.log_every = log_every
@@ -164,6 +169,7 @@ class Trainer:
             "config": self.config,
             "pending": {k: torch.tensor([next(shared) for _ in v]) for k, v in pending.items()},
             "noise": None if self._own_noise is None else self._own_noise.get_state(),
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks},
             "environment": environment(self.data.device, world()[1]),
         }
@@ -209,6 +215,14 @@ class Trainer:
         self.step = count
         if self._own_noise is not None and state.get("noise") is not None:
             self._own_noise.set_state(state["noise"].cpu())
+        schedules = state.get("schedulers", [])
+        if len(schedules) != len(self.schedulers):
+            raise CheckpointError(
+                f"it has {len(schedules)} schedules of learning rates, and here are "
+                f"{len(self.schedulers)}"
+            )
+        for scheduler, schedule in zip(self.schedulers, schedules, strict=True):
+            scheduler.load_state_dict(schedule)
         kept = state.get("callbacks", {})
         for callback in self.callbacks:
             callback.load_state_dict(kept.get(type(callback).__name__, {}))
@@ -247,6 +261,8 @@ class Trainer:
                 key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic
             ):
                 self._pending[key].append(scalars[key])
+        for scheduler in self.schedulers:
+            _advance(scheduler)
         self.step += 1
         self._images += len(indices) * world()[1]
         self._seconds += time.perf_counter() - start
@@ -298,6 +314,17 @@ def _changed_settings(before: Any, now: Mapping[str, Any]) -> Iterator[str]:
                     f"The setting {name} was {old[name]!r} and is {new[name]!r} from here on: the "
                     "run is no longer one that its settings repeat."
                 )
+
+
+def _advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+    try:
+        with warnings.catch_warnings():
+            # G's first turn may come steps later (n_critic > 1): no mistake in the order of calls.
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
+            scheduler.step()
+    except ValueError as error:  # OneCycleLR, for one, ends
+        name = type(scheduler).__name__
+        raise ConfigError(f"the schedule {name} cannot go on: {error}") from error
 
 
 def _is_row(value: object) -> bool:
