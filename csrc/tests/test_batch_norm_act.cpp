@@ -56,9 +56,17 @@ Results<T> run(const std::vector<typename T::bits>& x, const std::vector<typenam
     std::vector<Compute> sum_h(total), sum_hx(total);
     sums_cpu<T, kActivation, true>(grad.data(), x.data(), g, in, sum_h.data(), sum_hx.data(),
                                    h.data());
-    CHECK(sum_h == r.sum_h && sum_hx == r.sum_hx);
+    // Where h is not stored the compiler may fuse its product with the sum: one rounding less.
+    const double tolerance = 64 * double(std::numeric_limits<Compute>::epsilon());
+    for (size_t k = 0; k < total; ++k) {
+      const double sum = tolerance * static_cast<double>(g.count());
+      CHECK_AT(near(sum_h[k], r.sum_h[k], tolerance, sum), k);
+      CHECK_AT(near(sum_hx[k], r.sum_hx[k], tolerance, sum), k);
+    }
     grad_input_cpu<T, Activation::kNone>(h.data(), x.data(), h.data(), g, in);
-    CHECK(h == r.grad_x);
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK_AT(near(T::load(h[i]), T::load(r.grad_x[i]), tolerance, 8 * tolerance), i);
+    }
     apply_cpu<T, kActivation>(y.data(), y.data(), g, in);
     CHECK(y == r.y);
   }
