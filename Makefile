@@ -61,9 +61,10 @@ bench: $(VENV)/.dev
 
 # --- checks -----------------------------------------------------------------------------------
 
-CHECKS := lint check-headers check-machine-code cpp-test test-triton check-wheel test-python
+CHECKS := test-python check-wheel cpp-test test-triton lint check-headers check-machine-code
 
-# Every check runs even when one fails. JOBS of them at a time, each with its output in one piece.
+# Every check runs even when one fails. JOBS of them at a time, the longest first, each with its
+# output in one piece.
 JOBS ?= 2
 EACH := --keep-going --no-print-directory --jobs $(JOBS) \
   $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
