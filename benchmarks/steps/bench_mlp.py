@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import gankit
 from benchmarks.conftest import Settings
@@ -20,7 +20,7 @@ from benchmarks.interleaved import CLOCK, Contender, Race, report_race
 from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
 from benchmarks.steps.parts import part_contenders
-from benchmarks.steps.racing import Step, check_learning, shared
+from benchmarks.steps.racing import Autocast, Step, check_learning, shared
 from benchmarks.steps.tuned import TunedMLP
 from gankit.models import mlp
 from gankit.ops import backends
@@ -34,29 +34,40 @@ def test_mlp_step(race: Race, contender: str, benchmark: Any) -> None:
 
 
 def races(settings: Settings) -> Iterator[Race]:
-    """One race per batch size."""
+    """One race per batch size and precision."""
+    # A step is long, so a spread needs more time than that of an op.
+    seconds = 10 * settings.seconds
     for size in settings.batch_sizes:
-        # A step is long, so a spread needs more time than that of an op.
-        seconds = 10 * settings.seconds
         contenders = tuple(_contenders(settings.device, size))
         yield Race(f"MLP step, batch {size}", contenders, settings.device, seconds)
+        contenders = tuple(_contenders(settings.device, size, bf16=True))
+        yield Race(f"MLP step, batch {size}, bf16", contenders, settings.device, seconds)
 
 
-def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
+def _contenders(device: torch.device, size: int, bf16: bool = False) -> Iterator[Contender]:
     contender = shared(batch=(size, 1, 28, 28), device=device, check=_check)
     on_cuda = device.type == "cuda"
-    yield contender("plain eager", "plain", lambda: _textbook(device))
-    yield contender("tuned eager", "peer", lambda: TunedMLP(device))
+    yield contender("plain eager", "plain", lambda: _textbook(device, bf16))
+    yield contender("tuned eager", "peer", lambda: TunedMLP(device, bf16=bf16))
     if not on_cuda:
         yield contender(
-            "tuned eager, packed draws", "peer", lambda: TunedMLP(device, peers.packed_draws)
+            "tuned eager, packed draws",
+            "peer",
+            lambda: TunedMLP(device, peers.packed_draws, bf16=bf16),
         )
     # The compiler fuses the textbook's pair by itself and replaces its generator.
     for mode in ("default", "max-autotune", "reduce-overhead") if on_cuda else ("default",):
         name = "torch.compile" if mode == "default" else f"torch.compile, {mode}"
-        yield contender(name, "peer", functools.partial(TunedMLP, device, peers.plain, mode))
+        yield contender(name, "peer", functools.partial(TunedMLP, device, peers.plain, mode, bf16))
     if on_cuda:
-        yield contender("tuned eager, CUDA graph", "peer", lambda: TunedMLP(device), graph=True)
+        yield contender(
+            "tuned eager, CUDA graph", "peer", lambda: TunedMLP(device, bf16=bf16), graph=True
+        )
+    if bf16:
+        yield contender(
+            "gankit", "gankit", lambda: _gankit(device, output="logit", precision="bf16")
+        )
+        return
     yield contender("gankit", "gankit", lambda: _gankit(device))
     yield contender(
         "gankit, bf16", "variant", lambda: _gankit(device, output="logit", precision="bf16")
@@ -75,8 +86,12 @@ def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
             )
 
 
-def _textbook(device: torch.device) -> Step:
-    networks = textbook.build(device)
+def _textbook(device: torch.device, bf16: bool) -> Step:
+    G: nn.Module = textbook.Generator()
+    D: nn.Module = textbook.Discriminator()
+    if bf16:
+        G, D = Autocast(G), Autocast(D)
+    networks = textbook.build(device, G=G, D=D)
     return lambda real: textbook.step(networks, real)
 
 

@@ -19,7 +19,7 @@ from benchmarks.ops.peers_gradient_penalty import textbook as textbook_penalty
 from benchmarks.ops.peers_gradient_penalty import tuned as tuned_penalty
 from benchmarks.steps import textbook
 from benchmarks.steps.parts import part_contenders
-from benchmarks.steps.racing import Step, check_learning, shared
+from benchmarks.steps.racing import Autocast, Step, check_learning, shared
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
 from gankit.training import GANStep
@@ -35,18 +35,25 @@ def test_wgan_gp_iteration(race: Race, contender: str, benchmark: Any) -> None:
 
 
 def races(settings: Settings) -> Iterator[Race]:
-    """One race per batch size."""
+    """One race per batch size and precision."""
+    seconds = 20 * settings.seconds
     for size in settings.batch_sizes:
-        contenders = tuple(_contenders(settings.device, size))
         group = f"WGAN-GP iteration, MLP, batch {size}"
-        yield Race(group, contenders, settings.device, 20 * settings.seconds)
+        contenders = tuple(_contenders(settings.device, size))
+        yield Race(group, contenders, settings.device, seconds)
+        contenders = tuple(_contenders(settings.device, size, bf16=True))
+        yield Race(f"{group}, bf16", contenders, settings.device, seconds)
 
 
-def _contenders(device: torch.device, size: int) -> Iterator[Contender]:
+def _contenders(device: torch.device, size: int, bf16: bool = False) -> Iterator[Contender]:
     contender = shared(batch=(size, 1, 28, 28), device=device, check=_check, calls=N_CRITIC)
-    yield contender("plain eager", "plain", lambda: PlainWGANGP(device))
-    yield contender("tuned eager", "peer", lambda: TunedWGANGP(device))
+    yield contender("plain eager", "plain", lambda: PlainWGANGP(device, bf16))
+    yield contender("tuned eager", "peer", lambda: TunedWGANGP(device, bf16))
+    if bf16:
+        yield contender("gankit", "gankit", lambda: _gankit(device, precision="bf16"))
+        return
     yield contender("gankit", "gankit", lambda: _gankit(device))
+    yield contender("gankit, bf16", "variant", lambda: _gankit(device, precision="bf16"))
     yield contender("gankit, double backward", "variant", lambda: _gankit(device, path="autograd"))
     if device.type == "cuda":
         yield contender(
@@ -78,17 +85,22 @@ class Critic(nn.Module):
 
 
 class PlainWGANGP:
-    """Algorithm 1 of Gulrajani et al. (2017, arXiv 1704.00028), written plainly."""
+    """Algorithm 1 of Gulrajani et al. (2017, arXiv 1704.00028), written plainly.
+
+    With ``bf16`` the networks run under autocast, and the penalty in float32.
+    """
 
     fused = False
     penalty = staticmethod(textbook_penalty)
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, bf16: bool) -> None:
         self.G, self.D = textbook.Generator().to(device), Critic().to(device)
         self.g_optimizer, self.d_optimizer = (
             torch.optim.Adam(m.parameters(), lr=1e-4, betas=BETAS, fused=self.fused or None)
             for m in (self.G, self.D)
         )
+        self.run_G = Autocast(self.G) if bf16 else self.G
+        self.run_D = Autocast(self.D) if bf16 else self.D
         self.device, self.calls = device, 0
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
@@ -104,14 +116,14 @@ class PlainWGANGP:
         return {"d_loss": d_loss.detach()}
 
     def make_fakes(self, n: int) -> Tensor:
-        images: Tensor = self.G(torch.randn(n, 100, device=self.device))
+        images: Tensor = self.run_G(torch.randn(n, 100, device=self.device))
         return images
 
     def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        return self.D(real), self.D(fake)
+        return self.run_D(real), self.run_D(fake)
 
     def generator_turn(self, n: int) -> None:
-        g_loss = -self.D(self.make_fakes(n)).mean()
+        g_loss = -self.run_D(self.make_fakes(n)).mean()
         self.g_optimizer.zero_grad()
         g_loss.backward()
         self.g_optimizer.step()
@@ -124,7 +136,7 @@ class TunedWGANGP(PlainWGANGP):
     penalty = staticmethod(tuned_penalty)
 
     def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        real_out, fake_out = self.D(torch.cat([real, fake])).chunk(2)
+        real_out, fake_out = self.run_D(torch.cat([real, fake])).chunk(2)
         return real_out, fake_out
 
     def make_fakes(self, n: int) -> Tensor:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.cuda_graphs import captured
 from benchmarks.interleaved import Call, Contender, Role
@@ -56,6 +56,19 @@ def step_contender(
         return call
 
     return Contender(name, role, build, context, {"images": calls * batch[0]})
+
+
+class Autocast(nn.Module):
+    """A network in bfloat16 by ``torch.autocast``, its outputs float32, as plain loops do it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            outputs: Tensor = self.network(inputs)
+        return outputs.float()
 
 
 def shared(**settings: Any) -> Callable[..., Contender]:

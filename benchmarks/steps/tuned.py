@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
+from benchmarks.steps.racing import Autocast
 
 Pair = Callable[[Tensor], Tensor]
 
@@ -47,11 +48,20 @@ class TunedStep:
         paired: whether one pass of D may take real and fake images.
         compile_mode: None runs eagerly; else forward, losses and backward of both turns are
             compiled in this mode of ``torch.compile`` (the fused Adam is one kernel already).
+        bf16: both networks under ``torch.autocast``, losses in float32.
     """
 
     def __init__(
-        self, G: nn.Module, D: nn.Module, *, paired: bool, compile_mode: str | None = None
+        self,
+        G: nn.Module,
+        D: nn.Module,
+        *,
+        paired: bool,
+        compile_mode: str | None = None,
+        bf16: bool = False,
     ) -> None:
+        if bf16:
+            G, D = Autocast(G), Autocast(D)
         self.G, self.D, self.paired = G, D, paired
         self.device = next(G.parameters()).device
         self.g_optimizer, self.d_optimizer = (
@@ -120,7 +130,7 @@ class TunedMLP(TunedStep):
     Args:
         device: where.
         pair: LeakyReLU with dropout, one of ``benchmarks.ops.peers_leaky_relu_dropout``.
-        compile_mode: as for ``TunedStep``.
+        compile_mode, bf16: as for ``TunedStep``.
     """
 
     def __init__(
@@ -128,6 +138,7 @@ class TunedMLP(TunedStep):
         device: torch.device,
         pair: Pair = peers.swapped,
         compile_mode: str | None = None,
+        bf16: bool = False,
     ) -> None:
         G, D = textbook.Generator().to(device), FastDiscriminator(pair).to(device)
-        super().__init__(G, D, paired=True, compile_mode=compile_mode)
+        super().__init__(G, D, paired=True, compile_mode=compile_mode, bf16=bf16)
