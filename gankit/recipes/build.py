@@ -148,6 +148,7 @@ def _build_step(
         penalty_every=config.penalty_every,
         ema=config.ema,
         channels_last=config.channels_last,
+        accumulate=config.accumulate,
     )
 
 
@@ -155,6 +156,7 @@ def _build_step(
 _OF_GANS = (
     *("penalty", "penalty_every", "n_critic", "clip_weights", "paired", "from_logits"),
     *("precision", "reuse_fakes", "eval_fakes", "ema", "channels_last", "z_distribution"),
+    "accumulate",
 )
 
 

@@ -26,8 +26,8 @@ class RunConfig:
     ``penalty`` names a function of D, real and fake, such as ``gankit.losses.gradient_penalty``;
     its ``init_args`` are further arguments. ``schedule`` names a class of
     ``torch.optim.lr_scheduler``; both optimizers get one, stepped after each step of training.
-    ``clip_gradients`` is the largest norm of each network's gradient. ``betas`` and ``eps`` are
-    Adam's.
+    ``clip_gradients`` is the largest norm of each network's gradient; ``accumulate`` says in how
+    many parts a batch is worked through, for less memory. ``betas`` and ``eps`` are Adam's.
 
     ``labelled`` images keep their label, the others are used without; a penalty with a parameter of
     that name gets them.
@@ -62,6 +62,7 @@ class RunConfig:
     eps: float = 1e-8
     schedule: Spec | None = None
     clip_gradients: float | None = None
+    accumulate: int = 1
     n_critic: int = 1
     clip_weights: float | None = None
     paired: bool | Literal["auto"] = "auto"
@@ -103,6 +104,11 @@ class RunConfig:
             )
         length = "epochs" if self.steps is None else "steps"
         _check_count(length, getattr(self, length))
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide the {self.batch_size} "
+                "images of a batch"
+            )
         if self.labelled is not None:
             _check_count("labelled", self.labelled)
         for name in ("lr", "eps"):
@@ -155,6 +161,7 @@ _COUNTS = (
     "batch_size",
     "n_critic",
     "penalty_every",
+    "accumulate",
     "sample_first",
     "sample_every",
     "grid_rows",

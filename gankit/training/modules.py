@@ -127,3 +127,16 @@ def check_batch(real: Tensor | Batch, labels: Tensor | None, device: torch.devic
         )
     if labels.device != device:
         raise ConfigError(f"labels are on {labels.device}, but D is on {device}")
+
+
+@contextmanager
+def frozen(parameters: list[Tensor]) -> Iterator[None]:
+    """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
+    trainable = [p for p in parameters if p.requires_grad]
+    try:
+        for p in trainable:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in trainable:
+            p.requires_grad_(True)

@@ -8,7 +8,7 @@ G's while D learns, and D's while G learns. ``GANStep`` computes the same update
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from gankit.training.modules import (
     check_batch,
     check_tensor,
     eval_mode,
+    frozen,
     state_kept,
     take_channels_last,
 )
@@ -34,6 +35,7 @@ from gankit.training.pairing import ends_in_sigmoid, examine
 
 Penalty = Callable[..., Tensor]
 Auto = Literal["auto"] | bool
+Part = tuple[Tensor, Tensor | None]
 KEYS = ("d_loss", "g_loss", "d_real", "d_fake")
 
 
@@ -80,6 +82,12 @@ class GANStep:
             oneDNN and, in half precision, cuDNN run fastest. "auto" does so for networks of torch's
             and gankit's layers with 2-d convolutions, on the CPU and for bf16 on CUDA. It changes
             the strides of G's and D's parameters, not their values.
+        accumulate: each turn works through the batch in so many equal parts, one after the other,
+            and their gradients add up to the batch's before the one update: less memory, the same
+            mathematics. What looks at a batch as a whole then looks at a part: batch norm takes its
+            statistics, and moves the running ones, part by part, and the relativistic average
+            losses take their means so. Dropout draws other masks. With ``reuse_fakes`` the graphs
+            of all of G's parts stay in memory.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -107,6 +115,7 @@ class GANStep:
         penalty_every: int = 1,
         ema: float | None = None,
         channels_last: Auto = "auto",
+        accumulate: int = 1,
     ) -> None:
         check_optimizer("g_optimizer", g_optimizer, "G", G)
         check_optimizer("d_optimizer", d_optimizer, "D", D)
@@ -117,7 +126,11 @@ class GANStep:
             raise ConfigError(
                 f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
             )
-        for name, count in (("n_critic", n_critic), ("penalty_every", penalty_every)):
+        for name, count in (
+            ("n_critic", n_critic),
+            ("penalty_every", penalty_every),
+            ("accumulate", accumulate),
+        ):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise ConfigError(f"{name} is {count!r}; allowed are integers from 1")
         for name, value in (
@@ -167,6 +180,7 @@ class GANStep:
         self._device = self._d_params[0].device
         self._g_loss = torch.full((), float("nan"), device=self._device)
         self.penalty_every = penalty_every
+        self.accumulate = accumulate
         self.channels_last = take_channels_last(channels_last, precision, G, D)
         self._average = None if ema is None else Average(G, ema)
         for optimizer in (g_optimizer, d_optimizer):
@@ -213,6 +227,8 @@ class GANStep:
         notes = [first, f"D's output is read as {kind}.", self._graphs.note]
         if self.channels_last:
             notes.append("Images and 4-d weights are channels last.")
+        if self.accumulate > 1:
+            notes.append(f"Gradients add up over {self.accumulate} equal parts of each batch.")
         return tuple(notes)
 
     def __call__(self, real: Tensor | Batch, labels: Tensor | None = None) -> dict[str, Tensor]:
@@ -231,6 +247,11 @@ class GANStep:
         the generated images, or its mean score where the loss is one of scores.
         """
         check_batch(real, labels, self._device)
+        n = len(real.indices if isinstance(real, Batch) else real)
+        if n % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide the {n} images of a batch"
+            )
         calls = self.calls + 1
         penalised = self.penalty is not None and calls % self.penalty_every == 0
         kind = Kind(calls % self.n_critic == 0, penalised)
@@ -248,15 +269,18 @@ class GANStep:
             check_batch(real, labels, self._device)
         if self.channels_last and real.ndim == 4:
             real = real.contiguous(memory_format=torch.channels_last)
-        keep_graph = self.reuse_fakes and kind.g_learns
-        fake = self._fakes_for_d(real.shape[0], labels, keep_graph)
-        scalars = self._d_turn(real, fake.detach(), labels, kind.penalised)
+        parts = self._parts(real, labels)
+        scalars, fakes = self._d_turn(parts, kind)
         if kind.g_learns:
-            own = fake if keep_graph else None
-            scalars["g_loss"] = self._g_turn(own, real, labels)
+            scalars["g_loss"] = self._g_turn(parts, fakes)
             if self._average is not None:
                 self._average.update()
         return scalars
+
+    def _parts(self, real: Tensor, labels: Tensor | None) -> list[Part]:
+        count = self.accumulate
+        given = [None] * count if labels is None else labels.chunk(count)
+        return list(zip(real.chunk(count), given, strict=True))
 
     def dry_run(self, real: Tensor | Batch, labels: Tensor | None = None) -> None:
         """One forward of G and D without learning, as a check before a long run.
@@ -274,7 +298,7 @@ class GANStep:
                 check_batch(real, labels, self._device)
             n = real.shape[0]
             with _explained("G", self.G):
-                fake = self._generate(n, labels)
+                fake = self._generate(self.noise(n), labels)
             if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
                 raise ConfigError(
                     f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed "
@@ -324,10 +348,14 @@ class GANStep:
             return torch.autocast(self._device.type, dtype=torch.bfloat16, cache_enabled=cached)
         return nullcontext()
 
-    def _generate(self, n: int, labels: Tensor | None) -> Tensor:
+    def _noise(self, parts: list[Part]) -> tuple[Tensor, ...]:
+        # Drawn at once, it is the same however many parts there are.
+        return self.noise(sum(len(real) for real, _ in parts)).chunk(len(parts))
+
+    def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
         condition = () if labels is None else (labels,)
         with self._autocast():
-            fake = check_tensor("G", self.G(self.noise(n), *condition))
+            fake = check_tensor("G", self.G(z, *condition))
         return self._wide(fake)
 
     def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -345,32 +373,42 @@ class GANStep:
     def _wide(self, x: Tensor) -> Tensor:
         return x.float() if self.precision == "bf16" else x
 
-    def _fakes_for_d(self, n: int, labels: Tensor | None, keep_graph: bool) -> Tensor:
+    def _fakes_for_d(self, z: Tensor, labels: Tensor | None, keep_graph: bool) -> Tensor:
         if keep_graph:
-            return self._generate(n, labels)
+            return self._generate(z, labels)
         with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
-            return self._generate(n, labels)
+            return self._generate(z, labels)
 
-    def _d_turn(
+    def _d_turn(self, parts: list[Part], kind: Kind) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The scalars, and the fakes that G's turn learns from (none: it makes its own)."""
+        keep_graph = self.reuse_fakes and kind.g_learns
+        kept, rows = [], []
+        self.d_optimizer.zero_grad(set_to_none=True)
+        for (real, labels), z in zip(parts, self._noise(parts), strict=True):
+            fake = self._fakes_for_d(z, labels, keep_graph)
+            if keep_graph:
+                kept.append(fake)
+            rows.append(self._learn_to_judge(real, fake.detach(), labels, kind.penalised))
+        self.d_optimizer.step()
+        if self.clip_weights is not None:
+            with torch.no_grad():
+                torch._foreach_clamp_max_(self._d_params, self.clip_weights)
+                torch._foreach_clamp_min_(self._d_params, -self.clip_weights)
+        means = [_mean(column) for column in zip(*rows, strict=True)]
+        return dict(zip(("d_loss", "d_real", "d_fake"), means, strict=True)), kept
+
+    def _learn_to_judge(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
-    ) -> dict[str, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         real_out, fake_out = self._judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_out, fake_out)
         if penalised:
             loss = loss + self.penalty_every * self._checked_penalty(real, fake, labels)
-        self.d_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.d_optimizer.step()
-        with torch.no_grad():
-            if self.clip_weights is not None:
-                torch._foreach_clamp_max_(self._d_params, self.clip_weights)
-                torch._foreach_clamp_min_(self._d_params, -self.clip_weights)
-            return {
-                "d_loss": loss.detach(),
-                "g_loss": self._g_loss,
-                "d_real": self._mean_answer(real_out),
-                "d_fake": self._mean_answer(fake_out),
-            }
+        self._backward(loss)
+        return loss.detach(), self._mean_answer(real_out), self._mean_answer(fake_out)
+
+    def _backward(self, loss: Tensor) -> None:
+        (loss / self.accumulate if self.accumulate > 1 else loss).backward()
 
     def _judge_both(
         self, real: Tensor, fake: Tensor, labels: Tensor | None
@@ -389,19 +427,23 @@ class GANStep:
         real_out, fake_out = out.split(real.shape[0])
         return real_out, fake_out
 
-    def _g_turn(self, fake: Tensor | None, real: Tensor, labels: Tensor | None) -> Tensor:
+    def _g_turn(self, parts: list[Part], fakes: list[Tensor]) -> Tensor:
         # Freezing is what skips D's weight gradients: autograd's `inputs=` leaves them computed.
-        with _frozen(self._d_params):
-            made = self._generate(real.shape[0], labels) if fake is None else fake
-            answers = [self._judge(made, labels)]
-            if self.loss.relativistic:
-                with torch.no_grad():  # G has no part in real images
-                    answers.append(self._judge(real, labels))
-            loss = self.loss.generator(*answers)
+        with frozen(self._d_params):
             self.g_optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            noise = () if fakes else self._noise(parts)
+            losses = []
+            for number, (real, labels) in enumerate(parts):
+                made = fakes[number] if fakes else self._generate(noise[number], labels)
+                answers = [self._judge(made, labels)]
+                if self.loss.relativistic:
+                    with torch.no_grad():  # G has no part in real images
+                        answers.append(self._judge(real, labels))
+                loss = self.loss.generator(*answers)
+                self._backward(loss)
+                losses.append(loss.detach())
         self.g_optimizer.step()
-        return loss.detach()
+        return _mean(losses)
 
     def _checked_penalty(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
         assert self.penalty is not None
@@ -418,6 +460,10 @@ class GANStep:
     def _mean_answer(self, out: Tensor) -> Tensor:
         out = out.detach()
         return (out.sigmoid() if self.from_logits and not self.loss.scores else out).mean()
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean()
 
 
 def _after_loading(optimizer: torch.optim.Optimizer) -> None:
@@ -447,16 +493,3 @@ def _explained(name: str, module: nn.Module) -> Iterator[None]:
             f"the forward of {name} ({type(module).__name__}) fails on a batch of images: "
             f"{' '.join(str(error).split())} ({type(error).__name__})"
         ) from error
-
-
-@contextmanager
-def _frozen(parameters: list[Tensor]) -> Iterator[None]:
-    """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
-    trainable = [p for p in parameters if p.requires_grad]
-    try:
-        for p in trainable:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for p in trainable:
-            p.requires_grad_(True)

@@ -78,6 +78,7 @@ def assert_same_bits(ours: Any, theirs: Any) -> None:
         {"reuse_fakes": True},
         {"eval_fakes": True},
         {"clip_weights": 0.02},
+        {"accumulate": 2},
         {"penalty": gradient_penalty},
         {"penalty": partial(gradient_penalty, path="autograd"), "paired": False},
         {"penalty": gradient_penalty, "penalty_every": 2},
