@@ -309,6 +309,8 @@ def put_back(
         *(t for module in modules for t in (*module.parameters(), *module.buffers())),
         *(value for state in states for value in state.values() if isinstance(value, Tensor)),
     ]
+    # Nobody can write to an expanded buffer.
+    tensors = [t for t in tensors if all(t.stride(d) or t.shape[d] < 2 for d in range(t.ndim))]
     saved = [tensor.detach().clone() for tensor in tensors]
     own = [(generator, generator.get_state()) for generator in generators]
     default = torch.get_rng_state()

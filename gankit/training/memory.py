@@ -21,11 +21,13 @@ def keep_freed_memory() -> bool:
     The process goes on holding the most memory that it needed; results do not change. For the whole
     process, so it is for programs (``gankit train`` calls it) rather than for libraries.
 
-    Returns whether it was done: not without glibc, and not where the environment sets
-    ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES``.
+    Returns whether it was done: not without glibc, not where the environment sets
+    ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES``, and not where
+    ``LD_PRELOAD`` brings an allocator of its own (jemalloc, tcmalloc, mimalloc).
     """
     chosen = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
-    if sys.platform != "linux" or any(name in os.environ for name in chosen):
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    if sys.platform != "linux" or "malloc" in preloaded or any(n in os.environ for n in chosen):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):

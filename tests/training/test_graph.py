@@ -172,6 +172,7 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why() -> None:
 
 def test_put_back_restores_to_the_bit() -> None:
     step = build(ema=0.5)
+    step.G.register_buffer("expanded", torch.zeros(1).expand(4))
     step(next(batches(1)))
     assert step.ema is not None
     modules, optimizers = (step.G, step.D, step.ema), (step.g_optimizer, step.d_optimizer)

@@ -46,3 +46,4 @@ def test_pages_do_not_fault_again() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_what_the_environment_says_stands() -> None:
     assert run(MALLOC_MMAP_THRESHOLD_="131072")[0] == "False"
+    assert run(LD_PRELOAD="libjemalloc.so.2")[0] == "False"

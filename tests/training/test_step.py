@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gankit.data import Batch
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
+from gankit.models import mlp
 from gankit.training import GANStep, gan_adam
 from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator, small_images
 
@@ -103,6 +104,21 @@ def test_no_weight_gradient_is_computed_in_vain() -> None:
     with log:
         step(real_images(n))
     assert turns == {"D": ["D"] * 3, "G": ["G"] * 3}
+
+
+def test_a_step_runs_as_many_products_as_it_must() -> None:
+    # By the profiler: under a mode, as above, the networks would run layer by layer.
+    G, D = mlp.Generator(), mlp.Discriminator()
+    step = GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()))
+    batch = torch.rand(8, 1, 28, 28) * 2 - 1
+    step(batch)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step(batch)
+    names = [event.name.split("::")[-1] for event in profile.events()]
+    products = sum(name in ("mm", "addmm", "_linear_pointwise") for name in names)
+    # Four layers each. D's turn: G, D, D's weights, D's inputs but the images. G's turn: G, D, all
+    # of D's inputs, G's weights, G's inputs but the noise.
+    assert products == (4 + 4 + 4 + 3) + (4 + 4 + 4 + 4 + 3)
 
 
 def test_nothing_waits_for_the_device() -> None:
