@@ -142,6 +142,4 @@ def test_a_run_is_told_by_its_config() -> None:
     with pytest.raises(ConfigError, match="accumulate is 5, which does not divide the 12 images"):
         make(accumulate=5)
     with pytest.raises(ConfigError, match="accumulate is 2, but the loss 'squared-error' trains"):
-        build_trainer(
-            recipes.get("autoencoder").config.updated(steps=4, device="cpu", accumulate=2)
-        )
+        build_trainer(recipes.get("ae").config.updated(steps=4, device="cpu", accumulate=2))
