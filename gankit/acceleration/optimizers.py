@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import torch
 
 KINDS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_changed: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+# Those that were changed, and the handle of the hook on them, if there is one.
+_changed: weakref.WeakKeyDictionary[torch.optim.Optimizer, Any] = weakref.WeakKeyDictionary()
 
 
 def fuse(optimizer: torch.optim.Optimizer) -> str:
@@ -24,7 +26,9 @@ def fuse(optimizer: torch.optim.Optimizer) -> str:
         optimizer.defaults["fused"] = True
         optimizer._step_supports_amp_scaling = True  # type: ignore[attr-defined]
         optimizer._need_device_dtype_check_for_fused = True  # type: ignore[attr-defined]
-        _changed.add(optimizer)
+        # Of the three, plain SGD alone takes sparse gradients, and its fused step does not.
+        sgd = type(optimizer) is torch.optim.SGD
+        _changed[optimizer] = optimizer.register_step_pre_hook(_unfuse_if_sparse) if sgd else None
     return reason
 
 
@@ -32,11 +36,24 @@ def unfuse(optimizer: torch.optim.Optimizer) -> None:
     """Undo :func:`fuse`; others are left alone."""
     if optimizer not in _changed:
         return
-    _changed.discard(optimizer)
+    hook = _changed.pop(optimizer)
+    if hook is not None:
+        hook.remove()
+    _plain(optimizer)
+
+
+def _plain(optimizer: torch.optim.Optimizer) -> None:
     for group in [*optimizer.param_groups, optimizer.defaults]:
         group["fused"] = None
     for name in ("_step_supports_amp_scaling", "_need_device_dtype_check_for_fused"):
         vars(optimizer).pop(name, None)
+
+
+def _unfuse_if_sparse(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        if group["fused"] and any(p.grad is not None and p.grad.is_sparse for p in group["params"]):
+            _plain(optimizer)
+            return
 
 
 def _objection(optimizer: torch.optim.Optimizer) -> str:

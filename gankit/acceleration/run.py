@@ -105,7 +105,7 @@ def run_children(children: Children, x: Any) -> Any:
         if kind in _CONVOLUTIONS and suits and not turned and not compiling:
             turned = _likes_channels_last(child, x)
             if turned:
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = _turn(x)
         x = child(x)
         start += 1
         fresh = gives_new(child, fresh)
@@ -145,6 +145,25 @@ def _keeps_input(children: Children, index: int) -> bool:
         return False
     child = children[index]
     return type(child) in _MAKES_NEW and not is_watched(child)
+
+
+class _ToChannelsLast(torch.autograd.Function):
+    """The conversion, whose gradient lies as its input does: a penalty may call ``view`` on it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad.contiguous()
+
+
+def _turn(x: Tensor) -> Tensor:
+    if x.requires_grad and torch.is_grad_enabled():
+        y: Tensor = _ToChannelsLast.apply(x)
+        return y
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _likes_channels_last(child: Any, x: Tensor) -> bool:

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from .patterns import is_watched
 from .report import Row, rows_of
-from .run import run_children
+from .run import run_children, usable
 
 _MARK = "_gankit_base"
 _BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT", "STORE_ATTR")
@@ -64,8 +64,18 @@ def _activation(name: str, slope: float) -> nn.Module:
     return _shared[key]
 
 
+def _call_activation(x: Any, name: str, slope: float) -> Any:
+    if name == "leaky_relu":
+        return F.leaky_relu(x, slope)
+    return F.relu(x) if name == "relu" else torch.tanh(x)
+
+
 def run_chain(x: Any, *links: Any) -> Any:
     """Runs layers in a row; a link is a module, or the name and slope of an activation."""
+    if not usable(x):  # such as a recording, in which an activation is a function too
+        for link in links:
+            x = _call_activation(x, *link) if isinstance(link, tuple) else link(x)
+        return x
     layers = tuple(_activation(*link) if isinstance(link, tuple) else link for link in links)
     return run_children(layers, x)
 
@@ -111,11 +121,18 @@ def _subclass(base: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Mod
         twin.__dict__.update(deepcopy(self.__dict__, memo))
         return twin
 
+    def __prepare_scriptable__(self: Any) -> Any:
+        # What torch.jit.script compiles: the module as it was, over the same parameters.
+        plain = _empty(base)
+        plain.__dict__.update(self.__dict__)
+        return plain
+
     parts = {
         "__module__": base.__module__,
         "__doc__": base.__doc__,
         "__reduce_ex__": __reduce_ex__,
         "__deepcopy__": __deepcopy__,
+        "__prepare_scriptable__": __prepare_scriptable__,
         "forward": forward,
         _MARK: base,
     }
@@ -240,9 +257,10 @@ def _link(module: nn.Module, node: torch.fx.Node) -> Any:
         return None
     settings: dict[str, Any] = dict(node.kwargs)
     settings.update(zip(("negative_slope", "inplace"), node.args[1:], strict=False))
+    if settings.pop("inplace", False) is not False:
+        return None
     if name != "leaky_relu":
-        return (name, 0.0) if not settings else None
+        return None if settings else (name, 0.0)
     slope = settings.pop("negative_slope", 0.01)
-    inplace = settings.pop("inplace", False)
-    fits = isinstance(slope, (int, float)) and math.isfinite(slope) and inplace is False
+    fits = isinstance(slope, (int, float)) and math.isfinite(slope)
     return ("leaky_relu", float(slope)) if fits and not settings else None

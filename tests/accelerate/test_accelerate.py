@@ -312,3 +312,18 @@ def test_a_choice_of_the_script_stays(options: dict[str, bool]) -> None:
         k: v for k, v in before.items() if k != "params"
     }
     assert gankit.accelerate(torch.optim.RMSprop(mlp_discriminator().parameters())).optimizers == 0
+
+
+def test_sparse_gradients_take_torchs_plain_step() -> None:
+    table = nn.Embedding(5, 2, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.5)
+    hooks = len(optimizer._optimizer_step_pre_hooks)
+    assert gankit.accelerate(optimizer).optimizers == 1
+    before = table.weight.detach().clone()
+    table(torch.tensor([1])).sum().backward()
+    optimizer.step()
+    before[1] -= 0.5
+    torch.testing.assert_close(table.weight.detach(), before)
+    gankit.restore(optimizer)
+    assert len(optimizer._optimizer_step_pre_hooks) == hooks
+    assert optimizer.param_groups[0]["fused"] is None

@@ -194,7 +194,7 @@ def test_the_users_own_gradient_penalty() -> None:
         x = images.clone().requires_grad_()
         y = network(x)
         (slope,) = torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)
-        ((slope.flatten(1).norm(2, dim=1) - 1) ** 2).mean().backward()
+        ((slope.view(len(x), -1).norm(2, dim=1) - 1) ** 2).mean().backward()
         found.append([p.grad for p in network.parameters()])
     for a, b in zip(*found, strict=True):
         if a is None or b is None:

@@ -18,7 +18,7 @@ from gankit.acceleration.patched import patched
 from gankit.acceleration.run import served
 from gankit.cli import main
 from gankit.errors import ConfigError
-from gankit.run import compare, run_script
+from gankit.run import _words, compare, run_script
 
 needs_kernels = pytest.mark.skipif(not served("cpu"), reason="only the reference backend is here")
 
@@ -105,11 +105,20 @@ def test_compare_prints_speed_and_difference(script: str) -> None:
     gaps = [float(line.rsplit(" ", 1)[1]) for line in words.splitlines() if "relative" in line]
     assert len(gaps) == 2
     assert max(gaps) < 1e-3
-    assert "dropout" not in compare(script, ["0.0"], 2)
     with pytest.raises(ConfigError, match="at least 1"):
         compare(script, [], 0)
-    with pytest.raises(ConfigError, match="IndexError"):
+    with pytest.raises(ConfigError, match="plain run ended with: IndexError"):
         compare(script, [], 2)
+
+
+def test_few_steps_are_not_timed_and_dropout_is_named_where_it_is() -> None:
+    result = {"seconds": [], "first": [torch.ones(2)], "last": [torch.zeros(0)], "steps": 2}
+    other = {**result, "first": [torch.tensor([1.0, 2.0])], "drops": False}
+    words = _words({"plain": result, "accelerated": {**result, "drops": False}, "reference": other})
+    assert "too few steps" in words
+    assert "after 1 step(s): 5.0e-01" in words
+    assert "after 2 step(s): 0.0e+00" in words
+    assert "dropout" not in words
 
 
 @needs_kernels
