@@ -51,7 +51,7 @@ def run_script(
 
     Returns:
         The exit code, and the report of what ran as what. An exception of the script is printed
-        with its traceback and gives 1, as in Python itself.
+        with its traceback and gives 1, as in Python itself, and an interrupt 130.
 
     Raises:
         ConfigError: there is no such file.
@@ -87,13 +87,13 @@ def _execute(script: str) -> int:
         return 1
     except _Enough:
         return 0
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         # Without the frames of runpy and this file, which are not the script's.
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != script:
             trace = trace.tb_next
-        traceback.print_exception(type(error), error, trace or error.__traceback__)
-        return 1
+        traceback.print_exception(type(error), error, trace)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..ops import batch_norm_act
+from .convert import activation_layer, activation_of, adopt, check_layer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "none")
 
 
 class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
     """What the modules share; the ``state_dict`` is that of torch's batch norm."""
+
+    _torch: type[nn.modules.batchnorm._BatchNorm]
 
     def __init__(
         self,
@@ -79,6 +85,40 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(self.groups)
         return y
 
+    @classmethod
+    def from_torch(
+        cls, norm: nn.modules.batchnorm._BatchNorm, activation: nn.Module | None = None
+    ) -> Self:
+        """The same two layers as one, over the very same parameters and buffers.
+
+        Args:
+            norm: the ``nn.BatchNorm1d`` or ``nn.BatchNorm2d`` that this class is a drop-in for.
+            activation: ``nn.ReLU``, ``nn.LeakyReLU``, ``nn.Tanh``, ``nn.Identity`` or None.
+
+        Raises:
+            TypeError: a layer of another type, or one with hooks.
+        """
+        check_layer("norm", norm, cls._torch)
+        name, slope = activation_of(nn.Identity() if activation is None else activation)
+        return adopt(cls, norm, activation=name, negative_slope=slope, groups=1, process_group=None)
+
+    def to_torch(self) -> tuple[nn.modules.batchnorm._BatchNorm, nn.Module]:
+        """Batch norm and activation (``nn.Identity`` for none) as torch's layers.
+
+        Raises:
+            TypeError: this layer has hooks.
+            ValueError: it has several groups or a process group, which torch's has not.
+        """
+        check_layer("self", self, type(self))
+        if self.groups != 1 or self.process_group is not None:
+            raise ValueError(
+                "groups, process_group: expected 1 and None, which torch's batch norm has, "
+                f"got {self.groups} and {self.process_group!r}"
+            )
+        extra = ("activation", "negative_slope", "groups", "process_group")
+        norm = adopt(self._torch, self, extra)
+        return norm, activation_layer(self.activation, self.negative_slope).train(self.training)
+
     def extra_repr(self) -> str:
         parts = [super().extra_repr(), f"activation={self.activation!r}"]
         if self.activation == "leaky_relu":
@@ -107,6 +147,8 @@ class BatchNormAct1d(_BatchNormAct):
             activation.
     """
 
+    _torch = nn.BatchNorm1d
+
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() not in (2, 3):
             raise ValueError(f"x: expected [N, C] or [N, C, L], got shape {tuple(input.shape)}")
@@ -130,6 +172,8 @@ class BatchNormAct2d(_BatchNormAct):
             group, or ``"world"``; in place of ``nn.SyncBatchNorm``, whose conversion would drop the
             activation.
     """
+
+    _torch = nn.BatchNorm2d
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() != 4:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing
+from .convert import adopt, check_layer
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss"]
 
@@ -36,6 +37,18 @@ class BCELoss(nn.BCELoss):
         _check(label_smoothing, smoothing_mode)
         self.label_smoothing = label_smoothing
         self.smoothing_mode = smoothing_mode
+
+    @classmethod
+    def from_torch(cls, loss: nn.BCELoss) -> BCELoss:
+        """The same loss; TypeError if it is of another type or has hooks."""
+        check_layer("loss", loss, nn.BCELoss)
+        return adopt(cls, loss, label_smoothing=0.0, smoothing_mode="one-sided")
+
+    def to_torch(self) -> nn.BCELoss:
+        """The loss of torch; ValueError if this one smooths labels, TypeError if it has hooks."""
+        check_layer("self", self, BCELoss)
+        _check_plain(self)
+        return adopt(nn.BCELoss, self, ("label_smoothing", "smoothing_mode"))
 
     def extra_repr(self) -> str:
         return _words(self)
@@ -82,6 +95,18 @@ class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
         self.label_smoothing = label_smoothing
         self.smoothing_mode = smoothing_mode
 
+    @classmethod
+    def from_torch(cls, loss: nn.BCEWithLogitsLoss) -> BCEWithLogitsLoss:
+        """The same loss; TypeError if it is of another type or has hooks."""
+        check_layer("loss", loss, nn.BCEWithLogitsLoss)
+        return adopt(cls, loss, label_smoothing=0.0, smoothing_mode="one-sided")
+
+    def to_torch(self) -> nn.BCEWithLogitsLoss:
+        """The loss of torch; ValueError if this one smooths labels, TypeError if it has hooks."""
+        check_layer("self", self, BCEWithLogitsLoss)
+        _check_plain(self)
+        return adopt(nn.BCEWithLogitsLoss, self, ("label_smoothing", "smoothing_mode"))
+
     def extra_repr(self) -> str:
         return _words(self)
 
@@ -104,6 +129,13 @@ def _check(label_smoothing: float, smoothing_mode: str) -> None:
     if smoothing_mode not in ("one-sided", "two-sided"):
         raise ValueError(
             f"smoothing_mode: expected 'one-sided' or 'two-sided', got {smoothing_mode!r}"
+        )
+
+
+def _check_plain(loss: BCELoss | BCEWithLogitsLoss) -> None:
+    if loss.label_smoothing != 0:
+        raise ValueError(
+            f"label_smoothing: expected 0, as torch's loss has none, got {loss.label_smoothing}"
         )
 
 

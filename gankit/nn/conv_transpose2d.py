@@ -9,6 +9,7 @@ from torch import nn
 
 from ..ops import conv_transpose2d
 from ..ops.conv_transpose2d.reference import ACTIVATIONS
+from .convert import activation_layer, activation_of, adopt, check_layer
 
 
 class ConvTransposeAct2d(nn.ConvTranspose2d):
@@ -41,10 +42,39 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
         if activation not in ACTIVATIONS:
             allowed = ", ".join(map(repr, ACTIVATIONS))
             raise ValueError(f"activation: expected one of {allowed}, got {activation!r}")
-        if not 0.0 <= negative_slope < float("inf"):
-            raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")
+        _check_slope(negative_slope)
         self.activation = activation
         self.negative_slope = negative_slope
+
+    @classmethod
+    def from_torch(
+        cls, convolution: nn.ConvTranspose2d, activation: nn.Module | None = None
+    ) -> ConvTransposeAct2d:
+        """The same two layers as one, over the very same parameters.
+
+        Args:
+            convolution: a transposed convolution.
+            activation: ``nn.ReLU``, ``nn.LeakyReLU``, ``nn.Tanh``, ``nn.Identity`` or None.
+
+        Raises:
+            TypeError: a layer of another type, or one with hooks.
+            ValueError: a negative slope below 0.
+        """
+        check_layer("convolution", convolution, nn.ConvTranspose2d)
+        name, slope = activation_of(nn.Identity() if activation is None else activation)
+        _check_slope(slope)
+        return adopt(cls, convolution, activation=name, negative_slope=slope)
+
+    def to_torch(self) -> tuple[nn.ConvTranspose2d, nn.Module]:
+        """Convolution and activation (``nn.Identity`` for none) as torch's layers.
+
+        Raises:
+            TypeError: this layer has hooks.
+        """
+        check_layer("self", self, ConvTransposeAct2d)
+        convolution = adopt(nn.ConvTranspose2d, self, ("activation", "negative_slope"))
+        layer = activation_layer(self.activation, self.negative_slope)
+        return convolution, layer.train(self.training)
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         output_padding: Any = self.output_padding
@@ -64,3 +94,8 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
     def extra_repr(self) -> str:
         slope = f", negative_slope={self.negative_slope}" if self.activation == "leaky_relu" else ""
         return f"{super().extra_repr()}, activation={self.activation!r}{slope}"
+
+
+def _check_slope(negative_slope: float) -> None:
+    if not 0.0 <= negative_slope < float("inf"):
+        raise ValueError(f"negative_slope: expected a finite number >= 0, got {negative_slope}")

@@ -9,13 +9,7 @@ from torch import nn
 
 from ..ops import conv_transpose2d, conv_transpose2d_bn_act
 from .batch_norm_act import BatchNormAct2d
-
-_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.Tanh: "tanh",
-    nn.Identity: "none",
-}
+from .convert import adopt, check_layer
 
 
 class ConvTransposeBNAct2d(nn.ConvTranspose2d):
@@ -86,49 +80,30 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
             TypeError: a layer of another type, or one with hooks.
             ValueError: the layers' channels differ.
         """
-        for name, module, kinds in (
-            ("convolution", convolution, (nn.ConvTranspose2d,)),
-            ("norm", norm, (nn.BatchNorm2d,)),
-            ("activation", activation, tuple(_ACTIVATIONS)),
-        ):
-            if type(module) not in kinds:
-                allowed = ", ".join(f"nn.{kind.__name__}" for kind in kinds)
-                raise TypeError(f"{name}: expected {allowed}, got {type(module).__name__}")
-            hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-            if any(getattr(module, hook) for hook in hooks) or "forward" in vars(module):
-                raise TypeError(
-                    f"{name}: expected a layer without hooks (such as old-style spectral norm's) "
-                    f"and with its own forward, got a {type(module).__name__} with one"
-                )
+        check_layer("convolution", convolution, nn.ConvTranspose2d)
+        check_layer("norm", norm, nn.BatchNorm2d)
+        bn = BatchNormAct2d.from_torch(norm, activation)
         if norm.num_features != convolution.out_channels:
             raise ValueError(
                 f"norm: expected {convolution.out_channels} channels, as the convolution gives, "
                 f"got {norm.num_features}"
             )
-        fused = cls(
-            convolution.in_channels,
-            convolution.out_channels,
-            convolution.kernel_size,
-            convolution.stride,
-            convolution.padding,
-            convolution.output_padding,
-            convolution.groups,
-            convolution.bias is not None,
-            convolution.dilation,
-            eps=norm.eps,
-            momentum=norm.momentum,
-            affine=norm.affine,
-            track_running_stats=norm.track_running_stats,
-            activation=_ACTIVATIONS[type(activation)],
-            negative_slope=getattr(activation, "negative_slope", 0.2),
-            device="meta",
-        )
-        fused._parameters.update(convolution._parameters)
-        fused.bn._parameters.update(norm._parameters)
-        fused.bn._buffers.update(norm._buffers)
-        fused.training = convolution.training
-        fused.bn.train(norm.training)
+        fused = adopt(cls, convolution)
+        fused._modules["bn"] = bn
         return fused
+
+    def to_torch(self) -> tuple[nn.ConvTranspose2d, nn.modules.batchnorm._BatchNorm, nn.Module]:
+        """Convolution, batch norm and activation (``nn.Identity`` for none) as torch's layers.
+
+        Raises:
+            TypeError: this layer, or the batch norm in it, has hooks.
+            ValueError: it has several groups or a process group, which torch's has not.
+        """
+        check_layer("self", self, ConvTransposeBNAct2d)
+        norm, activation = self.bn.to_torch()
+        convolution = adopt(nn.ConvTranspose2d, self)
+        del convolution._modules["bn"]
+        return convolution, norm, activation
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         bn = self.bn

@@ -7,6 +7,7 @@ import torch.fx
 from torch import nn
 
 from ..ops.leaky_relu_dropout import check_slope_and_p, leaky_relu_dropout
+from .convert import check_layer
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("leaky_relu_dropout")
@@ -35,6 +36,28 @@ class LeakyReLUDropout(nn.Module):
         self.negative_slope = negative_slope
         self.p = p
         self.inplace = inplace
+
+    @classmethod
+    def from_torch(cls, activation: nn.LeakyReLU, dropout: nn.Dropout) -> LeakyReLUDropout:
+        """Both layers as one, in the mode of the dropout, in place if the first is.
+
+        Raises:
+            TypeError: a layer of another type (``nn.Dropout2d`` too), or one with hooks.
+            ValueError: a slope or rate that is not allowed here.
+        """
+        check_layer("activation", activation, nn.LeakyReLU)
+        check_layer("dropout", dropout, nn.Dropout)
+        return cls(activation.negative_slope, dropout.p, activation.inplace).train(dropout.training)
+
+    def to_torch(self) -> tuple[nn.LeakyReLU, nn.Dropout]:
+        """Both layers of torch; the dropout never in place, which torch cannot differentiate here.
+
+        Raises:
+            TypeError: this layer has hooks.
+        """
+        check_layer("self", self, LeakyReLUDropout)
+        dropout = nn.Dropout(self.p).train(self.training)
+        return nn.LeakyReLU(self.negative_slope, self.inplace).train(self.training), dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return leaky_relu_dropout(x, self.negative_slope, self.p, self.training, self.inplace)

@@ -7,6 +7,7 @@ import torch.fx
 from torch import nn
 
 from ..ops import linear
+from .convert import adopt, check_layer
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("linear")
@@ -25,6 +26,21 @@ class Linear(nn.Linear):
     Shape:
         ``[..., in_features]`` to ``[..., out_features]``.
     """
+
+    @classmethod
+    def from_torch(cls, layer: nn.Linear) -> Linear:
+        """The same layer over the very same parameters.
+
+        Raises:
+            TypeError: a layer of another type, or one with hooks.
+        """
+        check_layer("layer", layer, nn.Linear)
+        return adopt(cls, layer)
+
+    def to_torch(self) -> nn.Linear:
+        """The ``nn.Linear`` over the very same parameters; TypeError if this layer has hooks."""
+        check_layer("self", self, Linear)
+        return adopt(nn.Linear, self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return linear(x, self.weight, self.bias)

@@ -92,6 +92,18 @@ def test_a_script_that_fails_shows_its_own_traceback(
     assert "broken.py" in err
     assert "OSError: mine" in err
     assert "runpy" not in err
+    for text, code, words in (
+        ("def f(:\n", 1, "SyntaxError"),
+        ("import absent_package\n", 1, "absent_package"),
+        ("import sys\nsys.exit(7)\n", 7, ""),
+        ("raise KeyboardInterrupt\n", 130, "KeyboardInterrupt"),
+    ):
+        file.write_text(text)
+        assert main(["run", str(file)]) == code
+        err = capfd.readouterr().err
+        assert words in err
+        assert "run_path" not in err
+        assert "0 Sequential" in err  # the report comes all the same
     assert main(["run", str(tmp_path / "absent.py")]) == 2
     assert "no such file" in capfd.readouterr().err
 
