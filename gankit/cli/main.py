@@ -146,6 +146,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     after.add_argument("--resume", action="store_true", help="continue the run in DIR")
     add("--seed", type=_seed, metavar="N")
     add("--config", metavar="FILE", help="YAML settings, such as a run's config.yaml")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting, in YAML; may be given again",
+    )
     add("--quiet", action="store_true", help="print nothing but errors")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gankit.cli.interrupt import SaveOnInterrupt
 from gankit.errors import CheckpointError, ConfigError
+from gankit.recipes.component import create
 from gankit.recipes.config import RunConfig, write_yaml
 from gankit.saved import CHECKPOINT
 from gankit.training.atomic import atomic_write
@@ -133,7 +134,8 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
         SamplesGif(folder / SAMPLES, folder / GIF),
         LossCurves(folder / METRICS, folder / CURVES),
     ]
-    return callbacks
+    own = (create("callbacks", spec, Callback, folder=str(folder)) for spec in config.callbacks)
+    return [*callbacks, *own]
 
 
 def _is_run(folder: Path) -> bool:

@@ -12,10 +12,11 @@ from gankit import recipes
 from gankit.cli import rundir
 from gankit.errors import ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
-from gankit.recipes.config import RunConfig, read_yaml
+from gankit.recipes.config import RunConfig, parse_settings, read_yaml
 from gankit.saved import CHECKPOINT, run_config
 from gankit.training.checkpoint import load_checkpoint
 from gankit.training.distributed import joined, world
+from gankit.training.environment import BESIDE_TRAINING
 from gankit.training.memory import keep_freed_memory
 from gankit.training.trainer import Trainer
 
@@ -40,7 +41,7 @@ EXTRAS = {
     "yaml": "pyyaml",
 }
 # Settings that may change between a run and its continuation.
-CHANGEABLE = frozenset({"epochs", "steps", "device", "data_root"})
+CHANGEABLE = BESIDE_TRAINING | {"device"}
 
 
 class LostProcessError(GankitError, RuntimeError):
@@ -55,6 +56,7 @@ def train(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}
+    flags |= parse_settings(arguments.set)
     with joined() as (rank, _):
         arguments.quiet = arguments.quiet or rank > 0
         folder = _resume(arguments, flags) if arguments.resume else _start(arguments, flags)
@@ -95,8 +97,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     ]
     if changed:
         raise ConfigError(f"--resume continues with the run's own settings: {', '.join(changed)}")
-    _check_unedited(folder, old)
-    config = old.updated(**flags)
+    config = old.updated(**_edited(folder, old)).updated(**flags)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _check_z_dim(trainer, flags)
@@ -114,15 +115,17 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     return folder
 
 
-def _check_unedited(folder: Path, old: RunConfig) -> None:
-    """Raise ConfigError if config.yaml no longer holds the settings of the checkpoint."""
+def _edited(folder: Path, old: RunConfig) -> dict[str, Any]:
+    """What config.yaml says otherwise than the checkpoint; ConfigError if that may not change."""
     path = folder / rundir.CONFIG
     if not path.is_file():
-        return
+        return {}
+    now, before = RunConfig().updated(**read_yaml(path)).as_dict(), old.as_dict()
+    changes = {name: value for name, value in now.items() if value != before[name]}
     edited = [
-        f"{name} is {value} there and {getattr(old, name)} in the checkpoint"
-        for name, value in RunConfig().updated(**read_yaml(path)).as_dict().items()
-        if name not in CHANGEABLE and value != old.as_dict()[name]
+        f"{name} is {value} there and {before[name]} in the checkpoint"
+        for name, value in changes.items()
+        if name not in CHANGEABLE
     ]
     if edited:
         raise ConfigError(
@@ -130,6 +133,7 @@ def _check_unedited(folder: Path, old: RunConfig) -> None:
             "continues with the settings of the checkpoint, so undo the change, or start a new run "
             f"with --config {path} --out DIR"
         )
+    return changes
 
 
 def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:

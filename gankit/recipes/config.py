@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,8 @@ class RunConfig:
     ``torch.optim.lr_scheduler``; both optimizers get one, stepped after each step of training.
     ``clip_gradients`` is the largest norm of each network's gradient; ``accumulate`` says in how
     many parts a batch is worked through, for less memory. ``betas`` and ``eps`` are Adam's.
+    ``callbacks`` name classes of your own that derive from ``gankit.training.Callback``; one with a
+    parameter ``folder`` is told the run's.
 
     ``labelled`` images keep their label, the others are used without; a penalty with a parameter of
     that name gets them.
@@ -83,11 +85,15 @@ class RunConfig:
     checkpoint_keep: int = 2
     checkpoint_best: str | None = None
     tensorboard: bool = False
+    callbacks: tuple[Spec, ...] = ()
     device: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
+        if not isinstance(self.callbacks, (list, tuple)):
+            raise ConfigError(f"callbacks is {self.callbacks!r}; allowed is a list")
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         for name in ("generator", "discriminator", "loss", "data", "penalty", "schedule"):
@@ -143,7 +149,11 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML and checkpoints."""
-        return {**asdict(self), "betas": list(self.betas)}
+        return {
+            **asdict(self),
+            "betas": list(self.betas),
+            "callbacks": list(self.callbacks),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> RunConfig:
@@ -201,9 +211,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         import yaml
-        from jsonargparse import ArgumentError, ArgumentParser
     except ImportError as error:
-        raise MissingExtra("jsonargparse", "train") from error
+        raise MissingExtra("pyyaml", "train") from error
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -212,21 +221,52 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a YAML file: {_one_line(str(error))}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path} holds no settings; allowed are lines such as 'batch_size: 60'")
+    return checked_settings(values, str(path))
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """The settings of ``--set NAME=VALUE``, the values in YAML, checked as those of a file are."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtra("pyyaml", "train") from error
+    values = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found:
+            raise ConfigError(f"--set is {text!r}; allowed is NAME=VALUE")
+        try:
+            values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text!r} is not YAML: {_one_line(str(error))}") from error
+    return checked_settings(values, "--set")
+
+
+def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """``values``, each checked against the type of its field in RunConfig.
+
+    Raises ConfigError, naming ``source``, for an unknown setting or a value of the wrong type.
+    """
+    try:
+        from jsonargparse import ArgumentError, ArgumentParser
+    except ImportError as error:
+        raise MissingExtra("jsonargparse", "train") from error
     unknown = sorted(set(values) - set(FIELDS))
     if unknown:
         raise ConfigError(
-            f"{path} has the unknown setting {', '.join(unknown)}; allowed are {', '.join(FIELDS)}"
+            f"{source} has the unknown setting {', '.join(unknown)}; allowed are "
+            f"{', '.join(FIELDS)}"
         )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
     try:
-        # One setting at a time, so that only the settings of the file come back, not the defaults.
+        # One setting at a time, so that only the given settings come back, not the defaults.
         return {
             name: parser.parse_object({name: value}).as_dict()[name]
             for name, value in values.items()
         }
     except ArgumentError as error:
-        raise ConfigError(f"{path}: {_one_line(str(error))}") from error
+        raise ConfigError(f"{source}: {_one_line(str(error))}") from error
 
 
 def write_yaml(config: RunConfig) -> bytes:

@@ -9,6 +9,15 @@ import torch
 
 from gankit._version import __version__
 
+# Settings that say how long to train, where things lie and what happens beside the training: other
+# values leave every step as it would have been.
+BESIDE_TRAINING = frozenset(
+    {
+        *("steps", "epochs", "data_root", "log_every", "tensorboard", "callbacks"),
+        *("checkpoint_every", "checkpoint_keep", "checkpoint_best"),
+        *("sample_first", "sample_every", "grid_rows", "grid_columns", "grid_inverted"),
+    }
+)
 _ROUNDING = (
     "the continuation is as good, but not bit for bit the one that the run would have had there"
 )

@@ -22,15 +22,16 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._writer: Any = None
-
-    def on_start(self, trainer: Trainer) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtra("tensorboard", "tensorboard") from error
-        self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1)
+        self.folder = Path(folder)
+        self._make: Any = SummaryWriter
+        self._writer: Any = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        self._writer = self._make(str(self.folder), purge_step=trainer.step + 1)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         for name in COLUMNS:

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
-from gankit.training.environment import differences, environment
+from gankit.training.environment import BESIDE_TRAINING, differences, environment
 from gankit.training.step import KEYS, GANStep
 
 
@@ -170,9 +171,16 @@ class Trainer:
             "pending": {k: torch.tensor([next(shared) for _ in v]) for k, v in pending.items()},
             "noise": None if self._own_noise is None else self._own_noise.get_state(),
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "callbacks": {type(c).__name__: c.state_dict() for c in self.callbacks},
+            "callbacks": {name: c.state_dict() for name, c in self._named_callbacks()},
             "environment": environment(self.data.device, world()[1]),
         }
+
+    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
+        seen: Counter[str] = Counter()
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] += 1
+            yield name if seen[name] == 1 else f"{name} {seen[name]}", callback
 
     @property
     def _own_noise(self) -> torch.Generator | None:
@@ -224,8 +232,8 @@ class Trainer:
         for scheduler, schedule in zip(self.schedulers, schedules, strict=True):
             scheduler.load_state_dict(schedule)
         kept = state.get("callbacks", {})
-        for callback in self.callbacks:
-            callback.load_state_dict(kept.get(type(callback).__name__, {}))
+        for name, callback in self._named_callbacks():
+            callback.load_state_dict(kept.get(name, {}))
         self._restore_random(state)
         here = environment(self.data.device, world()[1])
         self.differences = (
@@ -309,7 +317,7 @@ def _changed_settings(before: Any, now: Mapping[str, Any]) -> Iterator[str]:
         pairs = [(before["run"], now["run"])]
     for old, new in pairs:
         for name in sorted(old.keys() & new.keys()):
-            if old[name] != new[name] and name not in ("steps", "epochs"):
+            if old[name] != new[name] and name not in BESIDE_TRAINING:
                 yield (
                     f"The setting {name} was {old[name]!r} and is {new[name]!r} from here on: the "
                     "run is no longer one that its settings repeat."

@@ -1,0 +1,130 @@
+"""Settings by --set and in config.yaml, and callbacks of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gankit.cli import main
+
+SMALL = """
+generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [8]}}
+discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [8]}}
+grid_rows: 2
+grid_columns: 2
+device: cpu
+log_every: 2
+"""
+OWN = '''
+from pathlib import Path
+from gankit.training import Callback
+
+class Lines(Callback):
+    """As a callback for any service would be: told the folder, its own arguments and the logs."""
+    def __init__(self, folder, name="lines"):
+        self.path, self.seen = Path(folder) / f"{name}.txt", 0
+    def on_log(self, trainer, metrics):
+        self.seen += 1
+        with open(self.path, "a") as file:
+            print(self.seen, metrics.step, metrics.d_loss, file=file)
+    def state_dict(self):
+        return {"seen": self.seen}
+    def load_state_dict(self, state):
+        self.seen = state.get("seen", 0)
+
+class Stranger:
+    pass
+'''
+NEW = ["train", "gan", "--config", "small.yaml", "--quiet", "--out", "run"]
+RESUME = ["train", "--resume", "--quiet", "--out", "run"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "own_callbacks", raising=False)
+    Path("small.yaml").write_text(SMALL)
+    Path("own_callbacks.py").write_text(OWN)
+
+
+def settings() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(Path("run/config.yaml").read_text())
+    return found
+
+
+def lines(name: str) -> list[tuple[int, int]]:
+    rows = [line.split() for line in Path(f"run/{name}.txt").read_text().splitlines()]
+    return [(int(row[0]), int(row[1])) for row in rows]
+
+
+def test_set_and_callbacks_of_ones_own_through_a_resume() -> None:
+    both = (
+        "callbacks=[own_callbacks.Lines, {class_path: own_callbacks.Lines, "
+        "init_args: {name: others}}]"
+    )
+    sets = ["--set", "accumulate=4", "--set", "betas=[0.4, 0.9]", "--set", both]
+    assert main([*NEW, "--steps", "4", *sets]) == 0
+    assert (settings()["accumulate"], settings()["betas"]) == (4, [0.4, 0.9])
+    assert lines("lines") == lines("others") == [(1, 2), (2, 4)]
+    # Of two of one class each has its own state.
+    state = torch.load("run/checkpoint.pt", weights_only=True)["callbacks"]
+    assert (state["Lines"], state["Lines 2"]) == ({"seen": 2}, {"seen": 2})
+    assert main([*RESUME, "--steps", "6"]) == 0
+    assert lines("others") == [(1, 2), (2, 4), (3, 6)]
+
+
+def test_what_leaves_the_training_alone_may_change_at_a_resume(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*NEW, "--steps", "4"]) == 0
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace("steps: 4", "steps: 8"))
+    resume = [argument for argument in RESUME if argument != "--quiet"]
+    assert main([*resume, "--set", "log_every=4", "--set", "checkpoint_best=d_loss"]) == 0
+    assert (settings()["steps"], settings()["log_every"]) == (8, 4)
+    assert torch.load("run/checkpoint.pt", weights_only=True)["step"] == 8
+    assert Path("run/checkpoint.best.pt").is_file()
+    assert "setting" not in capfd.readouterr().out
+    assert main([*RESUME, "--set", "accumulate=2"]) == 2
+    assert "settings: accumulate is 1, not 2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("accumulate", "--set is 'accumulate'; allowed is NAME=VALUE"),
+        ("accumulated=3", "--set has the unknown setting accumulated; allowed are"),
+        ("accumulate=three", "--set: "),
+        ("accumulate=[", "is not YAML"),
+        ("accumulate=7", "accumulate is 7, which does not divide the 60 images of a batch"),
+        ("callbacks=5", "callbacks"),
+        ("callbacks=[own_callbacks.Stranger]", "gave a Stranger; allowed is a Callback"),
+        ("callbacks=[own_callbacks.Nobody]", "own_callbacks has no Nobody"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(
+    given: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*NEW, "--steps", "4", "--set", given]) == 2
+    error = capfd.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_tensorboard_that_is_not_there_is_said_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert main([*NEW, "--steps", "4", "--set", "tensorboard=true"]) == 2
+    error = capfd.readouterr().err
+    assert "tensorboard is not installed: pip install 'gankit[tensorboard]'" in error
+    assert not Path("run").exists()
