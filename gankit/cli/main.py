@@ -74,20 +74,25 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return export(arguments)
     if arguments.command == "recipes":
-        return _recipes()
+        return _recipes(arguments.recipe)
     from gankit import doctor
 
     return doctor.main()
 
 
-def _recipes() -> int:
+def _recipes(name: str | None) -> int:
     from gankit import recipes
 
-    for name in recipes.names():
+    if name is not None:
         recipe = recipes.get(name)
         print(f"{name}: {recipe.summary}")
         for source in recipe.sources:
             print(f"    {source}")
+        return 0
+    names = recipes.names()
+    width = max(len(name) for name in names)
+    for name in names:
+        print(f"{name:{width}}  {recipes.get(name).summary}")
     return 0
 
 
@@ -123,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("run", help="run a training script faster", allow_abbrev=False)
     )
     _add_export(commands.add_parser("export", help="write a generator", allow_abbrev=False))
-    commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
+    listing = commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
+    listing.add_argument("recipe", nargs="?", metavar="RECIPE", help="one, with all its sources")
     commands.add_parser("doctor", help="say what runs where and why", allow_abbrev=False)
     return parser
 
@@ -131,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recipe", nargs="?", metavar="RECIPE", help="see `gankit recipes`; --config may name it")
-    add("--data", metavar="D", help="digits, mnist, fashion-mnist, idx:PATH or an import path")
+    add(
+        "--data",
+        metavar="D",
+        help="digits, mnist, fashion-mnist, idx:PATH, toy:NAME or an import path",
+    )
     add("--data-root", metavar="P", help="folder of downloaded data sets")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="N")

@@ -8,7 +8,7 @@ from gankit.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="dcgan",
-    summary="DCGAN, as in a PyTorch tutorial",
+    summary="DCGAN (Radford, Metz and Chintala, 2015), as in a PyTorch tutorial",
     config=RunConfig(
         recipe="dcgan",
         generator="gankit.models.dcgan.Generator",

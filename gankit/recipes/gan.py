@@ -9,7 +9,7 @@ TUTORIAL = "https://dreamgonfly.github.io/blog/gan-explained/"
 
 RECIPE = Recipe(
     name="gan",
-    summary="fully connected GAN, as in a PyTorch tutorial",
+    summary="fully connected GAN (Goodfellow et al., 2014), as in a PyTorch tutorial",
     config=RunConfig(
         recipe="gan",
         generator="gankit.models.mlp.Generator",

@@ -15,7 +15,7 @@ CODE = "https://github.com/Zackory/Keras-MNIST-GAN"
 
 RECIPE = Recipe(
     name="gan-keras",
-    summary="fully connected GAN, as in a Keras tutorial: smoothed labels, Keras' initialisation",
+    summary="the GAN of a Keras tutorial, with smoothed labels (Salimans et al., 2016)",
     config=RunConfig(
         recipe="gan-keras",
         generator={"class_path": "gankit.models.mlp.Generator", "init_args": {"init": "keras"}},

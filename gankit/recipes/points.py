@@ -35,7 +35,7 @@ GAN_1D = Recipe(
 )
 GAN_2D = Recipe(
     name="gan-2d",
-    summary="WGAN-GP on a ring of eight modes; --data toy:grid, toy:height-weight",
+    summary="WGAN-GP on points: a ring, --data toy:grid and others (Gulrajani et al., 2017)",
     config=RunConfig(
         recipe="gan-2d",
         data="toy:ring",

@@ -9,7 +9,7 @@ CODE = "https://github.com/martinarjovsky/WassersteinGAN"
 
 RECIPE = Recipe(
     name="wgan",
-    summary="Wasserstein GAN: a critic with clipped weights, five critic steps per generator step",
+    summary="Wasserstein GAN with clipped weights (Arjovsky, Chintala and Bottou, 2017)",
     config=RunConfig(
         recipe="wgan",
         generator="gankit.models.mlp.Generator",

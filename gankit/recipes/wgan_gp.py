@@ -9,7 +9,7 @@ CODE = "https://github.com/igul222/improved_wgan_training"
 
 RECIPE = Recipe(
     name="wgan-gp",
-    summary="Wasserstein GAN: a critic with gradient penalty, five critic steps per generator step",
+    summary="Wasserstein GAN with gradient penalty (Gulrajani et al., 2017)",
     config=RunConfig(
         recipe="wgan-gp",
         generator="gankit.models.mlp.Generator",
@@ -41,7 +41,7 @@ RECIPE = Recipe(
 
 CONV_RECIPE = Recipe(
     name="wgan-gp-conv",
-    summary="WGAN-GP with the DCGAN's generator and a convolutional critic without batch norm",
+    summary="the same of convolutions, without batch norm in the critic (Gulrajani et al., 2017)",
     config=RECIPE.config.updated(
         recipe="wgan-gp-conv",
         generator="gankit.models.dcgan.Generator",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 import gankit
+from gankit import recipes
 from gankit.cli import main
 from gankit.ops import backends
 
@@ -46,12 +48,27 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"gankit {gankit.__version__}\n"
 
 
-def test_recipes_are_listed_with_their_sources(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_are_listed_a_line_each_with_their_paper(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(recipes.names())
+    assert all(re.search(r"\(.*[A-Z]\w+.*, 20\d\d.*\)", line) for line in lines)
+
+
+def test_a_recipe_tells_its_sources(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "gan"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("gan: ")
-    assert "\ngan-keras: " in out
     assert "arXiv 1406.2661" in out
+    assert main(["recipes", "gna"]) != 0
+    assert "gna" in capsys.readouterr().err
+
+
+def test_the_readme_names_every_recipe() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    assert {f"`{name}`" for name in recipes.names()} <= set(re.findall(r"`[\w-]+`", readme))
 
 
 def test_help_comes_without_torch() -> None:
