@@ -136,7 +136,8 @@ def measure(mode: str, script: str, arguments: Sequence[str], steps: int) -> dic
 
     Returns:
         ``seconds`` of each step but the first ones, the parameters after the ``first`` and the
-        ``last`` step, the number of ``steps``, and whether the script ``drops``.
+        ``last`` step, the number of ``steps``, whether the script ``drops``, and how many runs
+        of layers each op served (``fused``).
 
     Raises:
         ConfigError: the script fails, or ends before it has made a step.
@@ -244,6 +245,7 @@ def _record(mode: str, steps: int, file: str, script: str, arguments: Sequence[s
             "last": counter.parameters(),
             "steps": len(counter.times),
             "drops": "leaky_relu_dropout" in report.counts,
+            "fused": report.counts,
         },
         file,
     )

@@ -8,6 +8,7 @@ torch's functions. One that branches, loops, or reads any other attribute or glo
 
 from __future__ import annotations
 
+import builtins
 import dis
 import math
 import types
@@ -152,22 +153,27 @@ def _check_code(module: nn.Module) -> None:
         raise _Untraceable("its forward has optional arguments")
     if code.co_freevars or any(isinstance(c, types.CodeType) for c in code.co_consts):
         raise _Untraceable("its forward has a closure, a comprehension or calls super()")
+    globals_read = set()
     for step in dis.get_instructions(code):
         if any(word in step.opname for word in _BRANCHES):
             raise _Untraceable("its forward branches, loops or sets attributes")
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            globals_read.add(step.argval)
     own = [k for k in kind.__mro__ if issubclass(k, nn.Module) and k is not nn.Module]
     for name in code.co_names:
         if name in vars(module) or any(name in vars(k) for k in own):
             raise _Untraceable(f"its forward reads {name!r}, which may change")
-        if name in forward.__globals__:
-            value = forward.__globals__[name]
-            home = ""
-            if isinstance(value, types.ModuleType):
-                home = value.__name__
-            elif callable(value):
-                home = getattr(value, "__module__", None) or ""
-            if not home.startswith("torch"):
-                raise _Untraceable(f"its forward reads the global {name!r}")
+        # Of a layer inside; a tensor's method may have the same name, such as size.
+        layers = module.modules() if not hasattr(torch.Tensor, name) else ()
+        if any(name in vars(layer) for layer in layers):
+            raise _Untraceable(f"its forward reads {name!r} of a layer, which may change")
+    for name in globals_read:
+        value = forward.__globals__.get(name, builtins)
+        home = value.__name__ if isinstance(value, types.ModuleType) else ""
+        if not home and callable(value):
+            home = getattr(value, "__module__", None) or ""
+        if home.partition(".")[0] != "torch":
+            raise _Untraceable(f"its forward reads the global {name!r}")
 
 
 class _OnlyProxies(TorchFunctionMode):

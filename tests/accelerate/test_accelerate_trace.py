@@ -127,6 +127,17 @@ class ReadsGlobal(Base):
         return F.relu(self.bn(self.fc(x))) * SCALE
 
 
+class Prints(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        print(x.shape)
+        return F.relu(self.bn(self.fc(x)))
+
+
+class ReadsLayer(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.fc(x))) * self.fc.out_features
+
+
 class Draws(Base):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.fc(x))) + torch.randn(4)
@@ -154,6 +165,8 @@ class Untraceable(Base):
         (Reads, "'factor'"),
         (ReadsMode, "'training'"),
         (ReadsGlobal, "'SCALE'"),
+        (Prints, "'print'"),
+        (ReadsLayer, "'out_features'"),
         (Draws, "do not depend on its input"),
         (Optional, "optional"),
         (Comprehends, ""),

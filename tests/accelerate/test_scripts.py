@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gankit.acceleration.run import served
 from gankit.run import run_script
@@ -45,6 +47,46 @@ def test_twenty_steps_in_float64(script: str, tmp_path: Path) -> None:
     for a, b in zip(ours, plain, strict=True):
         assert a.dtype == b.dtype
         assert (a.double() - b.double()).abs().max() <= 1e-9 * b.double().abs().max()
+
+
+def first_gradients(script: str, accelerated: bool, *arguments: str) -> list[list[torch.Tensor]]:
+    """Of each optimizer at its first step; no step moves a weight, so all are of the same ones."""
+    found: dict[torch.optim.Optimizer, list[torch.Tensor]] = {}
+
+    def keep(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        grads = [p.grad.clone() for p in parameters if p.grad is not None]
+        found.setdefault(optimizer, grads)
+
+    hook = register_optimizer_step_pre_hook(keep)
+    try:
+        code, _ = run_script(str(FOLDER / f"{script}.py"), arguments, accelerated=accelerated)
+    finally:
+        hook.remove()
+    assert code == 0
+    return list(found.values())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_first_gradients_in_float32(script: str) -> None:
+    # Rounding takes a number across the kink of a ReLU or of the L1 loss now and then, in plain
+    # torch as well; what is wrong is so for every seed.
+    gaps = []
+    for seed in range(5):
+        arguments = ("--steps", "1", "--batch-size", "4", "--width", "8", "--dropout", "0")
+        arguments += ("--seed", str(seed))
+        gap = 0.0
+        ours, plain = (first_gradients(script, mode, *arguments) for mode in (True, False))
+        for a, b in zip(ours, plain, strict=True):
+            largest = max(g.abs().max().item() for g in b)
+            for x, y in zip(a, b, strict=True):
+                gap = max(gap, (x.double() - y.double()).abs().max().item() / largest)
+        gaps.append(gap)
+        if gap <= 1e-5:
+            return
+    pytest.fail(f"gradients differ by {gaps} of the largest")
 
 
 @pytest.mark.slow
