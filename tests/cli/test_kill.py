@@ -24,6 +24,9 @@ grid_rows: 2
 grid_columns: 2
 device: cpu
 ema: 0.9
+clip_gradients: 0.5
+accumulate: 2
+schedule: {class_path: torch.optim.lr_scheduler.ExponentialLR, init_args: {gamma: 0.99}}
 checkpoint_every: 10
 log_every: 15
 """

@@ -61,6 +61,20 @@ def torch_discriminator() -> nn.Module:
     )
 
 
+def dropping_discriminator() -> nn.Module:
+    """A D for 28x28 images with dropout."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Dropout(0.3),
+        nn.Conv2d(32, 64, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Dropout(0.3),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 1),
+    )
+
+
 def networks(kind: str) -> tuple[nn.Module, nn.Module, ImageData, dict[str, Any]]:
     if kind.startswith("dcgan"):
         values = torch.randint(0, 256, (24, 1, 28, 28), generator=torch.Generator().manual_seed(3))

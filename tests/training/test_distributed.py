@@ -15,9 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from gankit import data, load
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError
-from gankit.training import distributed
+from gankit.metrics import Judge
+from gankit.training import distributed, generate
 from gankit.training.distributed import ShareOfBatches, synchronise_batch_norm
 from tests.training import processes
 
@@ -125,6 +127,23 @@ def test_the_command_line_resumes_exactly_in_two_processes(tmp_path: Path) -> No
         assert all(torch.equal(straight[part][key], halves[part][key]) for key in straight[part])
     assert len(straight["rng_of_others"]) == 1
     assert not torch.equal(straight["rng"]["torch"], straight["rng_of_others"][0]["torch"])
+
+
+@pytest.mark.slow
+def test_with_dropout_two_processes_draw_digits(tmp_path: Path) -> None:
+    """Masks of each process are its own, so the judge decides in place of a comparison."""
+    (tmp_path / "dropout.yaml").write_text(
+        "generator: {class_path: gankit.models.dcgan.Generator, init_args: {width: 32}}\n"
+        "discriminator: tests.training.processes.dropping_discriminator\n"
+        "sync_batch_norm: true\n"
+        "device: cpu\n"
+    )
+    argv = ["dcgan", "--config", "dropout.yaml", "--steps", "800", "--out", "run"]
+    for code, error in ended(started(gankit(*argv), cwd=tmp_path), 600):
+        assert code == 0, error
+    fakes = generate(load(tmp_path / "run"), 1000, seed=0)
+    verdict = Judge.fit(data.load("digits", split="all"), seed=0, outlier_exposure=False)(fakes)
+    assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
