@@ -95,6 +95,41 @@ def test_what_leaves_the_training_alone_may_change_at_a_resume(
     assert "settings: accumulate is 1, not 2" in capfd.readouterr().err
 
 
+class FakeService:
+    """What the callback in docs/training.md uses of wandb."""
+
+    def __init__(self) -> None:
+        self.started: list[str | None] = []
+        self.logged: list[int] = []
+        self.id = "a-run"
+
+    def init(self, *, id: str | None, config: dict[str, Any], **_: Any) -> FakeService:
+        assert config["run"]["recipe"] == "gan"
+        self.started.append(id)
+        return self
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        assert set(values) == {"d_loss", "g_loss"}
+        self.logged.append(step)
+
+    def finish(self) -> None:
+        self.logged.append(-1)
+
+
+def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text()
+    Path("my_callbacks.py").write_text(text.split("```python\n")[1].split("```")[0])
+    service = FakeService()
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    monkeypatch.delitem(sys.modules, "my_callbacks", raising=False)
+    assert main([*NEW, "--steps", "4", "--set", "callbacks=[my_callbacks.Wandb]"]) == 0
+    assert main([*RESUME, "--steps", "6"]) == 0
+    assert service.started == [None, "a-run"]
+    assert service.logged == [2, 4, -1, 6, -1]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
