@@ -1,0 +1,65 @@
+"""What a classifier of real digits says of the samples of the fully connected games.
+
+The plain classifier is the judge here; in the long runs the stricter one, which is unsure of what
+shows no digit, has to agree.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from gankit import data
+from gankit.metrics import Judge
+from gankit.training import Trainer, generate
+from tests.recipes.small_twins import small_twin
+
+NAMES = ("nsgan", "lsgan", "rgan", "ebgan")
+
+
+@cache
+def judge(outlier_exposure: bool) -> Judge:
+    images = data.load("digits", image_size=8, split="all")
+    return Judge.fit(images, seed=0, outlier_exposure=outlier_exposure)
+
+
+@cache
+def trained(name: str) -> Trainer:
+    trainer = small_twin(name, 0)
+    trainer.fit(steps=2000)
+    return trainer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_digits_after_a_short_run(name: str) -> None:
+    verdict = judge(False)(generate(trained(name).gan_step.G, 1000, seed=1))
+    assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+
+
+def test_ebgans_energy_knows_digits_and_its_samples_lie_near_them() -> None:
+    trainer = trained("ebgan")
+    known = trainer.data.normalized().flatten(1)
+    unseen = data.load("digits", image_size=8, split="test").normalized()
+
+    def distance(images: Tensor) -> Tensor:
+        return torch.cdist(images.flatten(1), known).amin(dim=1).median()
+
+    assert distance(generate(trainer.gan_step.G, 500, seed=1)) < 1.6 * distance(unseen)
+    D = trainer.gan_step.D
+    with torch.no_grad():
+        assert 2 * D(unseen).mean() < D(torch.rand(100, 1, 8, 8) * 2 - 1).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_strict_judge_finds_the_digits_too(name: str, seed: int) -> None:
+    trainer = small_twin(name, seed)
+    trainer.fit(steps=6000)
+    samples = generate(trainer.gan_step.G, 1000, seed=1)
+    for strict in (False, True):
+        verdict = judge(strict)(samples)
+        assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
