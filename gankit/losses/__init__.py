@@ -5,6 +5,7 @@ from __future__ import annotations
 from gankit.losses.adversarial import (
     AdversarialLoss,
     bce_discriminator_loss,
+    least_squares,
     minimax_generator_loss,
     non_saturating_generator_loss,
     resolve,
@@ -61,6 +62,7 @@ __all__ = [
     "hinge_discriminator_loss",
     "hinge_generator_loss",
     "kl_to_standard_normal",
+    "least_squares",
     "least_squares_discriminator_loss",
     "least_squares_generator_loss",
     "minimax_generator_loss",

@@ -13,6 +13,7 @@ penalty). More games on scores stand in :mod:`gankit.losses.scores`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -175,6 +176,37 @@ def wasserstein_generator_loss(fake: Tensor) -> Tensor:
     return -widened(fake).mean()
 
 
+def least_squares(
+    real_target: float = 1.0, fake_target: float = 0.0, target: float = 1.0
+) -> AdversarialLoss:
+    """The game of LSGAN with its three targets b, a and c (Mao et al., 2016, arXiv:1611.04076).
+
+    With ``(1, -1, 0)`` and the best D, G minimises a Pearson chi-square divergence; the defaults
+    are the paper's 0-1 coding.
+
+    Args:
+        real_target, fake_target: as for ``least_squares_discriminator_loss``, finite.
+        target: as for ``least_squares_generator_loss``, finite.
+
+    Raises:
+        ConfigError: a target that is not finite.
+    """
+    targets = {"real_target": real_target, "fake_target": fake_target, "target": target}
+    for name, value in targets.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} must be finite, got {value}")
+    return AdversarialLoss(
+        "least-squares",
+        partial(
+            scores.least_squares_discriminator_loss,
+            real_target=real_target,
+            fake_target=fake_target,
+        ),
+        partial(scores.least_squares_generator_loss, target=target),
+        scores=True,
+    )
+
+
 def resolve(
     loss: str | AdversarialLoss,
     *,
@@ -218,7 +250,10 @@ def resolve(
         return _on_scores(loss, from_logits, labels_given)
     if loss not in generators:
         names = sorted([*generators, *_ON_SCORES])
-        raise ConfigError(f"unknown loss {loss!r}, allowed are {', '.join(names)}")
+        raise ConfigError(
+            f"unknown loss {loss!r}, allowed are {', '.join(names)}, and an AdversarialLoss, such "
+            "as gankit.losses.ebgan, began and least_squares return"
+        )
     return AdversarialLoss(
         name=loss,
         discriminator=partial(

@@ -77,7 +77,9 @@ def bernoulli_nats(decoded: Tensor, images: Tensor) -> Tensor:
 
     ``-sum(t log p + (1 - t) log(1 - p))`` with t and p the pixels brought into [0, 1] (Kingma and
     Welling, 2013, arXiv:1312.6114, appendix C.1). For grey pixels it is above 0 even where
-    ``decoded`` is the image itself. The logarithms are clamped at -100.
+    ``decoded`` is the image itself, and it is no normalised density. The logarithms are clamped at
+    -100, and a decoder whose tanh has rounded to -1 or 1 (from 9 on in float32, 4 in bfloat16) gets
+    no gradient at that pixel, be it wrong.
 
     Args:
         decoded: what the decoder returned, ``[N, ...]`` in [-1, 1].

@@ -8,6 +8,7 @@ tensor, in float32 at least, differentiable with respect to every tensor unless 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -46,22 +47,54 @@ def energy_discriminator_loss(real: Tensor, fake: Tensor, *, margin: float = 1.0
     return widened(real).mean() + F.relu(margin - widened(fake)).mean()
 
 
-def ebgan(margin: float = 1.0) -> AdversarialLoss:
+def ebgan(
+    margin: float = 1.0, *, pulling_away: float = 0.0, discriminator: nn.Module | None = None
+) -> AdversarialLoss:
     """The game of EBGAN: :func:`energy_discriminator_loss`, :func:`energy_generator_loss`.
+
+    With ``pulling_away`` above 0 it is EBGAN-PT: so many times :func:`pulling_away_term` of the
+    codes of G's images is added to G's loss. The codes are what ``discriminator.encoder`` returns,
+    kept by a forward hook on it.
 
     Args:
         margin: as for :func:`energy_discriminator_loss`.
+        pulling_away: weight of the pulling-away term, finite and at least 0; the paper takes 0.1.
+        discriminator: D; needed for the pulling-away term alone.
 
     Raises:
-        ConfigError: a margin that is not allowed.
+        ConfigError: a margin or weight that is not allowed, or no D with an ``encoder``.
     """
     _check_margin(margin)
-    return AdversarialLoss(
+    if not (math.isfinite(pulling_away) and pulling_away >= 0):
+        raise ConfigError(f"pulling_away must be finite and at least 0, got {pulling_away}")
+    game = AdversarialLoss(
         "ebgan",
         partial(energy_discriminator_loss, margin=margin),
         energy_generator_loss,
         scores=True,
     )
+    if pulling_away == 0:
+        return game
+    encoder = getattr(discriminator, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise ConfigError(
+            f"pulling_away is {pulling_away}, which needs discriminator, a network with a module "
+            f"'encoder'; got {type(discriminator).__name__}"
+        )
+    codes: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, code: Tensor) -> None:
+        codes[:] = [code]
+
+    def d_turn(real: Tensor, fake: Tensor) -> Tensor:
+        codes.clear()  # or their graph would live on
+        return energy_discriminator_loss(real, fake, margin=margin)
+
+    def g_turn(fake: Tensor) -> Tensor:
+        return energy_generator_loss(fake) + pulling_away * pulling_away_term(codes.pop())
+
+    encoder.register_forward_hook(keep)
+    return replace(game, discriminator=d_turn, generator=g_turn)
 
 
 def energy_generator_loss(fake: Tensor) -> Tensor:
@@ -91,7 +124,10 @@ def pulling_away_term(features: Tensor) -> Tensor:
             "features must be [N, ...] of at least two images, one dimension or more each, got "
             f"{list(features.shape)}"
         )
-    unit = F.normalize(widened(features).flatten(1), dim=1)
+    rows = widened(features).flatten(1)
+    # The cosine has no scale; squares of the largest and smallest numbers leave float32's range.
+    largest = rows.detach().abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+    unit = F.normalize(rows / largest, dim=1)
     n = len(unit)
     squares = (unit @ unit.T).square()
     return (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))

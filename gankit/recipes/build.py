@@ -73,6 +73,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     if images.labels is not None:
         offers["n_classes"] = int(images.labels.max()) + 1
     if config.labelled is not None:
+        _check_labelled(config)
         images = keep_labels(images, config.labelled, seed=config.seed)
     _check_labels(config, images)
     generator_spec = complete("generator", config.generator, **offers)
@@ -192,6 +193,17 @@ def _check_labels(config: RunConfig, images: ImageData) -> None:
     asks = "n_classes" in parameters and "n_classes" not in arguments
     if images.labels is None and asks:
         raise ConfigError(f"{images.name} has no labels, and the generator {path} needs them")
+
+
+def _check_labelled(config: RunConfig) -> None:
+    if config.penalty is not None:
+        path, _ = split_spec("penalty", config.penalty)
+        if "labelled" in inspect.signature(import_object("penalty", path)).parameters:
+            return
+    raise ConfigError(
+        f"labelled is {config.labelled}; allowed is null, except with a penalty that learns from "
+        "the labelled images, as that of the recipe sgan"
+    )
 
 
 def build_generator(description: dict[str, Any]) -> nn.Module:

@@ -11,6 +11,7 @@ from gankit.errors import ConfigError
 from gankit.losses import (
     AdversarialLoss,
     bce_discriminator_loss,
+    least_squares,
     minimax_generator_loss,
     non_saturating_generator_loss,
     resolve,
@@ -184,10 +185,23 @@ def test_your_own_pair_passes_through():
         resolve(mine, from_logits=True, real_label=0.9)
 
 
+def test_least_squares_with_other_targets() -> None:
+    real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-1.0, 3.0])
+    game = least_squares(1.0, -1.0, 0.0)
+    assert game.discriminator(real, fake).item() == pytest.approx((0.625 + 8) / 2)
+    assert game.generator(fake).item() == pytest.approx(2.5)
+    assert game.scores
+    standard, default = resolve("least-squares", from_logits=True), least_squares()
+    assert torch.equal(standard.discriminator(real, fake), default.discriminator(real, fake))
+    assert torch.equal(standard.generator(fake), default.generator(fake))
+    with pytest.raises(ConfigError, match="target must be finite, got nan"):
+        least_squares(target=math.nan)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "hings"}, "unknown loss 'hings', allowed are hinge, .* wasserstein"),
+        ({"loss": "hings"}, "unknown loss 'hings', allowed are hinge, .* wasserstein, and an Adv"),
         ({"real_label": 1.1}, r"real_label must lie in \[0, 1\], got 1.1"),
         ({"fake_label": math.nan}, r"fake_label must lie in \[0, 1\], got nan"),
         ({"reduction": "none"}, "reduction must be 'sum' or 'mean', got 'none'"),

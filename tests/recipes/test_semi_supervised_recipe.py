@@ -70,6 +70,8 @@ def test_the_labelled_images_are_the_only_labels_in_use() -> None:
     assert torch.equal(whole.labels[found], labels)
     with pytest.raises(DataError, match="labelled is 5; allowed for digits are 10"):
         build_trainer(recipes.get("sgan").config.updated(device="cpu", labelled=5))
+    with pytest.raises(ConfigError, match="labelled is 100; allowed is null, except"):
+        build_trainer(recipes.get("cgan").config.updated(device="cpu", labelled=100))
     with pytest.raises(ConfigError, match="labelled is 0; allowed are integers from 1"):
         recipes.get("sgan").config.updated(labelled=0)
 
