@@ -50,7 +50,7 @@ def arrange(n: int, at: str) -> None:
 def serve() -> None:
     import matplotlib.figure  # noqa: F401
     import sklearn.datasets  # noqa: F401
-    import torch  # noqa: F401
+    import torch._dynamo  # noqa: F401 - the first optimizer would import it, in each child
     import yaml  # noqa: F401
 
     from gankit.cli import main
