@@ -15,7 +15,7 @@ from ..ops import bce_label_smoothing, leaky_relu_dropout
 from .optimizers import KINDS, fuse
 from .patterns import is_row_major, match
 from .report import AccelerationReport, Row, rows_of
-from .run import run_children, usable
+from .run import run_children, takes
 
 # Layers that are called by themselves, as attributes of a module.
 _LAYERS: tuple[Any, ...] = (
@@ -127,7 +127,7 @@ def _layer(kind: Any, recorder: Recorder) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def forward(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-        if type(self) is kind and not args and not kwargs and usable(input):
+        if type(self) is kind and not args and not kwargs and takes(input):
             found = match((self,), 0, False)
             if kind is nn.ConvTranspose2d and not is_row_major(input):
                 found = None
@@ -149,7 +149,7 @@ def _dropout(recorder: Recorder) -> Callable[..., Tensor]:
     def dropout(
         input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> Tensor:
-        if training and not inplace and isinstance(p, float) and 0.0 < p < 1.0 and usable(input):
+        if training and not inplace and isinstance(p, float) and 0.0 < p < 1.0 and takes(input):
             if not torch.compiler.is_compiling():
                 recorder.other("dropout", "leaky_relu_dropout")
             return leaky_relu_dropout(input, 1.0, p, save="input")
@@ -167,7 +167,7 @@ def _loss(kind: Any, from_logits: bool, recorder: Recorder) -> Callable[..., Ten
             type(self) is kind
             and self.weight is None
             and getattr(self, "pos_weight", None) is None
-            and usable(input)
+            and takes(input)
             and type(target) is Tensor
             and input.numel() >= _LEAST_LOSSES
             and (target.shape, target.dtype, target.device)

@@ -220,6 +220,10 @@ def _batch_norm(children: Children, start: int, fresh: bool) -> Match | None:
 def _norm_fits(norm: Any, x: Tensor) -> bool:
     if x.shape[1] != norm.num_features or x.numel() == 0:
         return False
+    if not x.is_contiguous() and not (
+        x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return False  # torch's result then lies as x does
     if norm.training and norm.momentum is None and norm.num_batches_tracked is None:
         return False
     own = norm.training or norm.running_mean is None

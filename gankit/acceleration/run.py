@@ -139,6 +139,11 @@ def usable(x: Any) -> bool:
     )
 
 
+def takes(x: Any) -> bool:
+    """Whether fused ops may take ``x`` now, and its dtype is one of theirs."""
+    return usable(x) and x.dtype in _DTYPES
+
+
 def _keeps_input(children: Children, index: int) -> bool:
     """Whether the child at ``index`` leaves its input as it is and does not hand it on."""
     if index >= len(children):
