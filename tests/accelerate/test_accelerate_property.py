@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from typing import Any
 
@@ -64,9 +65,9 @@ def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return worst
 
 
-def rounding_otherwise(network: nn.Module) -> nn.Module:
+def rounding_otherwise(network: nn.Module, seed: int) -> nn.Module:
     """The network, the output of each layer changed in its last bits."""
-    draw = torch.Generator().manual_seed(0)  # not torch's own, which gives the masks
+    draw = torch.Generator().manual_seed(seed)  # not torch's own, which gives the masks
 
     def change(module: nn.Module, inputs: Any, output: Any) -> Any:
         return output * (1 + 4e-16 * torch.randn(output.shape, generator=draw, dtype=output.dtype))
@@ -77,33 +78,53 @@ def rounding_otherwise(network: nn.Module) -> nn.Module:
     return network
 
 
+def measured(seed: int, network: nn.Module, x: Tensor) -> tuple[float, bool] | None:
+    """How far the accelerated network is from plain torch, and whether anything was fused in it.
+
+    None where plain torch fails too.
+    """
+    twin = copy.deepcopy(network)
+    network = copy.deepcopy(network)
+    gankit.accelerate(network)
+    before = [(key, value.shape) for key, value in network.state_dict().items()]
+    theirs = attempt(plain_twin(copy.deepcopy(twin)), x, seed)
+    ours = attempt(network, x, seed)
+    assert [(k, v.shape) for k, v in network.state_dict().items()] == before
+    if isinstance(theirs, Exception):
+        # In-place layers that torch refuses to differentiate may work here, not break it.
+        return None
+    if isinstance(ours, Exception):
+        # The plain twin never drops in place; torch's own dropout may refuse as well.
+        theirs = attempt(twin, x, seed)
+        assert isinstance(theirs, Exception), f"seed {seed}: {ours!r}\n{network}"
+        return None
+    gap = distance(ours, theirs)
+    if gap >= TOLERANCE:
+        # A kink or a variance of zero: does torch itself jump when all layers round otherwise?
+        own = 0.0
+        for draw in range(8):
+            other = rounding_otherwise(plain_twin(copy.deepcopy(twin)), draw)
+            moved = x + 1e-13 * torch.randn_like(x)
+            own = max(own, distance(attempt(other, moved, seed), theirs))
+        gap = math.nan if own > gap / 1e3 else gap
+    return gap, bool(gankit.accelerate(network).counts)
+
+
 def check(seeds: range) -> None:
     fused = unstable = 0
     for seed in seeds:
         network, x = random_case(seed)
-        twin = copy.deepcopy(network)
-        gankit.accelerate(network)
-        before = [(key, value.shape) for key, value in network.state_dict().items()]
-        theirs = attempt(plain_twin(copy.deepcopy(twin)), x, seed)
-        ours = attempt(network, x, seed)
-        assert [(k, v.shape) for k, v in network.state_dict().items()] == before
-        if isinstance(theirs, Exception):
-            # In-place layers that torch refuses to differentiate may work here, not break it.
+        found = measured(seed, network, x)
+        if found is not None and found[0] >= TOLERANCE and not x.is_contiguous():
+            # An image of one pixel, or of one channel, lies in both ways at once, and so may differ
+            # in what it is further on; masks follow the memory order.
+            found = measured(seed, network, x.contiguous())
+        if found is None:
             continue
-        if isinstance(ours, Exception):
-            # The plain twin never drops in place; torch's own dropout may refuse as well.
-            theirs = attempt(twin, x, seed)
-            assert isinstance(theirs, Exception), f"seed {seed}: {ours!r}\n{network}"
-            continue
-        fused += bool(gankit.accelerate(network).counts)
-        gap = distance(ours, theirs)
-        if gap < TOLERANCE:
-            continue
-        # A kink or a variance of zero: does torch itself jump when all layers round otherwise?
-        moved = x + 1e-13 * torch.randn_like(x)
-        own = distance(attempt(rounding_otherwise(plain_twin(twin)), moved, seed), theirs)
-        assert own > gap / 1e3, f"seed {seed}: differs by {gap:.1e}\n{network}"
-        unstable += 1
+        gap, some = found
+        assert not gap >= TOLERANCE, f"seed {seed}: differs by {gap:.1e}\n{network}"
+        unstable += math.isnan(gap)
+        fused += some
     assert fused > len(seeds) / 2
     assert unstable <= max(1, len(seeds) / 50), f"{unstable} cases say nothing"
 

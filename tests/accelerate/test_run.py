@@ -18,7 +18,7 @@ from gankit.acceleration.patched import patched
 from gankit.acceleration.run import served
 from gankit.cli import main
 from gankit.errors import ConfigError
-from gankit.run import _words, compare, run_script
+from gankit.run import _words, compare, measure, run_script
 
 needs_kernels = pytest.mark.skipif(not served("cpu"), reason="only the reference backend is here")
 
@@ -108,6 +108,7 @@ def test_a_script_that_fails_shows_its_own_traceback(
     assert "no such file" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_compare_prints_speed_and_difference(script: str) -> None:
     words = compare(script, ["0.5"], 8)
@@ -117,6 +118,18 @@ def test_compare_prints_speed_and_difference(script: str) -> None:
     gaps = [float(line.rsplit(" ", 1)[1]) for line in words.splitlines() if "relative" in line]
     assert len(gaps) == 2
     assert max(gaps) < 1e-3
+
+
+@needs_kernels
+def test_one_run_of_a_comparison(script: str) -> None:
+    # Each is a process of its own, and starting one is what takes the time.
+    result = measure("reference", script, ["0.5"], 8)
+    assert result["steps"] == 8
+    assert len(result["seconds"]) == 4
+    assert result["drops"]
+    assert result["fused"]["fused Adam"] == 1
+    assert [p.shape for p in result["last"]] == [(8, 4), (8,), (1, 8), (1,)]
+    assert not torch.equal(result["first"][0], result["last"][0])
     with pytest.raises(ConfigError, match="at least 1"):
         compare(script, [], 0)
     with pytest.raises(ConfigError, match="plain run ended with: IndexError"):

@@ -89,27 +89,38 @@ def test_the_first_gradients_in_float32(script: str) -> None:
     pytest.fail(f"gradients differ by {gaps} of the largest")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", ["mlp_gan", "dcgan_attributes", "spectral_norm_hinge"])
-def test_float32_drifts_no_more_than_with_another_number_of_threads(
-    script: str, tmp_path: Path
-) -> None:
-    # Adam turns rounding on tiny gradients into whole steps; so does another order of torch's sums.
-    arguments = ("--steps", "60", "--batch-size", "16", "--width", "8", "--dropout", "0")
-    threads = torch.get_num_threads()
-    found = []
+def drift(script: str, folder: Path, threads: int, accelerated: bool, moved: bool) -> torch.Tensor:
+    """All weights after 100 steps; ``moved`` rounds the first ones up or down by one bit."""
+    known: list[torch.optim.Optimizer] = []
+    draw = torch.Generator().manual_seed(1)
+
+    def move(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if moved and all(optimizer is not other for other in known):
+            known.append(optimizer)
+            with torch.no_grad():
+                for p in (p for group in optimizer.param_groups for p in group["params"]):
+                    p.mul_(1 + 2**-23 * torch.randint(-1, 2, p.shape, generator=draw))
+
+    arguments = ("--steps", "100", "--batch-size", "16", "--width", "16", "--dropout", "0")
+    before = torch.get_num_threads()
+    hook = register_optimizer_step_pre_hook(move)
+    torch.set_num_threads(threads)
     try:
-        for number, accelerated in ((1, False), (2, False), (1, True)):
-            torch.set_num_threads(number)
-            found.append(weights(script, tmp_path, accelerated, *arguments))
+        found = weights(script, folder, accelerated, *arguments)
     finally:
-        torch.set_num_threads(threads)
-    one, two, ours = found
+        hook.remove()
+        torch.set_num_threads(before)
+    return torch.cat([t.double().flatten() for t in found if t.is_floating_point()])
 
-    def drift(there: list[torch.Tensor]) -> float:
-        return max(
-            ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-30)).item()
-            for a, b in zip(there, one, strict=True)
-        )
 
-    assert drift(ours) <= max(2 * drift(two), 1e-5)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_float32_drifts_no_more_than_torch_itself(script: str, tmp_path: Path) -> None:
+    # Adam turns rounding on tiny gradients into whole steps; so does another order of torch's sums,
+    # as with another number of threads. Some products come out the same with any number: there one
+    # rounding of the first weights is the measure. Two draws from one distribution differ: hence 2.
+    plain = drift(script, tmp_path, 1, False, False)
+    threads = (drift(script, tmp_path, 2, False, False) - plain).norm()
+    moved = (drift(script, tmp_path, 1, False, True) - plain).norm()
+    ours = (drift(script, tmp_path, 1, True, False) - plain).norm()
+    assert ours <= 2 * max(threads, moved)
