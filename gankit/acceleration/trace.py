@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import builtins
 import dis
+import functools
 import math
+import operator
 import types
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,15 +21,16 @@ from typing import Any
 import torch
 import torch.fx
 import torch.nn.functional as F
+import torch.overrides
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from .patterns import is_watched
 from .report import Row, rows_of
 from .run import run_children, usable
 
 _MARK = "_gankit_base"
-_BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT", "STORE_ATTR")
+_BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT")
+_WRITES = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_")
 _ACTIVATIONS: dict[Any, str] = {
     F.relu: "relu",
     torch.relu: "relu",
@@ -156,11 +159,19 @@ def _check_code(module: nn.Module) -> None:
     globals_read = set()
     for step in dis.get_instructions(code):
         if any(word in step.opname for word in _BRANCHES):
-            raise _Untraceable("its forward branches, loops or sets attributes")
+            raise _Untraceable("its forward branches or loops")
+        if any(word in step.opname for word in _WRITES):
+            raise _Untraceable("its forward writes to attributes or items")
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             globals_read.add(step.argval)
     own = [k for k in kind.__mro__ if issubclass(k, nn.Module) and k is not nn.Module]
+    read = map(forward.__globals__.get, globals_read)
+    namespaces = {torch, F, *(value for value in read if _is_module(value))}
     for name in code.co_names:
+        if name.startswith("__") or (hasattr(nn.Module, name) and not hasattr(torch.Tensor, name)):
+            raise _Untraceable(f"its forward uses {name!r} of a module")
+        for namespace in namespaces:
+            _check_function(getattr(namespace, name, None), name)
         if name in vars(module) or any(name in vars(k) for k in own):
             raise _Untraceable(f"its forward reads {name!r}, which may change")
         # Of a layer inside; a tensor's method may have the same name, such as size.
@@ -169,25 +180,52 @@ def _check_code(module: nn.Module) -> None:
             raise _Untraceable(f"its forward reads {name!r} of a layer, which may change")
     for name in globals_read:
         value = forward.__globals__.get(name, builtins)
-        home = value.__name__ if isinstance(value, types.ModuleType) else ""
+        home = value.__name__ if _is_module(value) else ""
         if not home and callable(value):
             home = getattr(value, "__module__", None) or ""
         if home.partition(".")[0] != "torch":
             raise _Untraceable(f"its forward reads the global {name!r}")
 
 
-class _OnlyProxies(TorchFunctionMode):
-    """What torch computes while recording would be a constant of the record."""
+def _is_module(value: Any) -> bool:
+    return isinstance(value, types.ModuleType)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        flat = torch.utils._pytree.tree_leaves((args, kwargs))
-        if not any(isinstance(a, torch.fx.Proxy) for a in flat):
-            raise _Untraceable("its forward makes tensors that do not depend on its input")
-        return func(*args, **kwargs)
+
+@functools.cache
+def _recordable() -> frozenset[int]:
+    functions = torch.overrides.get_overridable_functions().values()
+    return frozenset(id(function) for known in functions for function in known)
+
+
+def _check_function(function: Any, name: str) -> None:
+    """Raises for what torch has but a record has not: settings, draws, tensors made anew."""
+    if not callable(function) or _is_module(function):
+        return
+    if id(function) not in _recordable():
+        raise _Untraceable(f"its forward calls {name!r}, whose answer may change")
+
+
+class _Proxy(torch.fx.Proxy):
+    """Records ``x += 1`` as what it is; torch's own proxy would make another tensor."""
+
+
+def _in_place(name: str) -> Callable[[Any, Any], Any]:
+    function = getattr(operator, name)
+
+    def record(self: _Proxy, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return record
+
+
+for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"):
+    setattr(_Proxy, f"__{_name}__", _in_place(_name))
 
 
 class _Tracer(torch.fx.Tracer):
+    def proxy(self, node: torch.fx.Node) -> torch.fx.Proxy:
+        return _Proxy(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
@@ -195,10 +233,7 @@ class _Tracer(torch.fx.Tracer):
 def _record(module: nn.Module) -> torch.fx.Graph:
     before = set(vars(module))
     try:
-        with _OnlyProxies():
-            graph = _Tracer().trace(module)
-    except _Untraceable:
-        raise
+        graph = _Tracer().trace(module)
     except Exception as error:
         text = str(error).splitlines() or [type(error).__name__]
         raise _Untraceable(f"torch.fx cannot trace it: {text[0]}") from error

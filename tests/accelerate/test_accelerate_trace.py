@@ -133,6 +133,24 @@ class Prints(Base):
         return F.relu(self.bn(self.fc(x)))
 
 
+class ReadsSetting(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.fc(x))) * torch.is_grad_enabled()
+
+
+class SwitchesMode(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        self.bn.eval()
+        return F.relu(self.bn(self.fc(x)))
+
+
+class WritesItem(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn(self.fc(x)))
+        self.__dict__["last"] = y
+        return y
+
+
 class ReadsLayer(Base):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.fc(x))) * self.fc.out_features
@@ -141,6 +159,11 @@ class ReadsLayer(Base):
 class Draws(Base):
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.fc(x))) + torch.randn(4)
+
+
+class MakesTensor(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.fc(x))) + torch.Tensor([1.0])
 
 
 class Optional(Base):
@@ -166,8 +189,12 @@ class Untraceable(Base):
         (ReadsMode, "'training'"),
         (ReadsGlobal, "'SCALE'"),
         (Prints, "'print'"),
+        (ReadsSetting, "'is_grad_enabled'"),
+        (SwitchesMode, "'eval'"),
+        (WritesItem, "attributes or items"),
         (ReadsLayer, "'out_features'"),
-        (Draws, "do not depend on its input"),
+        (Draws, "'randn'"),
+        (MakesTensor, "'Tensor'"),
         (Optional, "optional"),
         (Comprehends, ""),
         (Untraceable, ""),
@@ -182,3 +209,23 @@ def test_what_a_recording_would_freeze_is_left_alone(kind: type[Base], reason: s
     assert not report.counts
     assert reason in report.rows[0].reason
     assert report.rows[0].reason
+
+
+class InPlace(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn(self.fc(x)))
+        first = y
+        y += x
+        x *= 2
+        return first * y
+
+
+def test_what_is_changed_in_place_stays_so() -> None:
+    network = InPlace()
+    twin = copy.deepcopy(network)
+    assert gankit.accelerate(network, trace=True).counts
+    x = torch.randn(5, 4)
+    given, other = x.clone(), x.clone()
+    torch.testing.assert_close(network(given), twin(other))
+    assert torch.equal(given, 2 * x)
+    assert torch.equal(other, 2 * x)
