@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -76,12 +76,16 @@ class Callback:
 
 
 class Progress(Callback):
-    """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``."""
+    """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``.
+
+    What is said through ``logging`` meanwhile stands above the bar, on lines of its own.
+    """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
         self.stream = stream if stream is not None else sys.stderr
         self.seconds = seconds
         self._bar: Any = None
+        self._redirected = ExitStack()
         self._last_line = 0.0
 
     def on_start(self, trainer: Trainer) -> None:
@@ -89,8 +93,10 @@ class Progress(Callback):
         if self.stream.isatty():
             try:
                 from tqdm import tqdm
+                from tqdm.contrib.logging import logging_redirect_tqdm
             except ImportError as error:
                 raise MissingExtra("tqdm", "train") from error
+            self._redirected.enter_context(logging_redirect_tqdm())
             self._bar = tqdm(
                 total=trainer.total_steps,
                 initial=trainer.step,
@@ -121,6 +127,7 @@ class Progress(Callback):
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        self._redirected.close()
 
 
 def _names(trainer: Trainer) -> dict[str, str]:

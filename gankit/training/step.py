@@ -85,9 +85,9 @@ class GANStep:
         accumulate: each turn works through the batch in so many equal parts, one after the other,
             and their gradients add up to the batch's before the one update: less memory, the same
             mathematics. What looks at a batch as a whole then looks at a part: batch norm takes its
-            statistics, and moves the running ones, part by part, and the relativistic average
-            losses take their means so. Dropout draws other masks. With ``reuse_fakes`` the graphs
-            of all of G's parts stay in memory.
+            statistics, and moves the running ones, part by part; so take the relativistic average
+            losses their means, and BEGAN moves its balance. Dropout draws other masks. With
+            ``reuse_fakes`` the graphs of all of G's parts stay in memory.
 
     Raises ConfigError for arguments outside what is said here.
 

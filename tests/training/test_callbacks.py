@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,11 +15,14 @@ from PIL import Image
 
 from gankit.errors import ConfigError, MissingExtra
 from gankit.training import (
+    Callback,
     LossCurves,
+    Metrics,
     MetricsCSV,
     Progress,
     SampleGrid,
     SamplesGif,
+    Trainer,
     generate,
     save_grid,
 )
@@ -53,6 +58,21 @@ def test_a_bar_on_a_terminal() -> None:
     make_trainer(Progress(stream)).fit(steps=8)
     assert "8/8" in stream.getvalue()
     assert "D(fake)" in stream.getvalue()
+
+
+class Worried(Callback):
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        logging.getLogger("gankit").warning("at step %d", trainer.step)
+
+
+def test_warnings_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    handlers = list(logging.getLogger().handlers)
+    make_trainer(Progress(), Worried()).fit(steps=8)
+    assert logging.getLogger().handlers == handlers
+    lines = re.split(r"[\r\n]+", stream.getvalue())
+    assert [line for line in lines if "at step" in line] == ["at step 4", "at step 8"]
 
 
 def test_metrics_have_one_row_per_log(tmp_path: Path) -> None:

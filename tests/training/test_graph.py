@@ -14,7 +14,7 @@ from gankit.data import Batch, ImageData
 from gankit.errors import ConfigError
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
-from gankit.training import GANStep, Noise, gan_adam, graph
+from gankit.training import GANStep, Noise, clip_gradients, gan_adam, graph
 from gankit.training.graph import make_capturable
 from tests.training.nets import SHAPE, small_discriminator, small_generator, small_images
 from tests.training.tape import TapeRecorder
@@ -93,6 +93,18 @@ def test_replays_train_as_eager_steps_do_to_the_bit(settings: dict[str, Any]) ->
     kinds = 2 if {"n_critic", "penalty_every"} & settings.keys() else 1
     assert recorder.captured == kinds
     assert recorder.replayed == 12 - kinds
+
+
+def test_clipping_is_part_of_the_graph() -> None:
+    step, recorder = graphed()
+    plain, free = build(), build()
+    for owner in (step, plain):
+        for optimizer in (owner.g_optimizer, owner.d_optimizer):
+            clip_gradients(optimizer, 1e-3)
+    found = train(step)
+    assert_same_bits(found, train(plain))
+    assert recorder.replayed == 11
+    assert not torch.equal(found[1][0], train(free)[1][0])
 
 
 def test_a_resident_batch_is_gathered_by_each_replay() -> None:
