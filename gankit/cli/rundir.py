@@ -47,8 +47,8 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; allowed is a folder")
-    if not any(folder.iterdir()):
-        return
+    if all(_TEMPORARY.fullmatch(path.name) for path in folder.iterdir()):
+        return  # a run that was killed while it wrote its first file
     if not overwrite:
         raise ConfigError(
             f"--out {folder} is not empty; pass --overwrite to replace the run in it, --resume to "
@@ -80,6 +80,7 @@ def claimed(folder: Path, config: RunConfig) -> Iterator[None]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         if _is_run(folder):
             _clear(folder)
         write_config(folder, config)
@@ -89,10 +90,20 @@ def claimed(folder: Path, config: RunConfig) -> Iterator[None]:
             with suppress(OSError):
                 if _is_run(folder):
                     _clear(folder)
+                    (folder / CONFIG).unlink()
             for path in made:
                 with suppress(OSError):
                     path.rmdir()
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove half-written files that a killed process left in the folder of a run."""
+    for place in (folder, folder / SAMPLES):
+        if place.is_dir():
+            for path in place.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -147,10 +158,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
+    """Remove what a run wrote but config.yaml, which marks the folder as gankit's."""
+    remove_leftovers(folder)
     samples = folder / SAMPLES
     if samples.is_dir():
         for path in samples.iterdir():
-            if SAMPLE_NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+            if SAMPLE_NAME.fullmatch(path.name):
                 path.unlink()
         with suppress(OSError):  # something of the user's lies in it
             samples.rmdir()
@@ -158,10 +171,8 @@ def _clear(folder: Path) -> None:
         path.unlink()
     with suppress(OSError):
         (folder / EVENTS).rmdir()
-    for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink()
     for _, path in earlier_checkpoints(folder / CHECKPOINT):
         path.unlink()
-    for name in _FILES:  # config.yaml last: it marks the folder as gankit's
-        (folder / name).unlink(missing_ok=True)
+    for name in _FILES:
+        if name != CONFIG:
+            (folder / name).unlink(missing_ok=True)

@@ -110,6 +110,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
         )
     _announce(trainer.differences, arguments.quiet)
     if world()[0] == 0:
+        rundir.remove_leftovers(folder)
         rundir.write_config(folder, config)
     _fit(trainer, folder, config)
     return folder

@@ -139,6 +139,19 @@ def test_an_empty_folder_is_fine() -> None:
     assert train("--steps", 1, "--out", "here", "--quiet") == 0
 
 
+def test_what_a_killed_process_left_half_written_is_swept_away() -> None:
+    Path("run").mkdir()
+    leftovers = [Path("run", f".{name}.99.tmp") for name in ("config.yaml", "metrics.csv")]
+    leftovers[0].touch()
+    assert train("--steps", 2, "--quiet", "--out", "run") == 0
+    assert not leftovers[0].exists()
+    leftovers += [Path("run/samples/.epoch_0001_step_0000002.png.99.tmp")]
+    for path in leftovers:
+        path.touch()
+    assert main(["train", "--resume", "--out", "run", "--steps", "3", "--quiet"]) == 0
+    assert not any(path.exists() for path in leftovers)
+
+
 def test_own_networks_from_the_folder_at_hand(tmp_path: Path) -> None:
     Path("my_nets.py").write_text(
         "import gankit.models.mlp as mlp\n"
