@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from examples import compare_losses
+from gankit.errors import ConfigError
 from gankit.losses import resolve
 
 
@@ -25,9 +27,20 @@ def test_the_plain_losses_are_gankits(name: str) -> None:
 
 
 def test_every_loss_is_compared() -> None:
-    for name in ("elbo", "squared-error"):
-        assert name not in compare_losses.PLAIN
-    assert len(compare_losses.PLAIN) == 9
+    with pytest.raises(ConfigError) as caught:
+        resolve("none of them", from_logits=True)
+    names = str(caught.value).split("allowed are ")[1].split(", and an ")[0]
+    assert set(names.split(", ")) == set(compare_losses.PLAIN)
+
+
+def test_the_times_of_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--times", "--losses", "hinge", "--steps", "2", "--rounds", "3"]
+    assert compare_losses.main(few) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "hinge" in line]
+    ours, plain, ratio = re.findall(r"[\d.]+", row)[:3]
+    assert float(ours) > 0
+    assert float(plain) > 0
+    assert float(ratio) > 0
 
 
 def test_a_table_and_a_picture_from_few_steps(
@@ -54,6 +67,6 @@ def test_a_table_and_a_picture_from_few_steps(
     with Image.open(tmp_path / "all.png") as picture:
         assert picture.size == (16 * 18 + 2, 2 * 18 + 2)
     assert len(list((tmp_path / "cache").iterdir())) == 8
-    monkeypatch.setattr(compare_losses, "WAYS", dict.fromkeys(compare_losses.WAYS, None))
+    monkeypatch.setattr(compare_losses, "train", None)
     assert compare_losses.main(arguments) == 0  # all from the cache
     assert capsys.readouterr().out == table
