@@ -34,6 +34,18 @@ def test_points_follow_their_mixture(name: str) -> None:
             assert seen == pytest.approx(mixture.correlation, abs=5 / math.sqrt(len(own)))
 
 
+def test_the_mixtures_are_those_of_the_papers() -> None:
+    ring, grid = TOYS["ring"], TOYS["grid"]
+    centres = torch.tensor(ring.centres)
+    torch.testing.assert_close(centres.norm(dim=1), torch.full((8,), 0.8))
+    torch.testing.assert_close(centres[:4], -centres[4:])
+    assert ring.std == pytest.approx((0.02 * 0.4, 0.02 * 0.4))
+    assert len(set(grid.centres)) == 25
+    assert {x for centre in grid.centres for x in centre} == {-0.8, -0.4, 0.0, 0.4, 0.8}
+    assert grid.std == pytest.approx((0.05 * 0.2, 0.05 * 0.2))
+    assert TOYS["height-weight"].correlation == 0.5  # tall people weigh more
+
+
 def test_the_same_points_every_time_and_others_for_the_test() -> None:
     assert torch.equal(load("toy:ring").images, load_toy("ring").images)
     train, test = load_toy("ring").images, load_toy("ring", split="test").images

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gankit import data
-from gankit.metrics import Judge
+from gankit import data, recipes
+from gankit.metrics import Judge, sharpness
+from gankit.recipes.build import build_trainer
 from gankit.training import Trainer, generate
 from tests.recipes.small_twins import small_twin
 
@@ -27,8 +28,8 @@ def judge(outlier_exposure: bool) -> Judge:
 
 
 @cache
-def trained(name: str) -> Trainer:
-    trainer = small_twin(name, 0)
+def trained(name: str, seed: int = 0) -> Trainer:
+    trainer = small_twin(name, seed)
     trainer.fit(steps=2000)
     return trainer
 
@@ -51,6 +52,20 @@ def test_ebgans_energy_knows_digits_and_its_samples_lie_near_them() -> None:
     D = trainer.gan_step.D
     with torch.no_grad():
         assert 2 * D(unseen).mean() < D(torch.rand(100, 1, 8, 8) * 2 - 1).mean()
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
+def test_a_vaes_samples_are_blurrier_than_a_gans(seed: int) -> None:
+    """Variance of the Laplacian on 8x8 digits: the GAN's is that of real ones, so it is no noise."""
+    vae = build_trainer(recipes.get("vae").config.updated(device="cpu", seed=seed, image_size=8))
+    vae.fit(steps=600)
+    blurry = sharpness(generate(vae.gan_step.G, 1000, seed=1))
+    sharp = sharpness(generate(trained("nsgan", seed).gan_step.G, 1000, seed=1))
+    real = sharpness(vae.data.normalized())
+    assert 0.75 * real < sharp < 1.25 * real
+    assert blurry < 0.7 * min(real, sharp)
 
 
 @pytest.mark.slow

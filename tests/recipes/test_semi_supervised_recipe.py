@@ -97,9 +97,13 @@ def test_a_run_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+    ("seed", "steps", "points"),
+    [
+        (0, 1000, 1),  # half the run; between two roundings of it lies about a point
+        *(pytest.param(seed, 2000, 3, marks=pytest.mark.slow) for seed in (0, 1, 2)),
+    ],
 )
-def test_unlabelled_images_are_worth_three_points(seed: int) -> None:
+def test_unlabelled_images_are_worth_three_points(seed: int, steps: int, points: int) -> None:
     """100 labels: the same network, trained on them alone for as many steps, is 3 points worse."""
     hidden = [256, 256]
     config = recipes.get("sgan").config.updated(
@@ -115,18 +119,18 @@ def test_unlabelled_images_are_worth_three_points(seed: int) -> None:
         },
     )
     trainer = build_trainer(config)
-    trainer.fit(steps=2000)
+    trainer.fit(steps=steps)
     D: Any = trainer.gan_step.D
     penalty: Any = trainer.gan_step.penalty  # type: ignore[union-attr]
     torch.manual_seed(seed)
     alone = Discriminator(10, D.image_shape, hidden, dropout=0.5)
     optimizer = gan_adam(alone.parameters(), 1e-3)
     nothing = torch.empty(0)
-    for _ in range(2000):
+    for _ in range(steps):
         optimizer.zero_grad()
         penalty(alone, nothing, nothing).backward()
         optimizer.step()
-    assert accuracy(D) >= accuracy(alone) + 0.03
+    assert accuracy(D) >= accuracy(alone) + points / 100
     assert accuracy(alone) > 0.8  # it did learn
 
 
