@@ -58,7 +58,7 @@ def test_ebgans_energy_knows_digits_and_its_samples_lie_near_them() -> None:
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 )
 def test_a_vaes_samples_are_blurrier_than_a_gans(seed: int) -> None:
-    """Variance of the Laplacian on 8x8 digits: the GAN's is that of real ones, so it is no noise."""
+    """Variance of the Laplacian; the GAN's is near that of real digits, so it is no noise."""
     vae = build_trainer(recipes.get("vae").config.updated(device="cpu", seed=seed, image_size=8))
     vae.fit(steps=600)
     blurry = sharpness(generate(vae.gan_step.G, 1000, seed=1))
