@@ -62,7 +62,6 @@ def test_autocast(build: object, dtype: torch.dtype) -> None:
     [
         (dcgan_generator, Z),
         (lambda: dcgan_discriminator(0.0), IMAGES),
-        (mlp_discriminator, (6, 20)),
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
@@ -75,9 +74,6 @@ def test_compile_without_a_break(build: object, shape: tuple[int, ...], training
     x = torch.randn(shape)
     y = compiled(x)
     grads = gradients(ours, y)
-    if any(isinstance(m, nn.Dropout) and m.training for m in plain):
-        assert all(bool(g.isfinite().all()) for g in grads)
-        return
     expected = plain(x)
     same(y, expected)
     scale = max(1.0, *(g.abs().max().item() for g in grads))
@@ -91,7 +87,7 @@ def test_a_compiled_network_follows_what_changes_later() -> None:
     ours, plain = pair(mlp_discriminator(0.5))
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     x = torch.randn(6, 20)
-    compiled(x)
+    assert all(bool(g.isfinite().all() and g.any()) for g in gradients(ours, compiled(x)))
     ours.eval()
     same(compiled(x), plain.eval()(x))
 
