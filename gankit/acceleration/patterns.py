@@ -181,7 +181,7 @@ def _dropout(children: Children, start: int, fresh: bool) -> Match | None:
 
 def _batch_norm(children: Children, start: int, fresh: bool) -> Match | None:
     norm: Any = children[start]
-    if (norm.running_mean is None) != (norm.running_var is None) or not 0.0 <= norm.eps < math.inf:
+    if (norm.running_mean is None) != (norm.running_var is None) or not 0.0 < norm.eps < math.inf:
         return None
     found = _activation(children, start + 1)
     dropout = _plain_next(children, start + 2, (nn.Dropout, nn.Dropout2d))
@@ -242,7 +242,7 @@ def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
     norm: Any = children[start]
     if norm.track_running_stats or norm.running_mean is not None:
         return None
-    if not 0.0 <= norm.eps < math.inf:
+    if not 0.0 < norm.eps < math.inf:
         return None
     found = _activation(children, start + 1)
     dropout = _plain_next(children, start + 2, (nn.Dropout, nn.Dropout2d))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..ops import backends
+from ..ops.autograd import with_contiguous_gradient
 from .patterns import Children, global_hooks, is_row_major, is_watched, match
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -106,7 +108,7 @@ def run_children(children: Children, x: Any) -> Any:
             turned = _likes_channels_last(child, x)
             if turned:
                 x = _turn(x)
-        x = child(x)
+        x = _convolve(child, x) if turned and kind in _CONVOLUTIONS else child(x)
         start += 1
         fresh = gives_new(child, fresh)
     # Whoever calls gets the layout that plain torch would give, and may call view() on it.
@@ -169,6 +171,17 @@ def _turn(x: Tensor) -> Tensor:
         y: Tensor = _ToChannelsLast.apply(x)
         return y
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def _convolve(child: Any, x: Tensor) -> Any:
+    """``child(x)`` in channels last, with the gradient of the weight as plain torch lays it."""
+    weight = with_contiguous_gradient(child.weight)
+    if weight is child.weight:
+        return child(x)
+    if type(child) is nn.Conv2d:
+        return child._conv_forward(x, weight, child.bias)
+    settings = (child.stride, child.padding, child.output_padding, child.groups, child.dilation)
+    return F.conv_transpose2d(x, weight, child.bias, *settings)
 
 
 def _likes_channels_last(child: Any, x: Tensor) -> bool:

@@ -208,3 +208,29 @@ class InplaceDifferentiable:
             return
         name = self.differentiable.kernel.name
         raise RuntimeError(f"{name}: inplace=True {problem}; use inplace=False")
+
+
+class _ContiguousGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return grad.contiguous()
+
+
+def with_contiguous_gradient(x: torch.Tensor) -> torch.Tensor:
+    """x; where it is contiguous, so is its gradient, whatever the op that takes it returns.
+
+    ``backward()`` lays out what it writes to ``.grad`` itself, but what ``torch.autograd.grad`` and
+    hooks get may be flattened by ``view``.
+    """
+    if not (x.requires_grad and torch.is_grad_enabled() and x.is_contiguous()):
+        return x
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or _transforming():
+        return x
+    if torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
+        return x
+    y: torch.Tensor = _ContiguousGradient.apply(x)
+    return y

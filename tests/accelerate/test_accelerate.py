@@ -257,6 +257,41 @@ def test_copies_pickles_slices() -> None:
 
 
 @needs_kernels
+def test_gradients_of_weights_may_be_flattened() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(8, 6, 4, 2, 1, bias=False),
+        nn.InstanceNorm2d(6),
+        nn.ReLU(),
+        nn.ConvTranspose2d(6, 3, 4, 2, 1),
+        nn.Tanh(),
+    )
+    x = torch.randn(2, 3, 16, 16)
+    wanted = torch.autograd.grad(network(x).square().sum(), network.parameters(), create_graph=True)
+    gankit.accelerate(network)
+    found = torch.autograd.grad(network(x).square().sum(), network.parameters(), create_graph=True)
+    assert [g.stride() for g in found] == [g.stride() for g in wanted]
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    penalties = [torch.cat([g.view(-1) for g in gs]).square().sum() for gs in (found, wanted)]
+    second = [torch.autograd.grad(p, network[0].weight) for p in penalties]
+    torch.testing.assert_close(*second, rtol=1e-2, atol=1e-2)
+
+
+@needs_kernels
+def test_evaluation_then_training_then_backward() -> None:
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    x = torch.randn(5, 4)
+    network.eval()
+    alone = torch.autograd.grad(network(x).mean(), network[0].weight)[0]
+    gankit.accelerate(network)
+    y = network(x)
+    network.train()
+    network(x)
+    torch.testing.assert_close(torch.autograd.grad(y.mean(), network[0].weight)[0], alone)
+
+
+@needs_kernels
 def test_settings_count_from_the_next_call() -> None:
     network = mlp_discriminator(0.5)
     gankit.accelerate(network)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..autograd import Differentiable
+from ..autograd import Differentiable, with_contiguous_gradient
 from ..linear import linear
 from . import spec
 from .reference import ACTIVATIONS, LEAKY_RELU, NONE, RELU, TANH, activation_gradient
@@ -223,7 +223,7 @@ def _run(
         if not channels_last:
             x = x.contiguous()
         # As a 1x1 convolution, because the vendor then takes either layout as it lies.
-        taps = weight.flatten(1).t().contiguous()[:, :, None, None]
+        taps = with_contiguous_gradient(weight).flatten(1).t().contiguous()[:, :, None, None]
         return _fold(
             F.conv2d(x, taps), bias, (height, width), tuple(size), kernel, stride, padding,
             activation, negative_slope, channels_last,
