@@ -86,7 +86,9 @@ def networks(kind: str) -> tuple[nn.Module, nn.Module, ImageData, dict[str, Any]
     if kind == "wgan-gp":
         settings = {"loss": "wasserstein", "penalty": SharedPenalty(), "n_critic": 2}
         return small_generator(), small_discriminator(0.0, "logit"), data, settings
-    return small_generator(), small_discriminator(0.0), data, {}
+    # In parts or not, a step has one reduction for each optimizer and the same gradients.
+    accumulate = 2 if world()[1] > 1 else 1
+    return small_generator(), small_discriminator(0.0), data, {"accumulate": accumulate}
 
 
 class Recorder(Callback):
