@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import itertools
 import os
 import random
-import runpy
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .ops import backend
 __all__ = ["compare", "measure", "run_script"]
 
 # Steps that warm the caches and are not timed.
+_LINES_OF_ERROR = 20
 _WARM_UP = 3
 
 
@@ -68,18 +69,24 @@ def run_script(
 
 @contextlib.contextmanager
 def _arguments(script: str, arguments: Sequence[str]) -> Iterator[None]:
-    argv, path = sys.argv, list(sys.path)
+    argv, path, hook, main = sys.argv, list(sys.path), sys.excepthook, sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    # runpy.run_path would put the whole path into argv, where Python leaves what was typed.
+    vars(sys.modules["__main__"]).update(__file__=os.path.abspath(script), __builtins__=builtins)
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).resolve().parent))
     try:
         yield
     finally:
-        sys.argv, sys.path[:] = argv, path
+        sys.argv, sys.path[:], sys.excepthook, sys.modules["__main__"] = argv, path, hook, main
 
 
 def _execute(script: str) -> int:
+    path = os.path.abspath(script)  # what Python makes of __file__
     try:
-        runpy.run_path(script, run_name="__main__")
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec")
+        exec(code, vars(sys.modules["__main__"]))
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return int(end.code or 0)
@@ -88,17 +95,20 @@ def _execute(script: str) -> int:
     except _Enough:
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        # Without the frames of runpy and this file, which are not the script's.
+        # Without the frames of this file, which are not the script's.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename != script:
+        while trace is not None and trace.tb_frame.f_code.co_filename != path:
             trace = trace.tb_next
-        traceback.print_exception(type(error), error, trace)
+        error.__traceback__ = trace
+        sys.excepthook(type(error), error, trace)  # the script may have set its own
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 
 def compare(script: str, arguments: Sequence[str], steps: int) -> str:
     """Run a script's first steps as it is and accelerated, each in a process of its own.
+
+    And once more with the ops' definition in plain PyTorch. Its standard input is empty.
 
     A step is one call of ``step`` of the optimizer that steps first. Each run starts from the same
     seeds of torch, NumPy and random.
@@ -149,11 +159,12 @@ def measure(mode: str, script: str, arguments: Sequence[str], steps: int) -> dic
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         done = subprocess.run(
             [*command, script, *arguments],
-            env=environment, capture_output=True, text=True, check=False,
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode or not file.exists():
-            last = (done.stderr.strip().splitlines() or ["it took no step of an optimizer"])[-1]
-            raise ConfigError(f"{script}: its {mode} run ended with: {last}")
+            end = done.stderr.strip().splitlines() or ["it took no step of an optimizer"]
+            words = "\n".join(end[-_LINES_OF_ERROR:])
+            raise ConfigError(f"{script}: its {mode} run ended with:\n{words}")
         result: dict[str, Any] = torch.load(file, weights_only=True)
     return result
 

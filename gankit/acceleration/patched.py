@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,15 +38,17 @@ class Recorder:
     """What ran as what while :func:`patched` was on."""
 
     def __init__(self) -> None:
-        self._plans: dict[int, list[Row]] = {}
+        self._plans: list[list[Row]] = []
+        self._seen: weakref.WeakSet[nn.Sequential] = weakref.WeakSet()
         self._others: dict[str, Row] = {}
         self.optimizers = 0
 
     def sequential(self, module: nn.Sequential) -> None:
         """Notes the plan of a module at its first call."""
-        if id(module) not in self._plans:
+        if module not in self._seen:
+            self._seen.add(module)
             path = f"Sequential {len(self._plans) + 1}"
-            self._plans[id(module)] = rows_of(tuple(module), list(module._modules), path)
+            self._plans.append(rows_of(tuple(module), list(module._modules), path))
 
     def other(self, name: str, op: str, reason: str = "") -> None:
         """Notes a layer, function or optimizer outside of every ``nn.Sequential``."""
@@ -55,7 +58,7 @@ class Recorder:
 
     def report(self) -> AccelerationReport:
         """All of it."""
-        rows = [row for plan in self._plans.values() for row in plan]
+        rows = [row for plan in self._plans for row in plan]
         return AccelerationReport(
             (*rows, *self._others.values()), len(self._plans), self.optimizers
         )

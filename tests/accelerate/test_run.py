@@ -108,6 +108,33 @@ def test_a_script_that_fails_shows_its_own_traceback(
     assert "no such file" in capfd.readouterr().err
 
 
+def test_the_script_s_own_file_and_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "import os, sys\n"
+        "os.chdir(os.sep)\n"
+        "assert os.path.isabs(__file__) and os.path.exists(__file__), __file__\n"
+        "assert sys.argv[0] == 'own.py', sys.argv\n"
+        "sys.excepthook = lambda kind, error, trace: print('mine:', kind.__name__, error)\n"
+        "raise KeyError('x')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    hook = sys.excepthook
+    assert main(["run", "own.py"]) == 1
+    out, err = capfd.readouterr()
+    assert "mine: KeyError 'x'" in out
+    assert "Traceback" not in err
+    assert sys.excepthook is hook
+
+
+def test_networks_that_come_and_go_are_all_counted() -> None:
+    with patched() as recorder:
+        for _ in range(20):
+            nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())(torch.randn(3, 4))
+    assert recorder.report().sequentials == 20
+
+
 @pytest.mark.slow
 @needs_kernels
 def test_compare_prints_speed_and_difference(script: str) -> None:
@@ -132,7 +159,7 @@ def test_one_run_of_a_comparison(script: str) -> None:
     assert not torch.equal(result["first"][0], result["last"][0])
     with pytest.raises(ConfigError, match="at least 1"):
         compare(script, [], 0)
-    with pytest.raises(ConfigError, match="plain run ended with: IndexError"):
+    with pytest.raises(ConfigError, match=r"plain run ended with:\n(.*\n)*IndexError"):
         compare(script, [], 2)
 
 
