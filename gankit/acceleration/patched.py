@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing, leaky_relu_dropout
 from .optimizers import KINDS, fuse
-from .patterns import is_row_major, match
+from .patterns import is_row_major, match, pays
 from .report import AccelerationReport, Row, rows_of
 from .run import run_children, takes
 
@@ -152,7 +152,8 @@ def _dropout(recorder: Recorder) -> Callable[..., Tensor]:
     def dropout(
         input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> Tensor:
-        if training and not inplace and isinstance(p, float) and 0.0 < p < 1.0 and takes(input):
+        drops = training and not inplace and isinstance(p, float) and 0.0 < p < 1.0
+        if drops and takes(input) and pays("dropout", input):
             if not torch.compiler.is_compiling():
                 recorder.other("dropout", "leaky_relu_dropout")
             return leaky_relu_dropout(input, 1.0, p, save="input")

@@ -25,6 +25,18 @@ _GLOBAL_HOOKS = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
+# On a CPU an op is faster than torch's layers from so much work on, as measured: elements, or of a
+# linear layer products. Below that the calls take the time, and torch has fewer.
+LEAST = {
+    "norm and activation": 1 << 15,
+    "norm": 1 << 16,
+    "norm of rows and activation": 1 << 17,
+    "norm of rows": 1 << 62,  # never was
+    "instance norm": 1 << 15,
+    "dropout": 1 << 11,
+    "dropout of channels": 1 << 17,
+    "linear": 1 << 21,
+}
 # Above this the overlapping patches of a transposed convolution are the vendor's.
 _FEW_CHANNELS = 4
 
@@ -43,6 +55,11 @@ class Match(NamedTuple):
 
 
 Children = Sequence[nn.Module]
+
+
+def pays(kind: str, x: Tensor, per_element: int = 1) -> bool:
+    """Whether an op of this kind, as in ``LEAST``, is faster on x than torch's own layers."""
+    return x.device.type != "cpu" or x.numel() * per_element >= LEAST[kind]
 
 
 def is_watched(module: nn.Module) -> bool:
@@ -149,7 +166,9 @@ def _dropout_match(stop: int, slope: float, dropout: Any) -> Match:
     p = dropout.p
 
     def fits(x: Tensor) -> bool:
-        return x.dim() == 4 if channelwise else True
+        if channelwise:
+            return x.dim() == 4 and pays("dropout of channels", x)
+        return pays("dropout", x)
 
     def run(x: Tensor, kept: bool) -> Tensor:
         return leaky_relu_dropout(
@@ -191,7 +210,9 @@ def _batch_norm(children: Children, start: int, fresh: bool) -> Match | None:
     ranks = (2, 3) if type(norm) is nn.BatchNorm1d else (4,)
 
     def fits(x: Tensor) -> bool:
-        return x.dim() in ranks and _norm_fits(norm, x)
+        kind = "norm of rows" if x.dim() == 2 else "norm"
+        kind += " and activation" if found is not None else ""
+        return x.dim() in ranks and _norm_fits(norm, x) and pays(kind, x)
 
     def run(x: Tensor, kept: bool) -> Tensor:
         own = norm.training or norm.running_mean is None
@@ -251,7 +272,9 @@ def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
     activation, slope = found or ("none", 0.0)
 
     def fits(x: Tensor) -> bool:
-        return x.dim() == 4 and x.shape[2] * x.shape[3] > 1 and _norm_fits(norm, x)
+        if x.dim() != 4 or x.shape[2] * x.shape[3] == 1:
+            return False
+        return _norm_fits(norm, x) and pays("instance norm", x)
 
     def run(x: Tensor, kept: bool) -> Tensor:
         # Each sample is a slice of the batch with statistics of its own.
@@ -269,14 +292,13 @@ def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
 def _linear(children: Children, start: int, fresh: bool) -> Match | None:
     module: Any = children[start]
 
+    def fits(x: Tensor) -> bool:
+        return pays("linear", x, module.out_features)
+
     def run(x: Tensor, kept: bool) -> Tensor:
         return linear(x, module.weight, module.bias)
 
-    return Match(start + 1, "linear", _any_tensor, run)
-
-
-def _any_tensor(x: Tensor) -> bool:
-    return True
+    return Match(start + 1, "linear", fits, run)
 
 
 def _convolution(children: Children, start: int, fresh: bool) -> Match | None:

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
 import gankit
+from gankit.acceleration import patterns
 from gankit.acceleration.run import served
 from tests.accelerate.networks import (
     Nested,
@@ -310,3 +312,39 @@ def test_settings_count_from_the_next_call() -> None:
     network(x).sum().backward()
     assert network[0].weight.grad is not None
     assert network[3].weight.grad is None
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("layers", "shape", "op"),
+    [
+        ([nn.BatchNorm2d(8), nn.ReLU()], (8, 16, 16), "batch_norm_act"),
+        ([nn.BatchNorm2d(8)], (8, 16, 16), "batch_norm_act"),
+        ([nn.BatchNorm1d(1024), nn.Tanh()], (1024,), "batch_norm_act"),
+        ([nn.InstanceNorm2d(8)], (8, 16, 16), "batch_norm_act"),
+        ([nn.LeakyReLU(0.2), nn.Dropout(0.5)], (512,), "leaky_relu_dropout"),
+        ([nn.Dropout2d(0.5)], (8, 16, 16), "leaky_relu_dropout"),
+        ([nn.Linear(256, 1024)], (256,), "linear"),
+    ],
+)
+def test_small_tensors_are_torchs(
+    layers: list[nn.Module],
+    shape: tuple[int, ...],
+    op: str,
+    ops_on_any_size: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    run = getattr(patterns, op)
+
+    def count(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(x))
+        return run(x, *args, **kwargs)
+
+    monkeypatch.setattr(patterns, op, count)
+    monkeypatch.setattr(patterns, "LEAST", ops_on_any_size)
+    network = nn.Sequential(*layers)
+    gankit.accelerate(network)
+    for batch in (2, 256):
+        network(torch.randn(batch, *shape).requires_grad_()).sum().backward()
+    assert calls == [256]
