@@ -54,7 +54,7 @@ def found(trainer: Trainer, toy: str, radius: float) -> ModeCount:
 def test_gan_2d_sees_the_modes_of_the_ring_early() -> None:
     """A point counts within a tenth of the distance between neighbouring modes."""
     trainer = build_trainer(recipes.get("gan-2d").config.updated(device="cpu"))
-    trainer.fit(steps=2000)
+    trainer.fit(steps=1500)
     count = found(trainer, "ring", 0.06)
     assert count.found >= 7
     assert count.near > 0.15  # 0.02 of points spread evenly over [-1, 1]^2
