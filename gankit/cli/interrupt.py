@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -11,6 +12,8 @@ from gankit.training.callbacks import Callback
 from gankit.training.checkpointing import Checkpoint
 from gankit.training.distributed import largest_over_processes, world
 from gankit.training.trainer import Trainer
+
+_MILLISECONDS_APART = 2000
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,15 +32,18 @@ class SaveOnInterrupt(Callback):
 
     A second one is at once. In the middle of a step D has learned and G has not, which no
     checkpoint could continue. Where something else handles or ignores a signal, as under nohup, it
-    is left alone. A run of many processes ends after its next log, in all of them.
+    is left alone. Many processes ask each other every other second or so, and end together.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self._listening: list[int] = []
         self._asked = 0
+        # Where many processes ask each other next, and when they did last.
+        self._next, self._last, self._since = 0, 0, 0.0
 
     def on_start(self, trainer: Trainer) -> None:
+        self._next, self._last, self._since = trainer.step + 1, trainer.step, time.monotonic()
         if threading.current_thread() is not threading.main_thread():
             return
         for number, default in _DEFAULTS.items():
@@ -47,12 +53,24 @@ class SaveOnInterrupt(Callback):
 
     def on_step(self, trainer: Trainer) -> None:
         if world()[1] > 1:  # the signal reaches each process at another step
-            if trainer.step % trainer.log_every:
+            if trainer.step < self._next:
                 return
-            self._asked = largest_over_processes(self._asked, trainer.data.device)
+            self._ask_all(trainer)
         if self._asked:
             self.checkpoint.save(trainer)
             raise Terminated if self._asked == signal.SIGTERM else KeyboardInterrupt
+
+    def _ask_all(self, trainer: Trainer) -> None:
+        """Asking waits for the device, so it is done at steps that lie some time apart.
+
+        Which ones follows from what all of them know, so that all ask at the same step.
+        """
+        now = time.monotonic()
+        given = [self._asked, int(1000 * (now - self._since))]
+        self._asked, milliseconds = largest_over_processes(given, trainer.data.device)
+        steps = trainer.step - self._last
+        apart = min(2 * steps, steps * _MILLISECONDS_APART // max(milliseconds, 1))
+        self._next, self._last, self._since = trainer.step + max(apart, 1), trainer.step, now
 
     def close(self) -> None:
         for number in self._listening:

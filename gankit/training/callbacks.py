@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import logging
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gankit.training.step import GANStep
     from gankit.training.trainer import Metrics, Trainer
 
+_LOG = logging.getLogger(__name__)
 # As many points make a density or a cloud.
 _POINTS = 2000
 COLUMNS = (
@@ -144,6 +146,15 @@ class MetricsCSV(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         rows = [row for row in read_metrics(self.path) if int(row["step"]) <= trainer.step]
+        if trainer.step >= trainer.log_every and not rows:
+            _LOG.warning(
+                "%s has no rows up to step %d, where the run goes on; the curves begin here",
+                self.path,
+                trainer.step,
+            )
+        ended_between = trainer.step % trainer.log_every and trainer.step < trainer.total_steps
+        if ended_between and rows and int(rows[-1]["step"]) == trainer.step:
+            rows.pop()  # the steps of the run's last row are part of the next one
         with atomic_write(self.path) as file:
             lines = [",".join(COLUMNS)] + [",".join(row[c] for c in COLUMNS) for row in rows]
             file.write(("\n".join(lines) + "\n").encode())

@@ -91,6 +91,8 @@ class Diagnostics(Callback):
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         step = trainer.gan_step
+        if trainer.step % trainer.log_every:
+            return  # the end of a run, which a longer one would not look at
         self._logs += 1
         if self._logs % self.every or not isinstance(step, GANStep):
             return
@@ -203,7 +205,8 @@ def _modes(trainer: Trainer, fake: Tensor) -> tuple[int, int]:
     data = trainer.data
     if data.labels is None:
         return 0, 0
-    picks = torch.arange(min(len(data), 2000))
+    # The same ones in every look; a set may be sorted by class.
+    picks = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:2000]
     labels = data.gather_labels(picks).to(fake.device)
     x = data.gather(picks).to(fake.device).flatten(1).double()
     present, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
@@ -214,7 +217,10 @@ def _modes(trainer: Trainer, fake: Tensor) -> tuple[int, int]:
 
 
 def _gradient(step: GANStep) -> float:
-    """The norm of the gradient of G's latest turn; infinite before the first one."""
+    """The norm of the gradient of G's latest turn, before any clipping; infinite before it."""
+    clipped = getattr(step.g_optimizer, "gradient_norm", None)
+    if clipped is not None:
+        return float(clipped)
     found = [p.grad for p in step.G.parameters() if p.grad is not None]
     if not found:
         return math.inf

@@ -181,13 +181,13 @@ def mean_over_processes(values: list[float], device: torch.device) -> list[float
     return [float(value) for value in table / size]
 
 
-def largest_over_processes(value: int, device: torch.device) -> int:
-    """The largest value that a process has."""
+def largest_over_processes(values: list[int], device: torch.device) -> list[int]:
+    """The largest of each value that a process has."""
     if world()[1] == 1:
-        return value
-    table = torch.tensor([value], device=device)
+        return values
+    table = torch.tensor(values, device=device)
     dist.all_reduce(table, op=dist.ReduceOp.MAX)
-    return int(table)
+    return [int(value) for value in table.tolist()]
 
 
 def gathered(value: Any) -> list[Any]:

@@ -81,7 +81,8 @@ def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 
     def clip(optimizer: torch.optim.Optimizer, *_: object) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        optimizer.gradient_norm = norm  # type: ignore[attr-defined]  # before clipping, to be read
 
     optimizer.register_step_pre_hook(clip)
 

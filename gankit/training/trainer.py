@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
@@ -22,6 +23,8 @@ from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
 from gankit.training.step import KEYS, GANStep
+
+_STATISTICS = ("running_mean", "running_var")
 
 
 class DivergedError(GankitError, ArithmeticError):
@@ -137,11 +140,16 @@ class Trainer:
                 callback.on_end(self)
 
     def check_finite(self) -> None:
-        """Raise DivergedError if a weight of G or D is NaN or infinite (waits for the device)."""
+        """Raise DivergedError if a weight or running statistic of G or D is NaN or infinite.
+
+        Waits for the device.
+        """
         for owner, module in (("G", self.gan_step.G), ("D", self.gan_step.D)):
-            for name, parameter in module.named_parameters():
-                if not bool(torch.isfinite(parameter).all()):
-                    raise DivergedError(self._diverged(f"the weight {name} of {owner}"))
+            for name, value in module.state_dict(keep_vars=True).items():
+                # Other buffers may well hold infinities, such as a mask.
+                kept = isinstance(value, nn.Parameter) or name.endswith(_STATISTICS)
+                if kept and not bool(torch.isfinite(value).all()):
+                    raise DivergedError(self._diverged(f"{name} of {owner}"))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly (a checkpoint's content).
@@ -294,7 +302,8 @@ class Trainer:
             if not math.isfinite(mean):
                 raise DivergedError(self._diverged(key))
             means[key] = mean
-            self._pending[key].clear()
+            if self.step % self.log_every == 0:  # else a longer run counts them again
+                self._pending[key].clear()
         self._seconds += time.perf_counter() - start
         rate = self._images / self._seconds if self._seconds > 0 else 0.0
         self._images, self._seconds = 0, 0.0

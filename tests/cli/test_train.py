@@ -110,7 +110,7 @@ def test_resume_is_exact() -> None:
     assert train("--steps", 17, "--out", "halves", "--quiet") == 0
     assert main(["train", "gan", "--out", "halves", "--resume", "--steps", "40", "--quiet"]) == 0
     assert same_weights("straight", "halves")
-    assert steps_logged("halves") == [5, 10, 15, 17, 20, 25, 30, 35, 40]
+    assert steps_logged("halves") == steps_logged("straight") == [*range(5, 41, 5)]
     assert yaml.safe_load(Path("halves/config.yaml").read_text())["steps"] == 40
 
 

@@ -84,6 +84,32 @@ def test_metrics_have_one_row_per_log(tmp_path: Path) -> None:
     assert 0 < float(rows[0]["d_real"]) < 1
 
 
+def test_metrics_of_two_runs_are_those_of_one(tmp_path: Path) -> None:
+    make_trainer(MetricsCSV(tmp_path / "whole.csv"), log_every=5).fit(steps=18)
+    first = make_trainer(MetricsCSV(tmp_path / "parts.csv"), log_every=5)
+    first.fit(steps=8)
+    assert [row["step"] for row in read_metrics(tmp_path / "parts.csv")] == ["5", "8"]
+    state = first.state_dict()
+    second = make_trainer(MetricsCSV(tmp_path / "parts.csv"), log_every=5)
+    second.load_state_dict(state)
+    second.fit(steps=18)
+    whole, parts = (read_metrics(tmp_path / f"{name}.csv") for name in ("whole", "parts"))
+    for row in (*whole, *parts):
+        del row["images_per_second"]
+    assert parts == whole
+
+
+def test_lost_metrics_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = make_trainer(MetricsCSV(tmp_path / "metrics.csv"))
+    first.fit(steps=8)
+    (tmp_path / "metrics.csv").unlink()
+    second = make_trainer(MetricsCSV(tmp_path / "metrics.csv"))
+    second.load_state_dict(first.state_dict())
+    second.fit(steps=12)
+    assert "has no rows up to step 8" in caplog.text
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["12"]
+
+
 def test_half_a_row_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     make_trainer(MetricsCSV(path)).fit(steps=4)

@@ -15,7 +15,14 @@ from gankit import recipes
 from gankit.data import BatchSampler, ImageData
 from gankit.errors import ConfigError
 from gankit.recipes.build import build_trainer
-from gankit.training import Diagnostics, DivergedError, GANStep, Trainer, gan_adam
+from gankit.training import (
+    Diagnostics,
+    DivergedError,
+    GANStep,
+    Trainer,
+    clip_gradients,
+    gan_adam,
+)
 from gankit.training.diagnostics import Health, complaints, look
 from tests.training.nets import SHAPE, small_discriminator, small_generator
 from tests.training.test_trainer import everything, make_trainer
@@ -86,6 +93,18 @@ def test_what_is_not_finite_ends_the_run_with_advice(value: float) -> None:
         trainer.fit(steps=10)
 
 
+def test_running_statistics_must_be_finite_and_masks_need_not() -> None:
+    trainer = make_trainer()
+    D = trainer.gan_step.D
+    D.register_buffer("mask", torch.tensor([0.0, -math.inf]))
+    trainer.check_finite()
+    D.norm = torch.nn.BatchNorm1d(2)
+    trainer.check_finite()
+    D.norm.running_var[1] = math.inf
+    with pytest.raises(DivergedError, match=r"norm\.running_var of D is not finite"):
+        trainer.check_finite()
+
+
 HEALTHY = Health(0.7, 0.3, 0.3, 1.0, 0.9, 0.3, 9, 10, 1.0)
 
 
@@ -131,6 +150,22 @@ def test_a_resumed_run_counts_on() -> None:
     again.load_state_dict(watch.state_dict())
     assert again.state_dict() == watch.state_dict()
     assert again.state_dict()["logs"] == 3
+
+
+def test_clipping_hides_no_gradient() -> None:
+    trainer = make_trainer()
+    clip_gradients(trainer.gan_step.g_optimizer, 1e-5)
+    trainer.fit(steps=4)
+    assert look(trainer).g_gradient > 1e-4
+    assert "vanishing gradient" not in complaints(look(trainer))
+
+
+def test_modes_are_counted_on_sorted_data_too() -> None:
+    labels = torch.arange(6000) // 1500
+    images = (60 * labels)[:, None, None, None].expand(-1, *SHAPE).to(torch.uint8)
+    trainer = make_trainer()
+    trainer.data = ImageData(images.contiguous(), labels)
+    assert look(trainer).classes == 4
 
 
 def test_bad_arguments_are_named() -> None:
