@@ -40,7 +40,8 @@ def run(**environment: str) -> tuple[str, int]:
 def test_pages_do_not_fault_again() -> None:
     said, faults = run()
     assert said == "True"
-    assert faults < 100  # one block of 12 MB has some 3,000 pages
+    # Ten blocks of 12 MB have some 29,000 pages; a system short of memory may take a block back.
+    assert faults < 10_000
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")

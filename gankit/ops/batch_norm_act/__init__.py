@@ -161,7 +161,8 @@ def batch_norm_act(
         if running_mean is None or running_var is None:
             raise ValueError("running_mean, running_var: needed when training=False, got None")
         mean, var = running_mean.to(wide), running_var.to(wide)
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        if torch.is_grad_enabled() and not recorded:
             # A call in training may come between this one and its backward.
             mean, var = mean.clone(), var.clone()
         return _eval(x, mean, var, weight, bias, *settings)
