@@ -36,7 +36,8 @@ def complaints(file: Path, text: str) -> list[str]:
     found = []
     name = file.name
     lines = text.splitlines()
-    if len(lines) > MAXIMUM_LINES:
+    # A report of measurements is written by a program and read by its first page.
+    if len(lines) > MAXIMUM_LINES and "results" not in file.parts:
         found.append(f"{file}: {len(lines)} lines; allowed are {MAXIMUM_LINES}")
     if name == "utils" + ".py":
         found.append(f"{file}: name the file after what it holds")
