@@ -56,7 +56,6 @@ def train(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}
-    flags |= parse_settings(arguments.set)
     with joined() as (rank, _):
         arguments.quiet = arguments.quiet or rank > 0
         folder = _resume(arguments, flags) if arguments.resume else _start(arguments, flags)
@@ -90,6 +89,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     old = run_config(state, path)
     if arguments.recipe not in (None, old.recipe):
         raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
+    flags |= parse_settings(arguments.set, old)
     changed = [
         f"{name} is {getattr(old, name)}, not {value}"
         for name, value in flags.items()
@@ -167,7 +167,7 @@ def _check_z_dim(trainer: Trainer, flags: dict[str, Any]) -> None:
 
 
 def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConfig:
-    """Defaults of the recipe, over them the config file, over that the flags."""
+    """Defaults of the recipe, over them the config file, over that the flags, which get --set."""
     given = read_yaml(arguments.config) if arguments.config is not None else {}
     name = arguments.recipe or given.get("recipe")
     if name is None:
@@ -177,7 +177,9 @@ def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConf
     recipe = recipes.get(name)
     if given.get("recipe", name) != name:
         raise ConfigError(f"RECIPE is {name!r}, but {arguments.config} is for {given['recipe']!r}")
-    return recipe.config.updated(**given).updated(**flags)
+    config = recipe.config.updated(**given).updated(**flags)
+    flags |= parse_settings(arguments.set, config)
+    return config.updated(**flags)
 
 
 def _announce(notes: tuple[str, ...], quiet: bool) -> None:

@@ -224,22 +224,49 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return checked_settings(values, str(path))
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """The settings of ``--set NAME=VALUE``, the values in YAML, checked as those of a file are."""
+def parse_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
+    """The settings of ``--set NAME=VALUE``, the values in YAML, checked as those of a file are.
+
+    ``NAME.ARGUMENT=VALUE`` sets one of the ``init_args`` that ``config`` has for NAME, such as
+    ``discriminator.dropout=0``.
+    """
     try:
         import yaml
     except ImportError as error:
         raise MissingExtra("pyyaml", "train") from error
-    values = {}
+    values: dict[str, Any] = {}
     for text in texts:
-        name, found, value = text.partition("=")
+        name, found, written = text.partition("=")
         if not found:
-            raise ConfigError(f"--set is {text!r}; allowed is NAME=VALUE")
+            raise ConfigError(f"--set is {text!r}; allowed are NAME=VALUE and NAME.ARGUMENT=VALUE")
         try:
-            values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+            value = yaml.safe_load(written)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {text!r} is not YAML: {_one_line(str(error))}") from error
+        name, _, argument = name.strip().replace("-", "_").partition(".")
+        if argument:
+            if name not in _WITH_ARGUMENTS:
+                raise ConfigError(
+                    f"--set is {text!r}; arguments have {', '.join(_WITH_ARGUMENTS)} alone"
+                )
+            spec = values.get(name, getattr(config, name))
+            value = _with_argument(name, spec, argument.removeprefix("init_args."), value)
+        values[name] = value
     return checked_settings(values, "--set")
+
+
+_WITH_ARGUMENTS = ("generator", "discriminator", "loss", "penalty", "data", "schedule")
+
+
+def _with_argument(name: str, spec: Any, argument: str, value: Any) -> Spec:
+    if isinstance(spec, str) and "." in spec:
+        spec = {"class_path": spec}
+    if not isinstance(spec, dict):
+        raise ConfigError(
+            f"--set gives {name} the argument {argument}, but {name} is {spec!r}; allowed is an "
+            "import path, or class_path with init_args"
+        )
+    return {**spec, "init_args": {**(spec.get("init_args") or {}), argument: value}}
 
 
 def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:

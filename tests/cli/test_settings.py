@@ -133,7 +133,7 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("accumulate", "--set is 'accumulate'; allowed is NAME=VALUE"),
+        ("accumulate", "--set is 'accumulate'; allowed are NAME=VALUE"),
         ("accumulated=3", "--set has the unknown setting accumulated; allowed are"),
         ("accumulate=three", "--set: "),
         ("accumulate=[", "is not YAML"),
@@ -162,4 +162,35 @@ def test_tensorboard_that_is_not_there_is_said_before_anything_is_written(
     assert main([*NEW, "--steps", "4", "--set", "tensorboard=true"]) == 2
     error = capfd.readouterr().err
     assert "tensorboard is not installed: pip install 'gankit[tensorboard]'" in error
+    assert not Path("run").exists()
+
+
+def test_arguments_of_the_networks() -> None:
+    arguments = ["--set", "discriminator.dropout=0.25", "--set", "generator.norm=batch"]
+    arguments += ["--set", "discriminator.init_args.negative_slope=0.1", "--steps", "2"]
+    assert main([*NEW, *arguments]) == 0
+    networks = settings()
+    assert networks["discriminator"] == {
+        "class_path": "gankit.models.mlp.Discriminator",
+        "init_args": {"hidden": [8], "dropout": 0.25, "negative_slope": 0.1},
+    }
+    assert networks["generator"]["init_args"] == {"hidden": [8], "norm": "batch"}
+    weights = torch.load("run/checkpoint.pt", weights_only=True)["generator"]
+    assert any("running_mean" in name for name in weights)
+    assert main([*RESUME, "--set", "discriminator.dropout=0.25", "--steps", "3"]) == 0
+    assert main([*RESUME, "--set", "discriminator.dropout=0.5", "--steps", "4"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr.x=1", "arguments have generator, discriminator, loss, penalty, data, schedule alone"),
+        ("loss.margin=1", "loss is 'non-saturating'; allowed is an import path"),
+        ("penalty.weight=1", "penalty is None; allowed is an import path"),
+        ("generator.depth=3", "depth"),
+    ],
+)
+def test_arguments_of_nothing(text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*NEW, "--set", text, "--steps", "1"]) == 2
+    assert words in capsys.readouterr().err
     assert not Path("run").exists()
