@@ -14,12 +14,12 @@ import resource, torch
 from gankit.training import keep_freed_memory
 done = keep_freed_memory()
 x = torch.zeros(3_000_000)
-for _ in range(3):
-    x + 1
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    x + 1
-print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        x + 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(done, min(faults() for _ in range(8)))
 """
 
 
@@ -40,11 +40,19 @@ def run(**environment: str) -> tuple[str, int]:
 def test_pages_do_not_fault_again() -> None:
     said, faults = run()
     assert said == "True"
-    # Ten blocks of 12 MB have some 29,000 pages; a system short of memory may take a block back.
-    assert faults < 10_000
+    # Ten blocks of 12 MB have some 29,000 pages. The least of some tries, since on a busy system
+    # other allocations may take a part of the freed block now and then.
+    assert faults < 100
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_what_the_environment_says_stands() -> None:
     assert run(MALLOC_MMAP_THRESHOLD_="131072")[0] == "False"
     assert run(LD_PRELOAD="libjemalloc.so.2")[0] == "False"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_without_it_they_do() -> None:
+    said, faults = run(MALLOC_MMAP_THRESHOLD_="131072")
+    assert said == "False"
+    assert faults > 30  # huge pages are few
