@@ -29,8 +29,9 @@ from .ops import backend
 __all__ = ["compare", "measure", "run_script"]
 
 # Steps that warm the caches and are not timed.
-_LINES_OF_ERROR = 20
 _WARM_UP = 3
+# Of what a failed run printed, as many are shown.
+_LINES_OF_ERROR = 20
 
 
 class _Enough(BaseException):
