@@ -70,9 +70,9 @@ def patched() -> Iterator[Recorder]:
 
     Every ``nn.Sequential`` runs as :func:`gankit.accelerate` would have it, without its class being
     touched; single Linear, normalisation, transposed convolution and dropout layers (and
-    ``F.dropout``), ``nn.BCELoss`` and ``nn.BCEWithLogitsLoss`` run as ops; Adam, AdamW and SGD are
-    built with ``fused=True`` where torch has that and the program did not choose. Afterwards torch
-    is as it was. It holds for the whole process; ``torch.jit.script`` sees torch as it was.
+    ``F.dropout``), ``nn.BCELoss`` and ``nn.BCEWithLogitsLoss`` run as ops; Adam, AdamW and SGD take
+    torch's fused step where there is one and the program did not choose. Afterwards torch is as it
+    was. It holds for the whole process; ``torch.jit.script`` sees torch as it was.
     """
     recorder = Recorder()
     patches = [
