@@ -7,12 +7,13 @@ et al., 2016, arXiv:1609.03126) and BEGAN (Berthelot et al., 2017, arXiv:1703.10
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
 from gankit.models import mlp
+from gankit.models.checks import check_choice, check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
 
@@ -29,6 +30,8 @@ class Discriminator(nn.Module):
         code: length of a code.
         negative_slope: of LeakyReLU, finite and >= 0.
         error: ``"squared"`` (EBGAN) or ``"absolute"`` (BEGAN); the mean over the pixels.
+        dropout: probability of dropping a hidden unit of the encoder, 0 to 1.
+        norm: ``"none"``, or ``"batch"``: batch norm before each LeakyReLU of encoder and decoder.
 
     Raises:
         ConfigError: a setting is not allowed.
@@ -41,20 +44,21 @@ class Discriminator(nn.Module):
         code: int = 32,
         negative_slope: float = 0.2,
         error: str = "squared",
+        dropout: float = 0.0,
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        if error not in ("squared", "absolute"):
-            raise ConfigError(f"error must be 'squared' or 'absolute', got {error!r}")
+        check_choice("error", error, "squared", "absolute")
+        check_positive("code", code)
         self.image_shape = tuple(image_shape)
         self.error = error
-        self.encoder = Encoder(code, image_shape, hidden, negative_slope).main
-        self.decoder = mlp.Generator(code, image_shape, tuple(hidden)[::-1], negative_slope).main
+        back = tuple(hidden)[::-1]
+        self.encoder = Encoder(code, image_shape, hidden, negative_slope, dropout, norm=norm).main
+        self.decoder = mlp.Generator(code, image_shape, back, negative_slope, norm=norm).main
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to what the autoencoder makes of them, of the same shape."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         code = run_linear_stack(self.encoder, images.flatten(1))
         return run_linear_stack(self.decoder, code).view_as(images)
 
@@ -75,6 +79,7 @@ class Encoder(nn.Module):
         negative_slope: of LeakyReLU, finite and >= 0.
         dropout: probability of dropping a hidden unit, 0 to 1.
         variational: return a mean and the logarithm of a variance for each number of the code.
+        norm: ``"none"``, or ``"batch"``: batch norm before each LeakyReLU.
 
     Raises:
         ConfigError: a setting is not allowed.
@@ -88,14 +93,16 @@ class Encoder(nn.Module):
         negative_slope: float = 0.2,
         dropout: float = 0.0,
         variational: bool = False,
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        if z_dim < 1:
-            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        check_positive("z_dim", z_dim)
+        check_image_shape(image_shape)
         self.z_dim = z_dim
         self.image_shape = tuple(image_shape)
         self.variational = variational
-        layers = mlp.Discriminator(image_shape, hidden, negative_slope, dropout).main[:-2]
+        pixels = math.prod(image_shape)
+        layers = mlp.hidden_layers(pixels, hidden, negative_slope, dropout, norm)
         self.main = nn.Sequential(*layers, Linear(hidden[-1], 2 * z_dim if variational else z_dim))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -103,7 +110,5 @@ class Encoder(nn.Module):
 
         Variational: to ``[N, 2 z_dim]``, the means and then the logarithms of the variances.
         """
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         return run_linear_stack(self.main, images.flatten(1))

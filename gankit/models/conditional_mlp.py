@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
+from gankit.errors import DataError
 from gankit.models import mlp
+from gankit.models.checks import check_image_shape, check_images, check_noise, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
 
@@ -26,7 +27,7 @@ class Generator(nn.Module):
 
     Args:
         n_classes: labels are 0 to ``n_classes - 1``.
-        z_dim, image_shape, hidden, negative_slope, init: as for
+        z_dim, image_shape, hidden, negative_slope, init, norm: as for
             :class:`gankit.models.mlp.Generator`.
         embedding: length of a learnt vector per class; None takes the one-hot vector itself.
 
@@ -43,15 +44,16 @@ class Generator(nn.Module):
         negative_slope: float = 0.2,
         init: mlp.Init = "pytorch",
         embedding: int | None = None,
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        if z_dim < 1:
-            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        check_positive("z_dim", z_dim)
         width = _label_width(n_classes, embedding)
         self.z_dim = z_dim
         self.n_classes = n_classes
         self.image_shape = tuple(image_shape)
-        self.main = mlp.Generator(z_dim + width, image_shape, hidden, negative_slope, init).main
+        inner = mlp.Generator(z_dim + width, image_shape, hidden, negative_slope, init, norm)
+        self.main = inner.main
         self.label = _label_layer(n_classes, embedding)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -59,8 +61,7 @@ class Generator(nn.Module):
 
         Raises DataError for other shapes, and on the CPU for a label that is no class.
         """
-        if z.dim() != 2 or z.shape[1] != self.z_dim:
-            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        check_noise(z, self.z_dim)
         condition = self.label(_one_hot(labels, self.n_classes, z))
         images = run_linear_stack(self.main, torch.cat([z, condition], dim=1))
         return images.view(-1, *self.image_shape)
@@ -71,7 +72,7 @@ class Discriminator(nn.Module):
 
     Args:
         n_classes: labels are 0 to ``n_classes - 1``.
-        image_shape, hidden, negative_slope, dropout, init, output: as for
+        image_shape, hidden, negative_slope, dropout, init, output, norm: as for
             :class:`gankit.models.mlp.Discriminator`.
         embedding: as for :class:`Generator`.
 
@@ -89,32 +90,33 @@ class Discriminator(nn.Module):
         init: mlp.Init = "pytorch",
         output: str = "probability",
         embedding: int | None = None,
+        norm: str = "none",
     ) -> None:
         super().__init__()
+        check_image_shape(image_shape)
         width = _label_width(n_classes, embedding)
         self.n_classes = n_classes
         self.image_shape = tuple(image_shape)
         self.output = output
         self.label = _label_layer(n_classes, embedding)
         both = (1, 1, math.prod(image_shape) + width)
-        self.main = mlp.Discriminator(both, hidden, negative_slope, dropout, init, output).main
+        inner = mlp.Discriminator(both, hidden, negative_slope, dropout, init, output, norm)
+        self.main = inner.main
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` and int64 ``labels`` ``[N]`` to ``[N, 1]``.
 
         Raises DataError for other shapes, and on the CPU for a label that is no class.
         """
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         condition = self.label(_one_hot(labels, self.n_classes, images))
         return run_linear_stack(self.main, torch.cat([images.flatten(1), condition], dim=1))
 
 
 def _label_width(n_classes: int, embedding: int | None) -> int:
     for name, value in (("n_classes", n_classes), ("embedding", embedding)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+        if value is not None:
+            check_positive(name, value)
     return n_classes if embedding is None else embedding
 
 

@@ -8,12 +8,19 @@ networks take and give what those of :mod:`gankit.models.mlp` do: swapping G and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
+from gankit.errors import ConfigError
+from gankit.models.checks import (
+    check_choice,
+    check_image_shape,
+    check_images,
+    check_noise,
+    check_positive,
+    check_slope,
+)
 from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
 
 __all__ = ["Discriminator", "Generator"]
@@ -51,8 +58,7 @@ class Generator(nn.Module):
         init: Init = "pytorch",
     ) -> None:
         super().__init__()
-        if z_dim < 1:
-            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        check_positive("z_dim", z_dim)
         smallest, widths = _plan(image_shape, width)
         self.z_dim = z_dim
         self.image_shape = tuple(image_shape)
@@ -76,8 +82,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]`` in [-1, 1]."""
-        if z.dim() != 2 or z.shape[1] != self.z_dim:
-            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        check_noise(z, self.z_dim)
         images: Tensor = self.main(z.view(-1, self.z_dim, 1, 1))
         return images
 
@@ -115,12 +120,9 @@ class Discriminator(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
-            raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
-        if output not in ("probability", "logit"):
-            raise ConfigError(f"output must be 'probability' or 'logit', got {output!r}")
-        if norm not in ("batch", "none"):
-            raise ConfigError(f"norm must be 'batch' or 'none', got {norm!r}")
+        check_slope(negative_slope)
+        check_choice("output", output, "probability", "logit")
+        check_choice("norm", norm, "batch", "none")
         smallest, widths = _plan(image_shape, width)
         self.image_shape = tuple(image_shape)
         self.output = output
@@ -144,19 +146,14 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to ``[N, 1]``."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         scores: Tensor = self.main(images)
         return scores.view(-1, 1)
 
 
 def _plan(image_shape: Sequence[int], width: int | None) -> tuple[int, list[int]]:
     """The size of the smallest feature map, and the widths from the image inwards."""
-    if len(image_shape) != 3 or any(size < 1 for size in image_shape):
-        raise ConfigError(
-            f"image_shape must be three positive numbers (C, H, W), got {tuple(image_shape)}"
-        )
+    check_image_shape(image_shape)
     _, height, columns = image_shape
     if height != columns or height not in _SMALLEST:
         allowed = ", ".join(f"{size}x{size}" for size in _SMALLEST)
@@ -166,8 +163,7 @@ def _plan(image_shape: Sequence[int], width: int | None) -> tuple[int, list[int]
         )
     if width is None:
         width = 4 * height if height == 28 else 64
-    if width < 1:
-        raise ConfigError(f"width must be at least 1, got {width}")
+    check_positive("width", width)
     smallest = _SMALLEST[height]
     doublings = (height // smallest).bit_length() - 1
     return smallest, [width * 2**layer for layer in range(doublings)]

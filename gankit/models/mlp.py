@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
+from gankit.errors import ConfigError
+from gankit.models.checks import (
+    check_choice,
+    check_image_shape,
+    check_images,
+    check_noise,
+    check_positive,
+    check_probability,
+    check_slope,
+)
 from gankit.nn import BatchNormAct1d, LeakyReLUDropout, Linear
 from gankit.nn.linear_stack import run_linear_stack
 
@@ -48,30 +57,17 @@ class Generator(nn.Module):
         norm: str = "none",
     ) -> None:
         super().__init__()
-        _check_sizes(image_shape, hidden, negative_slope)
-        _check_norm(norm)
-        if z_dim < 1:
-            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        check_image_shape(image_shape)
+        check_positive("z_dim", z_dim)
         self.z_dim = z_dim
         self.image_shape = tuple(image_shape)
-        layers: list[nn.Module] = []
-        width = z_dim
-        for next_width in hidden:
-            layers.append(Linear(width, next_width))
-            if norm == "batch":
-                # Identity stands where plain PyTorch has LeakyReLU, so that the keys stay.
-                layers += [_norm_act(next_width, negative_slope), nn.Identity()]
-            else:
-                layers.append(nn.LeakyReLU(negative_slope, inplace=True))
-            width = next_width
-        layers += [Linear(width, math.prod(image_shape)), nn.Tanh()]
-        self.main = nn.Sequential(*layers)
-        _initialise(self, init)
+        layers = hidden_layers(z_dim, hidden, negative_slope, norm=norm)
+        self.main = nn.Sequential(*layers, Linear(hidden[-1], math.prod(image_shape)), nn.Tanh())
+        initialise(self, self.main, init)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]`` in [-1, 1]."""
-        if z.dim() != 2 or z.shape[1] != self.z_dim:
-            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        check_noise(z, self.z_dim)
         images = run_linear_stack(self.main, z)
         return images.view(-1, *self.image_shape)
 
@@ -104,66 +100,70 @@ class Discriminator(nn.Module):
         norm: str = "none",
     ) -> None:
         super().__init__()
-        _check_sizes(image_shape, hidden, negative_slope)
-        _check_norm(norm)
-        if not 0.0 <= dropout <= 1.0:
-            raise ConfigError(f"dropout must lie in [0, 1], got {dropout}")
-        if output not in ("probability", "logit"):
-            raise ConfigError(f"output must be 'probability' or 'logit', got {output!r}")
+        check_image_shape(image_shape)
+        check_choice("output", output, "probability", "logit")
         self.image_shape = tuple(image_shape)
         self.output = output
-        layers: list[nn.Module] = []
-        width = math.prod(image_shape)
-        for next_width in hidden:
-            layers.append(Linear(width, next_width))
-            if norm == "batch":
-                act = _norm_act(next_width, negative_slope)
-                layers += [act, nn.Identity(), nn.Dropout(dropout)]
-            else:
-                # Identity stands where plain PyTorch has Dropout, so that the keys stay.
-                layers += [LeakyReLUDropout(negative_slope, dropout), nn.Identity()]
-            width = next_width
-        layers += [Linear(width, 1), nn.Sigmoid() if output == "probability" else nn.Identity()]
-        self.main = nn.Sequential(*layers)
-        _initialise(self, init)
+        layers = hidden_layers(math.prod(image_shape), hidden, negative_slope, dropout, norm)
+        end = nn.Sigmoid() if output == "probability" else nn.Identity()
+        self.main = nn.Sequential(*layers, Linear(hidden[-1], 1), end)
+        initialise(self, self.main, init)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]``, or flattened ``[N, C*H*W]``, to ``[N, 1]``."""
-        pixels = math.prod(self.image_shape)
-        flat = images.dim() == 2 and images.shape[1] == pixels
-        if not flat and (images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape):
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(
-                f"images must have shape [N, {expected}] or [N, {pixels}], got {list(images.shape)}"
-            )
-        return run_linear_stack(self.main, images if flat else images.flatten(1))
+        check_images(images, self.image_shape, flat=True)
+        return run_linear_stack(self.main, images.flatten(1))
 
 
-def _check_sizes(image_shape: Sequence[int], hidden: Sequence[int], negative_slope: float) -> None:
-    if len(image_shape) != 3 or any(size < 1 for size in image_shape):
-        raise ConfigError(
-            f"image_shape must be three positive numbers (C, H, W), got {tuple(image_shape)}"
-        )
-    if len(hidden) == 0 or any(width < 1 for width in hidden):
+def hidden_layers(
+    width: int,
+    hidden: Sequence[int],
+    negative_slope: float,
+    dropout: float | None = None,
+    norm: str = "none",
+) -> list[nn.Module]:
+    """Linear, batch norm if asked for, LeakyReLU and dropout, once per width in ``hidden``.
+
+    The order and the places are those of plain PyTorch's layers, so that keys stay: Identity stands
+    where one has its module and ours does the work in the module before.
+
+    Args:
+        width: of the input.
+        hidden: of the outputs, first to last.
+        negative_slope: of LeakyReLU, finite and >= 0.
+        dropout: probability of dropping a unit, 0 to 1; None leaves no place for dropout.
+        norm: ``"none"`` or ``"batch"``.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+    if len(hidden) == 0 or any(units < 1 for units in hidden):
         raise ConfigError(f"hidden must be one or more positive widths, got {tuple(hidden)}")
-    if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
-        raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
+    check_slope(negative_slope)
+    check_choice("norm", norm, "none", "batch")
+    if dropout is not None:
+        check_probability("dropout", dropout)
+    layers: list[nn.Module] = []
+    for units in hidden:
+        layers.append(Linear(width, units))
+        if norm == "batch":
+            act = BatchNormAct1d(units, activation="leaky_relu", negative_slope=negative_slope)
+            layers += [act, nn.Identity()]
+            layers += [] if dropout is None else [nn.Dropout(dropout)]
+        elif dropout is None:
+            layers.append(nn.LeakyReLU(negative_slope, inplace=True))
+        else:
+            layers += [LeakyReLUDropout(negative_slope, dropout), nn.Identity()]
+        width = units
+    return layers
 
 
-def _check_norm(norm: str) -> None:
-    if norm not in ("none", "batch"):
-        raise ConfigError(f"norm must be 'none' or 'batch', got {norm!r}")
-
-
-def _norm_act(width: int, negative_slope: float) -> BatchNormAct1d:
-    return BatchNormAct1d(width, activation="leaky_relu", negative_slope=negative_slope)
-
-
-def _initialise(network: Generator | Discriminator, init: Init) -> None:
+def initialise(network: nn.Module, layers: nn.Sequential, init: Init) -> None:
+    """Draw the weights of ``network``, whose Linear layers are in ``layers``, as ``init`` says."""
     if callable(init):
         network.apply(init)
     elif init == "keras":
-        _keras_init(network.main)
+        _keras_init(layers)
     elif init != "pytorch":
         raise ConfigError(f"init must be 'pytorch', 'keras' or a function, got {init!r}")
 

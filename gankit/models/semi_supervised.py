@@ -6,12 +6,13 @@ any, such as :class:`gankit.models.mlp.Generator`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
 from gankit.models import mlp
+from gankit.models.checks import check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
 
@@ -27,7 +28,7 @@ class Discriminator(nn.Module):
 
     Args:
         n_classes: K.
-        image_shape, hidden, negative_slope, dropout, init: as for
+        image_shape, hidden, negative_slope, dropout, init, norm: as for
             :class:`gankit.models.mlp.Discriminator`.
 
     Raises:
@@ -42,20 +43,21 @@ class Discriminator(nn.Module):
         negative_slope: float = 0.2,
         dropout: float = 0.5,
         init: mlp.Init = "pytorch",
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        if n_classes < 1:
-            raise ConfigError(f"n_classes must be at least 1, got {n_classes}")
+        check_positive("n_classes", n_classes)
+        check_image_shape(image_shape)
         self.n_classes = n_classes
         self.image_shape = tuple(image_shape)
-        layers = mlp.Discriminator(image_shape, hidden, negative_slope, dropout, init).main[:-2]
+        pixels = math.prod(image_shape)
+        layers = mlp.hidden_layers(pixels, hidden, negative_slope, dropout, norm)
         self.main = nn.Sequential(*layers, Linear(hidden[-1], n_classes))
+        mlp.initialise(self, self.main, init)
 
     def classify(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to the logits of the K classes, ``[N, K]``."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         return run_linear_stack(self.main, images.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
