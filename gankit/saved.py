@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from gankit._version import __version__
 from gankit.errors import CheckpointError, MissingExtra
 from gankit.recipes.build import build_generator
-from gankit.recipes.config import RunConfig
-from gankit.training.checkpoint import load_checkpoint
+from gankit.recipes.config import FIELDS, RunConfig
+from gankit.training.checkpoint import load_checkpoint, offering_another
+from gankit.training.modules import not_finite
 from gankit.training.pictures import generate
 
 CHECKPOINT = "checkpoint.pt"
@@ -72,6 +74,11 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
     if path.is_dir():
         path = path / CHECKPOINT
     state = load_checkpoint(path)
+    with offering_another(path, lambda state: _run_in(state, path)):
+        return _run_in(state, path)
+
+
+def _run_in(state: dict[str, Any], path: Path) -> SavedRun:
     config = run_config(state, path)
     description = state["config"]
     shape = description.get("image_shape")
@@ -94,11 +101,35 @@ def load_run(path: str | os.PathLike[str]) -> SavedRun:
 
 
 def run_config(state: dict[str, Any], path: Path) -> RunConfig:
-    """The settings in the checkpoint ``state``; ``path`` is named if there are none."""
+    """The settings in the checkpoint ``state``; ``path`` is named if there are none.
+
+    A checkpoint of another version may lack settings, which then have their default.
+    """
+    writer = state["environment"].get("gankit")
     try:
-        return RunConfig.from_dict(state["config"]["run"], str(path))
-    except (KeyError, TypeError) as error:
+        settings = state["config"]["run"]
+        unknown = sorted(settings.keys() - set(FIELDS))
+        if unknown and writer == __version__:
+            raise CheckpointError(
+                f"{path} is damaged: it has the unknown setting {', '.join(unknown)}"
+            )
+        if unknown:
+            raise CheckpointError(
+                f"{path} was written by gankit {writer}, and this is gankit {__version__}, which "
+                f"does not know the setting {', '.join(unknown)}"
+            )
+        config = RunConfig.from_dict(settings, str(path))
+    except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} was not written by gankit train") from error
+    missing = unknown_to_the_writer(state)
+    if missing and writer == __version__:
+        raise CheckpointError(f"{path} is damaged: its settings lack {', '.join(missing)}")
+    return config
+
+
+def unknown_to_the_writer(state: dict[str, Any]) -> list[str]:
+    """Settings of this gankit that the one which wrote the checkpoint ``state`` did not have."""
+    return [name for name in FIELDS if name not in state["config"]["run"]]
 
 
 def _built(description: dict[str, Any], weights: Any, path: Path) -> nn.Module:
@@ -108,6 +139,9 @@ def _built(description: dict[str, Any], weights: Any, path: Path) -> nn.Module:
     except (KeyError, AttributeError, RuntimeError, TypeError) as error:
         what = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not fit its generator: {what}") from error
+    bad = not_finite(G)
+    if bad is not None:
+        raise CheckpointError(f"{path} is damaged: {bad} is NaN or infinite in it")
     return G.eval().requires_grad_(False)
 
 

@@ -163,7 +163,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="one setting, in YAML, or an argument, as discriminator.dropout=0; may be given again",
     )
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--quiet", action="store_true", help="print nothing but warnings and errors")
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:

@@ -64,7 +64,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 def check_resumable(folder: Path) -> Path:
     """Where ``folder`` has its checkpoint; CheckpointError if there is none."""
     checkpoint = folder / CHECKPOINT
-    if not checkpoint.is_file() and not earlier_checkpoints(checkpoint):
+    if not checkpoint.exists() and not earlier_checkpoints(checkpoint):
         raise CheckpointError(f"{folder} has no {CHECKPOINT} to resume from")
     return checkpoint
 
@@ -125,7 +125,7 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
     )
     if world()[0] > 0:
         return [checkpoint, SaveOnInterrupt(checkpoint)]
-    callbacks: list[Callback] = [] if quiet else [Progress(), Diagnostics()]
+    callbacks: list[Callback] = [Diagnostics()] if quiet else [Progress(), Diagnostics()]
     if config.tensorboard:
         callbacks.append(TensorBoard(folder / EVENTS))
     callbacks += [

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gankit import recipes
+from gankit._version import __version__
 from gankit.cli import rundir
-from gankit.errors import ConfigError, GankitError, MissingExtra
+from gankit.errors import CheckpointError, ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, parse_settings, read_yaml
-from gankit.saved import CHECKPOINT, run_config
-from gankit.training.checkpoint import load_checkpoint
+from gankit.saved import CHECKPOINT, run_config, unknown_to_the_writer
+from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.distributed import joined, world
 from gankit.training.environment import BESIDE_TRAINING
 from gankit.training.memory import keep_freed_memory
@@ -86,7 +87,8 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
     path = rundir.check_resumable(folder)
     state = load_checkpoint(path)
-    old = run_config(state, path)
+    with offering_another(path, lambda state: run_config(state, path)):
+        old = run_config(state, path)
     if arguments.recipe not in (None, old.recipe):
         raise ConfigError(f"{folder} is a run of recipe {old.recipe!r}, not {arguments.recipe!r}")
     flags |= parse_settings(arguments.set, old)
@@ -97,11 +99,18 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     ]
     if changed:
         raise ConfigError(f"--resume continues with the run's own settings: {', '.join(changed)}")
-    config = old.updated(**_edited(folder, old)).updated(**flags)
+    new = unknown_to_the_writer(state)
+    writer = state["environment"].get("gankit")
+    config = old.updated(**_edited(folder, old, new, writer)).updated(**flags)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _check_z_dim(trainer, flags)
-    trainer.load_state_dict(state)
+    with offering_another(path, trainer.load_state_dict):
+        try:
+            trainer.load_state_dict(state)
+        except CheckpointError as error:
+            what = str(error).removeprefix("the checkpoint ")
+            raise CheckpointError(f"{path} {what}") from error
     end = config.steps or (config.epochs or 0) * trainer.steps_per_epoch
     if end < trainer.step:
         raise ConfigError(
@@ -109,6 +118,7 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
             f"{end}; --resume takes a larger --steps or --epochs, or neither"
         )
     _announce(trainer.differences, arguments.quiet)
+    _announce(_new_settings(config, new, writer), arguments.quiet)
     if world()[0] == 0:
         rundir.remove_leftovers(folder)
         rundir.write_config(folder, config)
@@ -116,13 +126,31 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     return folder
 
 
-def _edited(folder: Path, old: RunConfig) -> dict[str, Any]:
+def _new_settings(config: RunConfig, new: list[str], writer: Any) -> tuple[str, ...]:
+    return tuple(
+        f"The setting {name} is {getattr(config, name)!r} from here on; gankit {writer}, which "
+        "wrote the checkpoint, had none of that name."
+        for name in new
+        if name not in CHANGEABLE
+    )
+
+
+def _edited(folder: Path, old: RunConfig, new: list[str], writer: Any) -> dict[str, Any]:
     """What config.yaml says otherwise than the checkpoint; ConfigError if that may not change."""
     path = folder / rundir.CONFIG
     if not path.is_file():
         return {}
     now, before = RunConfig().updated(**read_yaml(path)).as_dict(), old.as_dict()
     changes = {name: value for name, value in now.items() if value != before[name]}
+    unheard = [
+        f"{name} is {now[name]}" for name in changes if name in new and name not in CHANGEABLE
+    ]
+    if unheard:
+        raise ConfigError(
+            f"{path} has settings ({', '.join(unheard)}) that gankit {writer}, which wrote its "
+            f"checkpoint, did not know; this is gankit {__version__}: --resume continues without "
+            "them, so take them out"
+        )
     edited = [
         f"{name} is {value} there and {before[name]} in the checkpoint"
         for name, value in changes.items()

@@ -8,32 +8,21 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gankit.errors import CheckpointError
+from gankit.errors import CheckpointError, GankitError
 from gankit.training.atomic import atomic_write
+from gankit.training.entries import REQUIRED, check_entries
 
 FORMAT = "gankit-checkpoint"
 VERSION = 1
-REQUIRED = frozenset(
-    {
-        "generator",
-        "discriminator",
-        "g_optimizer",
-        "d_optimizer",
-        "gan_step",
-        "sampler",
-        "rng",
-        "step",
-        "epoch",
-        "config",
-    }
-)
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -57,14 +46,13 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Read a checkpoint with ``torch.load(weights_only=True)``.
 
-    Raises CheckpointError if the file is absent, truncated, not a gankit checkpoint, or of another
-    format version; where an earlier checkpoint of the run beside it is good, it is named.
+    Raises CheckpointError if the file is absent, truncated, not a gankit checkpoint, of another
+    format version, or has a damaged entry; where an earlier checkpoint of the run beside it is
+    good, it is named.
     """
     path = Path(path)
-    try:
+    with offering_another(path):
         return _read(path, map_location)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}{_offer(path)}") from error
 
 
 def earlier_checkpoints(path: str | os.PathLike[str]) -> list[tuple[int, Path]]:
@@ -104,26 +92,45 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _offer(path: Path) -> str:
+@contextmanager
+def offering_another(
+    path: str | os.PathLike[str], check: Callable[[dict[str, Any]], object] | None = None
+) -> Iterator[None]:
+    """A CheckpointError of the block names the newest good checkpoint beside ``path``, if any.
+
+    ``check`` gets what stands in one, and raises an error of gankit's if that is not good.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_offer(Path(path), check)}") from error
+
+
+def _offer(path: Path, check: Callable[[dict[str, Any]], object] | None) -> str:
     for step, file in earlier_checkpoints(path):
         try:
-            _read(file, "cpu")
-        except (CheckpointError, OSError):
+            state = _read(file, "cpu")
+            if check is not None:
+                check(state)
+        except (GankitError, OSError):
             continue
         return f"; {file} of step {step} is good: copy it to {path} and resume to go on from there"
     return ""
 
 
 def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
+    if path.is_dir():
+        raise CheckpointError(f"there is no checkpoint at {path}, which is a folder")
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     data = path.read_bytes()
     try:
-        state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*TorchScript archive")  # said below
+            state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen kinds on bytes it did not write
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: it is truncated, damaged or holds more than "
-            "tensors and plain values"
+            f"{path} cannot be read as a checkpoint: {_what_it_is(path, data)}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
@@ -134,10 +141,37 @@ def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
             f"{path} has checkpoint format version {state.get('version')!r}; this gankit reads "
             f"version {VERSION}"
         )
-    missing = sorted(REQUIRED - state.keys())
-    if missing:
-        raise CheckpointError(f"{path} is incomplete: it lacks {', '.join(missing)}")
+    try:
+        check_entries(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
     return state
+
+
+def _what_it_is(path: Path, data: bytes) -> str:
+    """What a file holds that is not one of torch's tensors and plain values."""
+    if not data:
+        return "it is empty"
+    if path.suffix == ".onnx":
+        return "it is an exported ONNX graph, for onnxruntime and the like"
+    if path.suffix == ".safetensors":
+        return "it is a safetensors file, which gankit.load reads"
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+            broken = archive.testzip() is not None
+    except (zipfile.BadZipFile, RuntimeError):
+        if data.startswith(b"\x80"):  # a bare pickle, as torch.save once wrote
+            return "it holds more than tensors and plain values, or is damaged"
+        whole = not data.startswith(b"PK")
+        return "it is not a file of torch.save" if whole else "it is truncated or damaged"
+    if "archive_format" in names:
+        return "it is an exported graph, which torch.export.load reads"
+    if "constants.pkl" in names:
+        return "it is a TorchScript program, which torch.jit.load reads"
+    if broken or "data.pkl" not in names:
+        return "it is truncated or damaged"
+    return "it holds more than tensors and plain values"
 
 
 def rng_state() -> dict[str, Any]:

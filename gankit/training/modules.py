@@ -72,6 +72,18 @@ def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -
     return bool(asked)
 
 
+def not_finite(module: nn.Module) -> str | None:
+    """The name of a parameter or running statistic that is NaN or infinite, if there is one.
+
+    Waits for the device. Other buffers may well hold infinities, such as a mask.
+    """
+    for name, value in module.state_dict(keep_vars=True).items():
+        kept = isinstance(value, nn.Parameter) or name.endswith(("running_mean", "running_var"))
+        if kept and not bool(torch.isfinite(value).all()):
+            return name
+    return None
+
+
 def check_trainable(name: str, module: nn.Module) -> None:
     """Raise ConfigError if no parameter of ``module`` asks for a gradient."""
     if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
@@ -21,10 +20,10 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
+from gankit.training.entries import check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
+from gankit.training.modules import not_finite
 from gankit.training.step import KEYS, GANStep
-
-_STATISTICS = ("running_mean", "running_var")
 
 
 class DivergedError(GankitError, ArithmeticError):
@@ -144,12 +143,20 @@ class Trainer:
 
         Waits for the device.
         """
-        for owner, module in (("G", self.gan_step.G), ("D", self.gan_step.D)):
-            for name, value in module.state_dict(keep_vars=True).items():
-                # Other buffers may well hold infinities, such as a mask.
-                kept = isinstance(value, nn.Parameter) or name.endswith(_STATISTICS)
-                if kept and not bool(torch.isfinite(value).all()):
-                    raise DivergedError(self._diverged(f"{name} of {owner}"))
+        bad = self._not_finite()
+        if bad is not None:
+            raise DivergedError(self._diverged(bad))
+
+    def _not_finite(self) -> str | None:
+        step = self.gan_step
+        networks = [("G", step.G), ("D", step.D)]
+        if step.ema is not None:
+            networks.append(("G's moving average", step.ema))
+        for owner, module in networks:
+            name = not_finite(module)
+            if name is not None:
+                return f"{name} of {owner}"
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that ``load_state_dict`` needs to go on exactly (a checkpoint's content).
@@ -203,51 +210,66 @@ class Trainer:
         this trainer and the random generators are then as before.
         """
         before = copy.deepcopy(self.state_dict())
+        keys = [_keys(o) for o in (self.gan_step.g_optimizer, self.gan_step.d_optimizer)]
         try:
+            check_entries(state)
             self._restore(state)
-        except Exception as error:  # damaged content makes torch raise a dozen kinds
+            self._check_restored(*keys)
+        except CheckpointError as error:
             self._restore(before)
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise CheckpointError(
-                f"the checkpoint does not fit this run: {' '.join(reason.split())}"
-            ) from error
+            raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        step, count, pending = self.gan_step, state["step"], state.get("pending", {})
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise CheckpointError(f"its step is {count!r}; allowed are integers from 0")
-        if not isinstance(pending, dict) or not all(map(_is_row, pending.values())):
-            raise CheckpointError("what it holds for the next log is not one row of numbers each")
-        step.G.load_state_dict(state["generator"])
-        step.D.load_state_dict(state["discriminator"])
-        step.g_optimizer.load_state_dict(state["g_optimizer"])
-        step.d_optimizer.load_state_dict(state["d_optimizer"])
-        step.load_state_dict(state["gan_step"])
-        self.sampler.load_state_dict(state["sampler"])
-        device = next(step.D.parameters()).device
+        step = self.gan_step
+        with named("generator"):
+            step.G.load_state_dict(state["generator"])
+        with named("discriminator"):
+            step.D.load_state_dict(state["discriminator"])
+        with named("g_optimizer"):
+            step.g_optimizer.load_state_dict(state["g_optimizer"])
+        with named("d_optimizer"):
+            step.d_optimizer.load_state_dict(state["d_optimizer"])
+        with named("gan_step"):
+            step.load_state_dict(state["gan_step"])
+        with named("sampler"):
+            self.sampler.load_state_dict(state["sampler"])
+        device, pending = next(step.D.parameters()).device, state["pending"]
         self._pending = {
             key: list(pending[key].to(device).unbind()) if key in pending else [] for key in KEYS
         }
-        self.step = count
-        if self._own_noise is not None and state.get("noise") is not None:
-            self._own_noise.set_state(state["noise"].cpu())
-        schedules = state.get("schedulers", [])
+        self.step = state["step"]
+        if self._own_noise is not None and state["noise"] is not None:
+            with named("noise"):
+                self._own_noise.set_state(state["noise"].cpu())
+        schedules = state["schedulers"]
         if len(schedules) != len(self.schedulers):
             raise CheckpointError(
                 f"it has {len(schedules)} schedules of learning rates, and here are "
                 f"{len(self.schedulers)}"
             )
         for scheduler, schedule in zip(self.schedulers, schedules, strict=True):
-            scheduler.load_state_dict(schedule)
-        kept = state.get("callbacks", {})
+            with named("schedulers"):
+                scheduler.load_state_dict(schedule)
         for name, callback in self._named_callbacks():
-            callback.load_state_dict(kept.get(name, {}))
-        self._restore_random(state)
+            with named(f"callbacks.{name}"):
+                callback.load_state_dict(state["callbacks"].get(name, {}))
+        with named("rng"):
+            self._restore_random(state)
         here = environment(self.data.device, world()[1])
         self.differences = (
             *_changed_settings(state["config"], self.config),
-            *differences(state.get("environment", {}), here),
+            *differences(state["environment"], here),
         )
+
+    def _check_restored(self, g_keys: list[frozenset[str]], d_keys: list[frozenset[str]]) -> None:
+        """Raise CheckpointError if torch took what training cannot go on from."""
+        step = self.gan_step
+        bad = self._not_finite()
+        if bad is not None:
+            raise CheckpointError(f"{bad} is NaN or infinite in it")
+        turns = step.calls // step.n_critic
+        check_optimizer("g_optimizer", step.g_optimizer, g_keys, turns=turns)
+        check_optimizer("d_optimizer", step.d_optimizer, d_keys, turns=step.calls)
 
     def _restore_random(self, state: Mapping[str, Any]) -> None:
         rank, size = world()
@@ -344,5 +366,5 @@ def _advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
         raise ConfigError(f"the schedule {name} cannot go on: {error}") from error
 
 
-def _is_row(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.ndim == 1 and value.is_floating_point()
+def _keys(optimizer: torch.optim.Optimizer) -> list[frozenset[str]]:
+    return [frozenset(group) for group in optimizer.param_groups]

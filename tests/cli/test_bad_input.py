@@ -15,39 +15,10 @@ import pytest
 import torch
 
 from gankit.cli import main
+from tests.small_runs import SMALL
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-grid_rows: 2
-grid_columns: 2
-device: cpu
-"""
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "3", "--quiet"]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text(SMALL)
-
-
-@pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must fail; return its one sentence."""
-
-    def run(*argv: str) -> str:
-        code = main(argv)
-        captured = capfd.readouterr()
-        assert code == 2, captured
-        assert captured.err.startswith("gankit: error: ")
-        assert captured.err.count("\n") == 1
-        assert "Traceback" not in captured.err
-        return captured.err
-
-    return run
 
 
 def files() -> set[str]:
@@ -280,10 +251,10 @@ def test_a_truncated_checkpoint_is_named(a_run: Path, refused: Callable[..., str
 @pytest.mark.parametrize(
     ("changes", "words", "commands"),
     [
-        ({"step": "x"}, "its step is 'x'", "r"),
-        ({"rng": {}}, "it lacks 'torch'", "r"),
-        ({"pending": 5}, "for the next log", "r"),
-        ({"generator": 5}, "does not fit", "rs"),
+        ({"step": "x"}, "its entry step is 'x'; allowed is an integer", "rs"),
+        ({"rng": {}}, "its entry rng lacks torch", "rs"),
+        ({"pending": 5}, "its entry pending is 5; allowed is a dict", "rs"),
+        ({"generator": {}}, "does not fit", "rs"),
         ({"image_shape": 5}, "image shape 5; allowed are three integers", "s"),
         ({"image_shape": [1, 5, 5]}, "images of shape [1, 28, 28] in place of [1, 5, 5]", "s"),
         ({"parts": 5}, "was not written by gankit train", "s"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,29 +14,21 @@ import gankit
 from gankit import recipes
 from gankit.cli import main
 from gankit.ops import backends
-
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-device: cpu
-"""
+from tests.small_runs import environment
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": path, **variables}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 @pytest.fixture
-def a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text(SMALL)
+def a_run(in_a_folder_of_its_own: None, capfd: pytest.CaptureFixture[str]) -> Path:
     arguments = ["train", "gan", "--config", "small.yaml", "--steps", "2", "--quiet"]
     assert main(arguments) == 0
     return Path("runs/gan")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from gankit.cli import main
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.exporting import export
 from gankit.saved import load_run
+from tests.small_runs import environment
 
 SMALL = """
 sample_every: 100
@@ -77,7 +77,7 @@ def test_load_needs_torch_and_numpy_alone(runs: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(runs / "gan")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

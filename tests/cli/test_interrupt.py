@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,8 @@ import torch
 from gankit.cli import main
 from gankit.training import GANStep
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-grid_rows: 2
-grid_columns: 2
-device: cpu
-"""
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "6", "--quiet"]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text(SMALL)
 
 
 @pytest.fixture(autouse=True)

@@ -17,16 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-grid_rows: 2
-grid_columns: 2
-device: cpu
+from tests import small_runs
+
+SMALL = f"""{small_runs.SMALL}
 ema: 0.9
 clip_gradients: 0.5
 accumulate: 2
-schedule: {class_path: torch.optim.lr_scheduler.ExponentialLR, init_args: {gamma: 0.99}}
+schedule: {{class_path: torch.optim.lr_scheduler.ExponentialLR, init_args: {{gamma: 0.99}}}}
 checkpoint_every: 10
 log_every: 15
 """
@@ -37,11 +34,10 @@ Run = Callable[..., tuple[int, float]]
 def run(tmp_path: Path) -> Iterator[Run]:
     """Run a command in a fork: ``(exit code, seconds)``."""
     (tmp_path / "small.yaml").write_text(SMALL)
-    root = Path(__file__).resolve().parents[2]
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.cli.forked"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        env=small_runs.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

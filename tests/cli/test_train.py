@@ -14,26 +14,13 @@ import yaml
 from PIL import Image
 
 from gankit.cli import main
-from gankit.training import load_checkpoint
+from gankit.training import diagnostics, load_checkpoint
+from tests import small_runs
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-sample_every: 1
-grid_rows: 2
-grid_columns: 2
-log_every: 5
-device: cpu
-"""
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
+SMALL = f"{small_runs.SMALL}sample_every: 1\nlog_every: 5\n"
+WATCHFUL = {"every": 1, "samples": 8, "patience": 3, "after": 1}
 WRITTEN = ["checkpoint.pt", "config.yaml", "losses.png", "metrics.csv", "samples", "samples.gif"]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text(SMALL)
 
 
 def train(*arguments: Any, recipe: str = "gan", config: str | None = "small.yaml") -> int:
@@ -81,6 +68,20 @@ def test_a_run_leaves_everything_it_promises(capfd: pytest.CaptureFixture[str]) 
 def test_quiet_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert train("--steps", 3, "--quiet") == 0
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_quiet_or_not_the_run_is_watched(
+    quiet: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks = iter([{}, *[{"weak D": "D is too weak"}] * 3])
+    monkeypatch.setattr(diagnostics, "complaints", lambda health: next(looks))
+    monkeypatch.setattr(diagnostics.Diagnostics.__init__, "__kwdefaults__", WATCHFUL)
+    assert train("--steps", 17, *quiet) == 0
+    state = load_checkpoint("runs/gan/checkpoint.pt")["callbacks"]["Diagnostics"]
+    assert state == {"logs": 3, "streaks": {"weak D": 2}}
+    assert train("--resume", "--steps", 20, *quiet, config=None) == 0
+    assert caplog.messages == ["step 20: D is too weak"]
 
 
 def test_a_run_of_steps_ends_with_a_grid() -> None:

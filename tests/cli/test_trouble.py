@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import struct
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,11 @@ import torch
 
 from gankit.cli import main
 from gankit.training import GANStep
+from tests import small_runs
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-grid_rows: 2
-grid_columns: 2
-device: cpu
-batch_size: 6
-checkpoint_every: 5
-log_every: 2
-"""
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
+SMALL = f"{small_runs.SMALL}batch_size: 6\ncheckpoint_every: 5\nlog_every: 2\n"
 TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "20", "--quiet", "--out", "run"]
-
-
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text(SMALL)
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, n: int, happens: Any) -> None:
@@ -49,48 +35,32 @@ def at_step(monkeypatch: pytest.MonkeyPatch, n: int, happens: Any) -> None:
     monkeypatch.setattr(GANStep, "_g_turn", eventful)
 
 
-def sentence(capfd: pytest.CaptureFixture[str]) -> str:
-    error = capfd.readouterr().err
-    assert error.startswith("gankit: error: ")
-    assert error.count("\n") == 1
-    return error
-
-
-def test_a_disk_that_fills_up(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_disk_that_fills_up(monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     at_step(monkeypatch, 13, lambda: monkeypatch.setattr(os, "fsync", full))
-    assert main(TRAIN) == 2
-    assert "run/checkpoint.pt: No space left on device" in sentence(capfd)
+    assert "run/checkpoint.pt: No space left on device" in refused(*TRAIN)
     assert torch.load("run/checkpoint.pt", weights_only=True)["step"] == 10
     assert not [name for name in os.listdir("run") if name.endswith(".tmp")]
 
 
 def test_the_folder_is_removed(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     at_step(monkeypatch, 12, lambda: shutil.rmtree("run"))
-    assert main(TRAIN) == 2
-    assert "run/metrics.csv: No such file or directory" in sentence(capfd)
+    assert "run/metrics.csv: No such file or directory" in refused(*TRAIN)
 
 
-def test_the_folder_is_moved(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_folder_is_moved(monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
     at_step(monkeypatch, 12, lambda: os.rename("run", "moved"))
-    assert main(TRAIN) == 2
-    assert "run/metrics.csv: No such file or directory" in sentence(capfd)
+    assert "run/metrics.csv: No such file or directory" in refused(*TRAIN)
     assert torch.load("moved/checkpoint.pt", weights_only=True)["step"] == 10
     assert main(["train", "--out", "moved", "--resume", "--quiet"]) == 0
     assert torch.load("moved/checkpoint.pt", weights_only=True)["step"] == 20
 
 
-def test_the_data_disappears(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_data_disappears(monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:
     """In the middle nothing happens, for the set is in memory; a resume says what is missing."""
     data = Path("data")
     data.mkdir()
@@ -100,7 +70,5 @@ def test_the_data_disappears(
     at_step(monkeypatch, 12, lambda: shutil.rmtree("data"))
     assert main([*TRAIN, "--data", "idx:data"]) == 0
     before = Path("run/checkpoint.pt").read_bytes()
-    capfd.readouterr()
-    assert main(["train", "--out", "run", "--resume", "--steps", "30", "--quiet"]) == 2
-    assert "data" in sentence(capfd)
+    assert "data" in refused("train", "--out", "run", "--resume", "--steps", "30", "--quiet")
     assert Path("run/checkpoint.pt").read_bytes() == before

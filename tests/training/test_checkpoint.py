@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ import torch
 
 from gankit.errors import CheckpointError
 from gankit.training import load_checkpoint, save_checkpoint
-from gankit.training.checkpoint import REQUIRED, rng_state, set_rng_state
+from gankit.training.checkpoint import rng_state, set_rng_state
+from gankit.training.entries import REQUIRED
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    state: dict[str, Any] = dict.fromkeys(REQUIRED, 0)
+    state: dict[str, Any] = {name: {} for name in REQUIRED}
+    state |= {"step": 0, "epoch": 0, "noise": None, "schedulers": []}
+    state |= {name: {"state": {}, "param_groups": []} for name in ("g_optimizer", "d_optimizer")}
     state["generator"] = {"main.0.weight": torch.arange(6.0).view(2, 3)}
     state["rng"] = rng_state()
     return {**state, **changes}
@@ -42,11 +47,41 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
             load_checkpoint(cut)
 
 
+def exported(path: Path) -> None:
+    program = torch.export.export(torch.nn.Linear(2, 1), (torch.ones(3, 2),))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    path.write_bytes(buffer.getvalue())
+
+
+def scripted(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls scripting deprecated
+        torch.jit.save(torch.jit.trace(torch.nn.Tanh(), torch.ones(2)), path)
+
+
+def pickled(path: Path) -> None:
+    torch.save(Path("/"), path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("name", ["generator.onnx", "generator.safetensors"])
+def test_exports_are_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"abc")
+    words = "an exported ONNX graph" if name.endswith("onnx") else "gankit.load reads"
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.write_text("hello, this is no checkpoint"), "cannot be read"),
-        (lambda path: path.write_bytes(bytes(1000)), "cannot be read"),
+        (lambda path: path.write_text("hello"), "it is not a file of torch.save"),
+        (lambda path: path.write_bytes(bytes(1000)), "it is not a file of torch.save"),
+        (lambda path: path.write_bytes(b""), "it is empty"),
+        (lambda path: path.write_bytes(b"PK\3\4" + bytes(99)), "it is truncated or damaged"),
+        (exported, "it is an exported graph, which torch.export.load reads"),
+        (scripted, "it is a TorchScript program, which torch.jit.load reads"),
+        (pickled, "more than tensors and plain values"),
         (
             lambda path: torch.save({"main.0.weight": torch.ones(1)}, path),
             "not a gankit checkpoint",
@@ -59,10 +94,10 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
         ),
         (
             lambda path: torch.save({"format": "gankit-checkpoint", "version": 1}, path),
-            "lacks config, d_optimizer",
+            "lacks callbacks, config, d_optimizer",
         ),
         (lambda path: None, "there is no checkpoint"),
-        (lambda path: path.mkdir(), "there is no checkpoint"),
+        (lambda path: path.mkdir(), "there is no checkpoint at .*, which is a folder"),
     ],
 )
 def test_anything_else_gets_a_sentence(tmp_path: Path, make: Any, words: str) -> None:

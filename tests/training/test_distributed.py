@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from gankit.errors import ConfigError
 from gankit.metrics import Judge
 from gankit.training import distributed, generate
 from gankit.training.distributed import ShareOfBatches, synchronise_batch_norm
+from tests import small_runs
 from tests.training import processes
 
 pytestmark = pytest.mark.skipif(
@@ -33,16 +33,12 @@ def started(arguments: list[str], n: int = 2, **options: Any) -> list[subprocess
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    root = Path(__file__).resolve().parents[2]
-    common = {
-        **os.environ,
-        "PYTHONPATH": str(root),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(n),
-        "LOCAL_WORLD_SIZE": str(n),
-    }
+    common = small_runs.environment(
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        WORLD_SIZE=str(n),
+        LOCAL_WORLD_SIZE=str(n),
+    )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
         subprocess.Popen(
@@ -92,15 +88,7 @@ def test_one_reduction_for_each_optimizer_step(results: list[dict[str, Any]]) ->
     assert results[0]["wgan-gp"]["reductions"] == steps + steps // 2 + logs
 
 
-SMALL = """
-generator: {class_path: gankit.models.mlp.Generator, init_args: {hidden: [16, 16]}}
-discriminator: {class_path: gankit.models.mlp.Discriminator, init_args: {hidden: [16, 16]}}
-grid_rows: 2
-grid_columns: 2
-device: cpu
-checkpoint_every: 10
-log_every: 5
-"""
+SMALL = f"{small_runs.SMALL}checkpoint_every: 10\nlog_every: 5\n"
 
 
 def gankit(*argv: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 from pathlib import Path
@@ -263,15 +264,23 @@ def test_another_networks_checkpoint_gets_a_sentence() -> None:
     [
         ({"step": "x"}, "step is 'x'"),
         ({"step": -1}, "step is -1"),
-        ({"rng": {}}, "it lacks 'torch'"),
-        ({"rng": 5}, ""),
-        ({"pending": 5}, "for the next log"),
-        ({"pending": {"d_loss": 0.5}}, "for the next log"),
+        ({"rng": {}}, "rng lacks torch"),
+        ({"rng": 5}, "rng is 5; allowed is a dict"),
+        ({"rng": {"torch": torch.zeros(3, dtype=torch.uint8), "python": ()}}, "its entry rng: "),
+        ({"pending": 5}, "pending is 5"),
+        ({"pending": {"d_loss": 0.5}}, "pending.d_loss is not one row of numbers"),
+        ({"gan_step": []}, "gan_step is list; allowed is a dict"),
+        ({"gan_step": {}}, "gan_step lacks calls"),
         ({"gan_step": {"calls": "x", "g_loss": torch.zeros(())}}, "calls are 'x'"),
         ({"gan_step": {"calls": 3, "g_loss": 5}}, "g_loss is 5"),
-        ({"generator": 5}, ""),
-        ({"d_optimizer": {}}, ""),
-        ({"sampler": 5}, ""),
+        ({"generator": 5}, "generator is 5"),
+        ({"discriminator": {}}, "its entry discriminator: .*Missing key"),
+        ({"d_optimizer": {}}, "d_optimizer lacks state"),
+        ({"sampler": 5}, "sampler is 5"),
+        ({"noise": 5}, "noise is 5; allowed is a tensor or None"),
+        ({"schedulers": [{}]}, "has 1 schedules"),
+        ({"callbacks": {"Recorder": None}}, "callbacks.Recorder is None"),
+        ({"environment": None}, "environment is None; allowed is a dict"),
     ],
 )
 def test_a_damaged_checkpoint_changes_nothing(changes: dict[str, Any], words: str) -> None:
@@ -287,6 +296,60 @@ def test_a_damaged_checkpoint_changes_nothing(changes: dict[str, Any], words: st
     straight.fit(steps=4)
     pairs = zip(everything(straight), everything(trainer), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def emptied(state: dict[str, Any]) -> None:
+    state["g_optimizer"]["state"] = {}
+
+
+def halved(state: dict[str, Any]) -> None:
+    del state["d_optimizer"]["state"][1]["exp_avg_sq"]
+
+
+def reshaped(state: dict[str, Any]) -> None:
+    state["d_optimizer"]["state"][0]["exp_avg"] = torch.zeros(2, 2)
+
+
+def without_a_rate(state: dict[str, Any]) -> None:
+    del state["g_optimizer"]["param_groups"][0]["lr"]
+
+
+def overflown(state: dict[str, Any]) -> None:
+    next(iter(state["generator"].values())).view(-1)[0] = math.nan
+
+
+def averaged_nan(state: dict[str, Any]) -> None:
+    state["d_optimizer"]["state"][0]["exp_avg"][0] = math.nan
+
+
+def without_noise(state: dict[str, Any]) -> None:
+    del state["noise"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (emptied, "g_optimizer has no averages, and Adam had made 5 steps"),
+        (halved, "d_optimizer lacks exp_avg_sq of a parameter"),
+        (reshaped, r"d_optimizer has exp_avg of shape \[2, 2\] for a parameter of shape"),
+        (without_a_rate, "g_optimizer lacks lr"),
+        (overflown, "of G is NaN or infinite in it"),
+        (averaged_nan, "d_optimizer has NaN or infinity in exp_avg"),
+        (without_noise, "lacks noise"),
+    ],
+)
+def test_what_torch_would_take_is_refused(damage: Any, words: str) -> None:
+    donor = make_trainer()
+    donor.fit(steps=5)
+    state = copy.deepcopy(donor.state_dict())
+    damage(state)
+    trainer = make_trainer()
+    with pytest.raises(CheckpointError, match=words):
+        trainer.load_state_dict(state)
+    assert trainer.step == 0
+    assert not trainer.gan_step.g_optimizer.state
+    trainer.load_state_dict(donor.state_dict())
+    assert trainer.step == 5
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,125 @@
+"""What the entries of a checkpoint are, and what is wrong with a damaged one, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gankit.errors import CheckpointError
+
+_KINDS: dict[str, tuple[type | None, ...]] = {
+    "generator": (dict,),
+    "discriminator": (dict,),
+    "g_optimizer": (dict,),
+    "d_optimizer": (dict,),
+    "gan_step": (dict,),
+    "sampler": (dict,),
+    "rng": (dict,),
+    "step": (int,),
+    "epoch": (int,),
+    "config": (dict,),
+    "pending": (dict,),
+    "noise": (Tensor, None),
+    "schedulers": (list,),
+    "callbacks": (dict,),
+    "environment": (dict,),
+}
+REQUIRED = frozenset(_KINDS)
+_INSIDE: dict[str, dict[str, tuple[type, ...]]] = {
+    "g_optimizer": {"state": (dict,), "param_groups": (list,)},
+    "d_optimizer": {"state": (dict,), "param_groups": (list,)},
+    "rng": {"torch": (Tensor,), "python": (tuple, list)},
+}
+_WORDS: dict[type | None, str] = {
+    dict: "a dict",
+    list: "a list",
+    tuple: "a tuple",
+    int: "an integer",
+    Tensor: "a tensor",
+    None: "None",
+}
+# They keep, of each parameter, the same averages, in its shape.
+_AVERAGING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad)
+
+
+def check_entries(state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError, which names the entry, unless ``state`` has all of the right kind."""
+    missing = sorted(REQUIRED - state.keys())
+    if missing:
+        raise CheckpointError(f"it lacks {', '.join(missing)}")
+    for name, kinds in _KINDS.items():
+        _check_kind(name, state[name], kinds)
+        for key, inner in _INSIDE.get(name, {}).items():
+            if key not in state[name]:
+                raise CheckpointError(f"its entry {name} lacks {key}")
+            _check_kind(f"{name}.{key}", state[name][key], inner)
+    for name in ("step", "epoch"):
+        if state[name] < 0:
+            raise CheckpointError(f"its {name} is {state[name]}; allowed are integers from 0")
+    for name, kept in state["callbacks"].items():
+        _check_kind(f"callbacks.{name}", kept, (dict,))
+    for key, row in state["pending"].items():
+        if not (isinstance(row, Tensor) and row.ndim == 1 and row.is_floating_point()):
+            raise CheckpointError(f"its entry pending.{key} is not one row of numbers")
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[type | None, ...]) -> None:
+    fits = any(value is None if kind is None else isinstance(value, kind) for kind in kinds)
+    if not fits or isinstance(value, bool):
+        came = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+        came = "None" if value is None else came
+        allowed = " or ".join(_WORDS[kind] for kind in kinds)
+        raise CheckpointError(f"its entry {name} is {came}; allowed is {allowed}")
+
+
+def check_optimizer(
+    name: str, optimizer: torch.optim.Optimizer, keys: list[frozenset[str]], *, turns: int
+) -> None:
+    """Raise CheckpointError unless what ``optimizer`` was just given lets it go on.
+
+    Torch takes any state, and fails, or begins its averages anew, in the next step. ``keys`` are
+    those of each of its groups before, ``turns`` the steps that it had made where the state was
+    taken.
+    """
+    for group, before in zip(optimizer.param_groups, keys, strict=True):
+        lost = sorted(before - group.keys())
+        if lost:
+            raise CheckpointError(f"its entry {name} lacks {', '.join(lost)}")
+    if not isinstance(optimizer, _AVERAGING):  # what others keep, they know
+        return
+    if turns and not optimizer.state:
+        raise CheckpointError(
+            f"its entry {name} has no averages, and {type(optimizer).__name__} had made "
+            f"{turns} steps"
+        )
+    every = {key for kept in optimizer.state.values() for key in kept}
+    for parameter, kept in optimizer.state.items():
+        lost = sorted(every - kept.keys())
+        if lost:
+            raise CheckpointError(f"its entry {name} lacks {lost[0]} of a parameter")
+        for key, value in kept.items():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+                raise CheckpointError(
+                    f"its entry {name} has {key} of shape {list(value.shape)} for a parameter of "
+                    f"shape {list(parameter.shape)}"
+                )
+            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"its entry {name} has NaN or infinity in {key}")
+
+
+@contextmanager
+def named(entry: str) -> Iterator[None]:
+    """Say which entry it was when something in the block does not take it."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # damaged content makes torch raise a dozen kinds
+        if isinstance(error, KeyError):
+            raise CheckpointError(f"its entry {entry} lacks {error.args[0]}") from error
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"its entry {entry}: {what}") from error
