@@ -16,7 +16,7 @@ from tests.small_runs import SMALL
 def in_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """The test starts in an empty folder but for small.yaml, which holds SMALL, its module's or all's."""
+    """The test starts in an empty folder but for small.yaml, which holds SMALL."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(sys, "path", list(sys.path))
