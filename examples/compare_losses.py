@@ -23,12 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from examples.rows import save_rows
 from gankit import data
 from gankit.data import BatchSampler, ImageData
 from gankit.losses import gradient_penalty
 from gankit.metrics import Judge
 from gankit.models import mlp
-from gankit.training import GANStep, gan_adam, generate, save_grid
+from gankit.training import GANStep, gan_adam, generate
 
 SHAPE = (1, 8, 8)
 Z_DIM, HIDDEN, DROPOUT, SLOPE = 32, (128, 128), 0.3, 0.2
@@ -252,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(rows))
     if chosen.picture is not None:
         first = [r for r in rows if r["way"] == "gankit" and r["seed"] == chosen.seeds[0]]
-        panel = torch.tensor([sample for row in first for sample in row["samples"]])
-        save_grid(chosen.picture, [F.interpolate(panel, scale_factor=2)], columns=16)
+        panels = {row["loss"]: torch.tensor(row["samples"]) for row in first}
+        save_rows(chosen.picture, panels, scale=5)
     return 0
 
 

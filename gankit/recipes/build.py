@@ -16,8 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
 from gankit.data.labelled import UNLABELLED, keep_labels
+from gankit.data.toy import PointData
 from gankit.errors import ConfigError
-from gankit.losses import AdversarialLoss, AutoencoderLoss, resolve_autoencoder
+from gankit.losses import (
+    AdversarialLoss,
+    AutoencoderLoss,
+    bernoulli_nats,
+    resolve_autoencoder,
+)
 from gankit.recipes.component import complete, create, import_object, split_spec
 from gankit.recipes.config import RunConfig, Spec
 from gankit.training.autoencoder_step import AutoencoderStep
@@ -131,6 +137,7 @@ def _build_step(
     optimizers = _build_optimizer(config, G), _build_optimizer(config, D)
     if isinstance(loss, AutoencoderLoss):
         _check_autoencoder(config, loss)
+        _check_likelihood(loss, images)
         return AutoencoderStep(G, D, *optimizers, loss)
     return GANStep(
         G,
@@ -169,6 +176,14 @@ def _check_autoencoder(config: RunConfig, loss: AutoencoderLoss) -> None:
                 f"{name} is {getattr(config, name)!r}, but the loss {loss.name!r} trains an "
                 f"autoencoder; allowed is {getattr(defaults, name)!r}"
             )
+
+
+def _check_likelihood(loss: AutoencoderLoss, images: ImageData) -> None:
+    if isinstance(images, PointData) and loss.reconstruction is bernoulli_nats:
+        raise ConfigError(
+            f"the likelihood of the loss {loss.name!r} is 'bernoulli', for pixels, but "
+            f"{images.name} are points; allowed is gankit.losses.elbo with likelihood 'gaussian'"
+        )
 
 
 def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageData:

@@ -111,6 +111,14 @@ def principal_components_error(known: Tensor, unseen: Tensor, count: int) -> flo
     return float(rest.square().mean())
 
 
+def test_a_vae_of_points_asks_for_a_gaussian_likelihood() -> None:
+    with pytest.raises(ConfigError, match=r"likelihood of .*'elbo' is 'bernoulli'.*toy:ring"):
+        built("vae", data="toy:ring")
+    loss = {"class_path": "gankit.losses.elbo", "init_args": {"likelihood": "gaussian"}}
+    trainer, _ = built("vae", data="toy:ring", loss=loss)
+    trainer.fit(steps=1)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_autoencoder_beats_principal_components_twice_over(seed: int) -> None:
     trainer, step = built("ae", seed=seed)

@@ -65,7 +65,8 @@ def test_a_table_and_a_picture_from_few_steps(
     table = capsys.readouterr().out
     assert "| `hinge` | 7, 7 | 7, 7 | 0.50 (0.50 to 0.50) | 0.50 (0.50 to 0.50) |" in table
     with Image.open(tmp_path / "all.png") as picture:
-        assert picture.size == (16 * 18 + 2, 2 * 18 + 2)
+        assert picture.height == 2 * (8 * 5 + 2)
+        assert picture.width > 16 * (8 * 5 + 2)
     assert len(list((tmp_path / "cache").iterdir())) == 8
     monkeypatch.setattr(compare_losses, "train", None)
     assert compare_losses.main(arguments) == 0  # all from the cache
