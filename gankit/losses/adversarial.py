@@ -275,31 +275,34 @@ def _on_scores(loss: str, from_logits: bool, labels_given: bool) -> AdversarialL
         )
     if labels_given:
         raise ConfigError(f"real_label, fake_label and reduction do not apply to the loss {loss!r}")
-    discriminator, generator = _ON_SCORES[loss]
-    return AdversarialLoss(
-        name=loss,
-        discriminator=discriminator,
-        generator=generator,
-        scores=True,
-        relativistic=loss.startswith("relativistic"),
+    return _ON_SCORES[loss]
+
+
+def _relativistic(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> AdversarialLoss:
+    # Both players minimise one function, with the two sides exchanged.
+    return AdversarialLoss(name, loss, loss, scores=True, relativistic=True)
+
+
+_ON_SCORES = {
+    game.name: game
+    for game in (
+        AdversarialLoss(
+            "wasserstein",
+            wasserstein_discriminator_loss,
+            wasserstein_generator_loss,
+            scores=True,
+        ),
+        least_squares(),
+        AdversarialLoss(
+            "hinge", scores.hinge_discriminator_loss, scores.hinge_generator_loss, scores=True
+        ),
+        _relativistic("relativistic", scores.relativistic_loss),
+        _relativistic("relativistic-average", scores.relativistic_average_loss),
+        _relativistic(
+            "relativistic-average-least-squares", scores.relativistic_average_least_squares_loss
+        ),
+        _relativistic("relativistic-average-hinge", scores.relativistic_average_hinge_loss),
     )
-
-
-# Both players of a relativistic game minimise one function, with the two sides exchanged.
-_ON_SCORES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[..., Tensor]]] = {
-    "wasserstein": (wasserstein_discriminator_loss, wasserstein_generator_loss),
-    "least-squares": (scores.least_squares_discriminator_loss, scores.least_squares_generator_loss),
-    "hinge": (scores.hinge_discriminator_loss, scores.hinge_generator_loss),
-    "relativistic": (scores.relativistic_loss, scores.relativistic_loss),
-    "relativistic-average": (scores.relativistic_average_loss, scores.relativistic_average_loss),
-    "relativistic-average-least-squares": (
-        scores.relativistic_average_least_squares_loss,
-        scores.relativistic_average_least_squares_loss,
-    ),
-    "relativistic-average-hinge": (
-        scores.relativistic_average_hinge_loss,
-        scores.relativistic_average_hinge_loss,
-    ),
 }
 
 

@@ -19,6 +19,7 @@ from gankit.training.pictures import generate
 from gankit.training.step import GANStep
 
 if TYPE_CHECKING:
+    from gankit.data import ImageData
     from gankit.training.trainer import Metrics, Trainer
 
 _LOG = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Diagnostics(Callback):
         self.every, self.samples, self.patience, self.after = every, samples, patience, after
         self.health: Health | None = None
         self.found: list[str] = []
+        self._classes: Classes | None = None
         self._logs = 0
         self._streaks: dict[str, int] = {}
 
@@ -89,6 +91,9 @@ class Diagnostics(Callback):
             raise CheckpointError("what it holds for the diagnostics is damaged")
         self._logs, self._streaks = logs, dict(streaks)
 
+    def on_start(self, trainer: Trainer) -> None:
+        self._classes = None
+
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         step = trainer.gan_step
         if trainer.step % trainer.log_every:
@@ -98,7 +103,9 @@ class Diagnostics(Callback):
             return
         if trainer.step < self.after * step.n_critic:
             return
-        self.health = look(trainer, self.samples)
+        if self._classes is None and trainer.data.labels is not None:
+            self._classes = Classes.of(trainer.data)
+        self.health = look(trainer, self.samples, self._classes)
         found = complaints(self.health)
         for name, sentence in found.items():
             self._streaks[name] = self._streaks.get(name, 0) + 1
@@ -143,9 +150,30 @@ def complaints(health: Health) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Classes:
+    """The mean image of each class ``[n_classes, pixels]`` in float64, and how many it is of."""
+
+    means: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, data: ImageData) -> Classes:
+        """Those of the same 2000 random images in every run; a set may be sorted by class."""
+        picks = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:2000]
+        x = data.gather(picks).flatten(1).double()
+        labels = data.gather_labels(picks).to(x.device)
+        _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
+        sums = x.new_zeros(len(counts), x.shape[1]).index_add_(0, inverse, x)
+        return cls(sums / counts[:, None], counts)
+
+
 @torch.no_grad()
-def look(trainer: Trainer, samples: int = 128) -> Health:
-    """Look at the networks of ``trainer``, whose step must be a ``GANStep``."""
+def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -> Health:
+    """Look at the networks of ``trainer``, whose step must be a ``GANStep``.
+
+    ``classes`` are those of its data, found out here where they are not given.
+    """
     step = trainer.gan_step
     assert isinstance(step, GANStep)
     noise: Distribution = getattr(step.noise, "distribution", "normal")
@@ -171,7 +199,8 @@ def look(trainer: Trainer, samples: int = 128) -> Health:
         accuracy = 1 - (positives + negatives) / 2
     a, b = real.flatten(1).double(), fake.flatten(1).double()
     spread = float(_apart(a))
-    modes, classes = _modes(trainer, b)
+    if classes is None and trainer.data.labels is not None:
+        classes = Classes.of(trainer.data)
     return Health(
         accuracy,
         positives,
@@ -182,8 +211,8 @@ def look(trainer: Trainer, samples: int = 128) -> Health:
             ((a.mean(0) - b.mean(0)).square() + (a.std(0) - b.std(0)).square()).sum().sqrt()
         )
         / max(spread / math.sqrt(2), _TINY),
-        modes=modes,
-        classes=classes,
+        modes=0 if classes is None else _modes(b, classes),
+        classes=0 if classes is None else len(classes.counts),
         g_gradient=_gradient(step),
     )
 
@@ -201,19 +230,12 @@ def _apart(x: Tensor) -> Tensor:
     return (x - x.roll(1, 0)).norm(dim=1).mean()
 
 
-def _modes(trainer: Trainer, fake: Tensor) -> tuple[int, int]:
-    data = trainer.data
-    if data.labels is None:
-        return 0, 0
-    # The same ones in every look; a set may be sorted by class.
-    picks = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:2000]
-    labels = data.gather_labels(picks).to(fake.device)
-    x = data.gather(picks).to(fake.device).flatten(1).double()
-    present, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    means = x.new_zeros(len(present), x.shape[1]).index_add_(0, inverse, x) / counts[:, None]
-    nearest = torch.cdist(fake, means).argmin(1).bincount(minlength=len(present))
+def _modes(fake: Tensor, classes: Classes) -> int:
+    """How many classes are nearest to a tenth of their share of ``fake``, and to one at least."""
+    means, counts = classes.means.to(fake.device), classes.counts.to(fake.device)
+    nearest = torch.cdist(fake, means).argmin(1).bincount(minlength=len(counts))
     share = 0.1 * len(fake) * counts / counts.sum()
-    return int((nearest >= share.clamp_min(1)).sum()), len(present)
+    return int((nearest >= share.clamp_min(1)).sum())
 
 
 def _gradient(step: GANStep) -> float:

@@ -192,6 +192,7 @@ def test_least_squares_with_other_targets() -> None:
     assert game.generator(fake).item() == pytest.approx(2.5)
     assert game.scores
     standard, default = resolve("least-squares", from_logits=True), least_squares()
+    assert standard.discriminator.keywords == default.discriminator.keywords
     assert torch.equal(standard.discriminator(real, fake), default.discriminator(real, fake))
     assert torch.equal(standard.generator(fake), default.generator(fake))
     with pytest.raises(ConfigError, match="target must be finite, got nan"):

@@ -23,7 +23,7 @@ from gankit.training import (
     clip_gradients,
     gan_adam,
 )
-from gankit.training.diagnostics import Health, complaints, look
+from gankit.training.diagnostics import Classes, Health, complaints, look
 from tests.training.nets import SHAPE, small_discriminator, small_generator
 from tests.training.test_trainer import everything, make_trainer
 
@@ -166,6 +166,23 @@ def test_modes_are_counted_on_sorted_data_too() -> None:
     trainer = make_trainer()
     trainer.data = ImageData(images.contiguous(), labels)
     assert look(trainer).classes == 4
+
+
+def test_the_classes_are_gathered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Classes] = []
+    of = Classes.of
+    monkeypatch.setattr(Classes, "of", lambda data: found.append(of(data)) or found[-1])
+    watch = Diagnostics(every=1, after=1)
+    trainer = make_trainer(watch)
+    trainer.data = blobs()
+    trainer.fit(steps=16)
+    assert len(found) == 1
+    assert watch.health is not None
+    assert watch.health.classes == 4
+    assert watch.health == look(trainer) == look(trainer, classes=found[0])
+    for label in range(4):
+        own = trainer.data.gather((trainer.data.labels == label).nonzero().flatten())
+        torch.testing.assert_close(found[0].means[label], own.flatten(1).double().mean(0))
 
 
 def test_bad_arguments_are_named() -> None:
