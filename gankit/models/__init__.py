@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from gankit.models import autoencoder, conditional_mlp, dcgan, mlp, semi_supervised
+from gankit.models import (
+    autoencoder,
+    conditional_mlp,
+    convolutional_autoencoder,
+    dcgan,
+    mlp,
+    semi_supervised,
+)
 
-__all__ = ["autoencoder", "conditional_mlp", "dcgan", "mlp", "semi_supervised"]
+__all__ = [
+    "autoencoder",
+    "conditional_mlp",
+    "convolutional_autoencoder",
+    "dcgan",
+    "mlp",
+    "semi_supervised",
+]

@@ -134,7 +134,8 @@ def _build_step(
 ) -> GANStep | AutoencoderStep:
     from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
     loss = _build_loss(config.loss, from_logits=from_logits, discriminator=D)
-    optimizers = _build_optimizer(config, G), _build_optimizer(config, D)
+    d_lr = config.lr if config.d_lr is None else config.d_lr
+    optimizers = _build_optimizer(config, G, config.lr), _build_optimizer(config, D, d_lr)
     if isinstance(loss, AutoencoderLoss):
         _check_autoencoder(config, loss)
         _check_likelihood(loss, images)
@@ -239,10 +240,10 @@ def _build_loss(spec: Spec, **offers: Any) -> str | AdversarialLoss | Autoencode
     )
 
 
-def _build_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimizer:
+def _build_optimizer(config: RunConfig, module: nn.Module, lr: float) -> torch.optim.Optimizer:
     if config.optimizer == "rmsprop":
-        return wgan_rmsprop(module.parameters(), config.lr)
-    return gan_adam(module.parameters(), config.lr, config.betas, config.eps)
+        return wgan_rmsprop(module.parameters(), lr)
+    return gan_adam(module.parameters(), lr, config.betas, config.eps)
 
 
 def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRScheduler:

@@ -60,6 +60,7 @@ class RunConfig:
     replacement: bool = False
     optimizer: Literal["adam", "rmsprop"] = "adam"
     lr: float = 2e-4
+    d_lr: float | None = None
     betas: tuple[float, float] = (0.5, 0.999)
     eps: float = 1e-8
     schedule: Spec | None = None
@@ -121,11 +122,11 @@ class RunConfig:
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value!r}; allowed are finite numbers above 0")
-        for name in ("clip_weights", "clip_gradients"):
-            clip = getattr(self, name)
-            if clip is not None and not (_is_number(clip) and math.isfinite(clip) and clip > 0):
+        for name in ("d_lr", "clip_weights", "clip_gradients"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and math.isfinite(value) and value > 0):
                 raise ConfigError(
-                    f"{name} is {clip!r}; allowed are null and finite numbers above 0"
+                    f"{name} is {value!r}; allowed are null and finite numbers above 0"
                 )
         if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
             raise ConfigError(f"betas is {list(self.betas)}; allowed are two numbers in [0, 1)")

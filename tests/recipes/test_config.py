@@ -69,6 +69,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ({"lr": 0.0}, "lr is 0.0; allowed are finite numbers above 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"lr": float("inf")}, "lr is inf"),
+        ({"d_lr": 0.0}, "d_lr is 0.0; allowed are null and finite numbers above 0"),
         ({"betas": (0.5, 1.0)}, "betas is"),
         ({"betas": (0.5,)}, "betas is"),
         ({"batch_size": 0}, "batch_size is 0; allowed are integers from 1"),

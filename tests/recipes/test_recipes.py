@@ -116,6 +116,15 @@ def test_the_seed_decides_the_run() -> None:
     assert not torch.equal(first, weights(6))
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_the_discriminator_may_learn_at_a_rate_of_its_own(optimizer: str) -> None:
+    config = recipes.get("gan").config.updated(device="cpu", optimizer=optimizer, lr=1e-3)
+    for d_lr, expected in ((None, 1e-3), (2e-4, 2e-4)):
+        step = build_trainer(config.updated(d_lr=d_lr)).gan_step
+        assert step.g_optimizer.defaults["lr"] == 1e-3
+        assert step.d_optimizer.defaults["lr"] == expected
+
+
 def test_uniform_noise_reaches_the_generator() -> None:
     config = recipes.get("gan").config.updated(device="cpu", z_distribution="uniform", z_dim=7)
     step = build_trainer(config).gan_step

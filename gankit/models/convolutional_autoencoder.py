@@ -1,0 +1,182 @@
+"""The convolutional autoencoder of BEGAN (Berthelot, Schumm and Metz, 2017, arXiv:1703.10717).
+
+3x3 convolutions with ELU, subsampling by stride 2, upsampling by nearest neighbours, and no
+normalisation. The discriminator is the whole autoencoder; the generator has the decoder's layers,
+with weights of its own and noise in place of a code. Keys of the ``state_dict`` are ``main.N.*``
+(generator), ``encoder.N.*`` and ``decoder.N.*`` (discriminator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError, DataError
+from gankit.nn import Linear
+
+__all__ = ["Discriminator", "Generator"]
+
+
+class Generator(nn.Module):
+    """Noise to images: a linear layer to the smallest feature map, then levels that double it.
+
+    Each level is ``repeats`` convolutions with ELU; between levels the map is upsampled. A last
+    convolution makes the image.
+
+    Args:
+        z_dim: length of a noise vector.
+        image_shape: ``(C, H, W)``; H and W are multiples of ``2^levels``, else anything.
+        width: feature maps of every layer but the last.
+        levels: how often the size doubles. None: as often as leaves the smallest map an edge of 5
+            to 9, or an odd one. So it is 8x8 for 32x32, 64x64 and 128x128, as in the paper, 7x7 for
+            28x28; 0 times for 8x8.
+        repeats: convolutions in each level.
+        output: ``"linear"``, as in the paper, or ``"tanh"``.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        z_dim: int = 64,
+        image_shape: Sequence[int] = (1, 28, 28),
+        width: int = 64,
+        levels: int | None = None,
+        repeats: int = 2,
+        output: str = "linear",
+    ) -> None:
+        super().__init__()
+        if z_dim < 1:
+            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        self.z_dim = z_dim
+        self.image_shape = tuple(image_shape)
+        self.main = _decoder(z_dim, image_shape, width, levels, repeats, output)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]``."""
+        if z.dim() != 2 or z.shape[1] != self.z_dim:
+            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        images: Tensor = self.main(z)
+        return images
+
+
+class Discriminator(nn.Module):
+    """Images to energies: the error of a convolutional autoencoder, low on what it learnt.
+
+    The encoder has ``width`` feature maps on the first level, twice as many on the second, three
+    times on the third and so on; the decoder is that of :class:`Generator`.
+
+    Args:
+        image_shape, width, levels, repeats, output: as for :class:`Generator`.
+        code: length of a code.
+        error: ``"absolute"`` (BEGAN) or ``"squared"`` (EBGAN); the mean over the pixels.
+
+    Raises:
+        ConfigError: a setting is not allowed.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        code: int = 64,
+        width: int = 64,
+        levels: int | None = None,
+        repeats: int = 2,
+        output: str = "linear",
+        error: str = "absolute",
+    ) -> None:
+        super().__init__()
+        if code < 1:
+            raise ConfigError(f"code must be at least 1, got {code}")
+        if error not in ("squared", "absolute"):
+            raise ConfigError(f"error must be 'squared' or 'absolute', got {error!r}")
+        self.image_shape = tuple(image_shape)
+        self.error = error
+        self.encoder = _encoder(image_shape, code, width, levels, repeats)
+        self.decoder = _decoder(code, image_shape, width, levels, repeats, output)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` to what the autoencoder makes of them, of the same shape."""
+        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        result: Tensor = self.decoder(self.encoder(images))
+        return result
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` to energies ``[N, 1]``, at least 0."""
+        gap = self.reconstruct(images) - images
+        errors = gap.square() if self.error == "squared" else gap.abs()
+        return errors.flatten(1).mean(dim=1, keepdim=True)
+
+
+def _encoder(
+    image_shape: Sequence[int], code: int, width: int, levels: int | None, repeats: int
+) -> nn.Sequential:
+    levels, height, columns = _plan(image_shape, width, levels, repeats)
+    layers: list[nn.Module] = [_convolution(image_shape[0], width), nn.ELU(inplace=True)]
+    maps = width
+    for level in range(1, levels + 2):
+        for _ in range(repeats - 1):
+            layers += [_convolution(maps, maps), nn.ELU(inplace=True)]
+        # The last convolution of a level leads to the next one; the lowest level has none.
+        wider, stride = (maps + width, 2) if level <= levels else (maps, 1)
+        layers += [_convolution(maps, wider, stride), nn.ELU(inplace=True)]
+        maps = wider
+    layers += [nn.Flatten(), Linear(maps * height * columns, code)]
+    return nn.Sequential(*layers)
+
+
+def _decoder(
+    code: int,
+    image_shape: Sequence[int],
+    width: int,
+    levels: int | None,
+    repeats: int,
+    output: str,
+) -> nn.Sequential:
+    if output not in ("linear", "tanh"):
+        raise ConfigError(f"output must be 'linear' or 'tanh', got {output!r}")
+    levels, height, columns = _plan(image_shape, width, levels, repeats)
+    layers: list[nn.Module] = [
+        Linear(code, width * height * columns),
+        nn.Unflatten(1, (width, height, columns)),
+    ]
+    for level in range(levels + 1):
+        if level > 0:
+            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+        for _ in range(repeats):
+            layers += [_convolution(width, width), nn.ELU(inplace=True)]
+    layers.append(_convolution(width, image_shape[0]))
+    layers.append(nn.Tanh() if output == "tanh" else nn.Identity())
+    return nn.Sequential(*layers)
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+
+
+def _plan(
+    image_shape: Sequence[int], width: int, levels: int | None, repeats: int
+) -> tuple[int, int, int]:
+    """The number of levels, and height and columns of the smallest feature map."""
+    if len(image_shape) != 3 or any(size < 1 for size in image_shape):
+        raise ConfigError(
+            f"image_shape must be three positive numbers (C, H, W), got {tuple(image_shape)}"
+        )
+    for name, value in (("width", width), ("repeats", repeats)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    _, height, columns = image_shape
+    if levels is None:
+        levels = 0
+        while min(height, columns) >> levels >= 10 and not (height | columns) >> levels & 1:
+            levels += 1
+    if levels < 0 or height % 2**levels or columns % 2**levels:
+        raise ConfigError(
+            f"levels must be at least 0 and height and width of image_shape multiples of 2^levels, "
+            f"got levels {levels} and {tuple(image_shape)}"
+        )
+    return levels, height >> levels, columns >> levels
