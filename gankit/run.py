@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import itertools
 import os
 import random
@@ -30,6 +33,8 @@ __all__ = ["compare", "measure", "run_script"]
 
 # Steps that warm the caches and are not timed.
 _WARM_UP = 3
+# Of fewer than this the median may be anything.
+_FEW = 20
 # Of what a failed run printed, as many are shown.
 _LINES_OF_ERROR = 20
 
@@ -39,7 +44,11 @@ class _Enough(BaseException):
 
 
 def run_script(
-    script: str, arguments: Sequence[str] = (), *, accelerated: bool = True
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    module: bool = False,
+    accelerated: bool = True,
 ) -> tuple[int, AccelerationReport]:
     """Run a Python script as ``python script arguments...`` would, with its networks accelerated.
 
@@ -49,6 +58,8 @@ def run_script(
     Args:
         script: path of the file.
         arguments: what the script finds in ``sys.argv[1:]``.
+        module: ``script`` is a module, such as ``"package.train"``, or a package with a
+            ``__main__``, and is run as ``python -m`` would.
         accelerated: False runs it as it is.
 
     Returns:
@@ -56,49 +67,61 @@ def run_script(
         with its traceback and gives 1, as in Python itself, and an interrupt 130.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file or module.
     """
-    if not Path(script).is_file():
-        raise ConfigError(f"{script}: no such file; expected the path of a Python script")
-    with _arguments(script, arguments):
+    with _as_main(script, arguments, module):
+        _check(script, module)
         if not accelerated:
-            return _execute(script), AccelerationReport()
+            return _execute(script, module), AccelerationReport()
         with patched() as recorder:
-            code = _execute(script)
+            code = _execute(script, module)
         return code, recorder.report()
 
 
+def _check(script: str, module: bool) -> None:
+    if not module:
+        if not Path(script).is_file():
+            raise ConfigError(f"{script}: no such file; expected the path of a Python script")
+        return
+    parts = script.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"-m {script}: expected the name of a module, such as package.train")
+    # The packages that a module lies in are imported later, where they run accelerated.
+    if parts[0] not in sys.modules and importlib.util.find_spec(parts[0]) is None:
+        raise ConfigError(f"-m {script}: there is no module named {parts[0]}")
+
+
 @contextlib.contextmanager
-def _arguments(script: str, arguments: Sequence[str]) -> Iterator[None]:
+def _as_main(script: str, arguments: Sequence[str], module: bool) -> Iterator[None]:
     argv, path, hook, main = sys.argv, list(sys.path), sys.excepthook, sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
-    # runpy.run_path would put the whole path into argv, where Python leaves what was typed.
-    vars(sys.modules["__main__"]).update(__file__=os.path.abspath(script), __builtins__=builtins)
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, str(Path(script).resolve().parent))
+    vars(sys.modules["__main__"])["__builtins__"] = builtins
+    # Python has "-m" there while it looks for a module.
+    sys.argv = ["-m" if module else script, *arguments]
+    sys.path.insert(0, os.getcwd() if module else str(Path(script).resolve().parent))
     try:
         yield
     finally:
         sys.argv, sys.path[:], sys.excepthook, sys.modules["__main__"] = argv, path, hook, main
 
 
-def _execute(script: str) -> int:
-    path = os.path.abspath(script)  # what Python makes of __file__
+def _execute(script: str, module: bool) -> int:
     try:
-        with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec")
+        code = _module_code(script) if module else _script_code(script)
         exec(code, vars(sys.modules["__main__"]))
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return int(end.code or 0)
         print(end.code, file=sys.stderr)
         return 1
-    except _Enough:
+    except (_Enough, _Refused) as end:
+        if isinstance(end, _Refused):
+            raise ConfigError(str(end)) from end
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        # Without the frames of this file, which are not the script's.
+        # Without the frames of this file and of the import of packages, which are not the script's.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename != path:
+        while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
         error.__traceback__ = trace
         sys.excepthook(type(error), error, trace)  # the script may have set its own
@@ -106,7 +129,63 @@ def _execute(script: str) -> int:
     return 0
 
 
-def compare(script: str, arguments: Sequence[str], steps: int) -> str:
+class _Refused(BaseException):
+    """There is no such module to run, which is not an error of the script."""
+
+
+def _is_ours(file: str) -> bool:
+    return file == _is_ours.__code__.co_filename or file.startswith("<frozen ")
+
+
+def _script_code(script: str) -> types.CodeType:
+    path = os.path.abspath(script)  # what Python makes of __file__
+    loader = importlib.machinery.SourceFileLoader("__main__", path)
+    vars(sys.modules["__main__"]).update(__file__=path, __loader__=loader, __cached__=None)
+    with open(path, "rb") as file:
+        # Else it would be read with the future imports of this file.
+        code: types.CodeType = compile(file.read(), path, "exec", dont_inherit=True)
+    return code
+
+
+def _module_code(name: str) -> types.CodeType:
+    spec = _spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        name += ".__main__"
+        spec = _spec(name)
+        if spec is None:
+            package = name.removesuffix(".__main__")
+            raise _Refused(f"-m {package}: the package has no module __main__ to run")
+    if spec is None:
+        raise _Refused(f"-m {name}: there is no module of that name to run")
+    loader = spec.loader
+    code = loader.get_code(name) if isinstance(loader, importlib.abc.InspectLoader) else None
+    if code is None:
+        raise _Refused(f"-m {name}: the module has no Python code to run")
+    vars(sys.modules["__main__"]).update(
+        __spec__=spec,
+        __package__=spec.parent,
+        __file__=spec.origin,
+        __loader__=loader,
+        __cached__=spec.cached,
+    )
+    sys.argv[0] = spec.origin or name
+    return code
+
+
+def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        package = name.rpartition(".")[0]
+        # A module that the package itself lacks is its own error.
+        if error.name is not None and f"{package}.".startswith(f"{error.name}."):
+            return None
+        raise
+    except ValueError:  # a module that was made by hand
+        return None
+
+
+def compare(script: str, arguments: Sequence[str], steps: int, *, module: bool = False) -> str:
     """Run a script's first steps as it is and accelerated, each in a process of its own.
 
     And once more with the ops' definition in plain PyTorch. Its standard input is empty.
@@ -118,6 +197,7 @@ def compare(script: str, arguments: Sequence[str], steps: int) -> str:
         script: path of the file.
         arguments: of the script.
         steps: how many to make, at least 1.
+        module: as for :func:`run_script`.
 
     Returns:
         Words: the speed of both, and the largest difference of a parameter, relative to the largest
@@ -128,22 +208,24 @@ def compare(script: str, arguments: Sequence[str], steps: int) -> str:
     """
     if steps < 1:
         raise ConfigError(f"--compare: expected at least 1 step, got {steps}")
-    if not Path(script).is_file():
-        raise ConfigError(f"{script}: no such file; expected the path of a Python script")
+    with _as_main(script, arguments, module):
+        _check(script, module)
     results = {
-        mode: measure(mode, script, arguments, steps)
+        mode: measure(mode, script, arguments, steps, module=module)
         for mode in ("plain", "accelerated", "reference")
     }
     return _words(results)
 
 
-def measure(mode: str, script: str, arguments: Sequence[str], steps: int) -> dict[str, Any]:
+def measure(
+    mode: str, script: str, arguments: Sequence[str], steps: int, *, module: bool = False
+) -> dict[str, Any]:
     """Run the first steps of a script in a process of its own.
 
     Args:
         mode: ``"plain"``, ``"accelerated"`` or ``"reference"`` (accelerated, by the ops' definition
             in plain PyTorch).
-        script, arguments, steps: as for :func:`compare`.
+        script, arguments, steps, module: as for :func:`compare`.
 
     Returns:
         ``seconds`` of each step but the first ones, the parameters after the ``first`` and the
@@ -159,7 +241,7 @@ def measure(mode: str, script: str, arguments: Sequence[str], steps: int) -> dic
         paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         done = subprocess.run(
-            [*command, script, *arguments],
+            [*command, *(["-m"] if module else []), script, *arguments],
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode or not file.exists():
@@ -179,6 +261,10 @@ def _words(results: dict[str, Any]) -> str:
             f"plain {times[0] * 1e3:.2f} ms, accelerated {times[1] * 1e3:.2f} ms per step "
             f"(median of {len(ours['seconds'])}): {times[0] / times[1]:.2f}x"
         )
+        if len(ours["seconds"]) < _FEW:
+            lines.append(
+                f"so few steps tell little of the speed: give --compare {_FEW + 5} or more"
+            )
     else:
         lines.append(f"too few steps to time: the first {_WARM_UP} are not counted")
     reference = results["reference"]
@@ -232,8 +318,10 @@ class _Counter:
         return [p.detach().cpu().clone() for group in groups for p in group["params"]]
 
 
-def _record(mode: str, steps: int, file: str, script: str, arguments: Sequence[str]) -> int:
-    """One run of a comparison, in a process of its own."""
+def _record(mode: str, steps: int, file: str, *words: str) -> int:
+    """One run of a comparison, in a process of its own; ``words`` are the script's command line."""
+    module = words[0] == "-m"
+    script, *arguments = words[module:]
     random.seed(0)
     torch.manual_seed(0)
     with contextlib.suppress(ImportError):
@@ -246,7 +334,7 @@ def _record(mode: str, steps: int, file: str, script: str, arguments: Sequence[s
         if mode == "reference":
             stack.enter_context(backend("reference"))
             serve_reference()
-        code, report = run_script(script, arguments, accelerated=mode != "plain")
+        code, report = run_script(script, arguments, module=module, accelerated=mode != "plain")
     if code or not counter.times:
         return code or 1
     times = counter.times[_WARM_UP:]
@@ -265,4 +353,4 @@ def _record(mode: str, steps: int, file: str, script: str, arguments: Sequence[s
 
 
 if __name__ == "__main__":
-    sys.exit(_record(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5:]))
+    sys.exit(_record(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))
