@@ -54,7 +54,7 @@ class Generator(nn.Module):
         self.image_shape = tuple(image_shape)
         inner = mlp.Generator(z_dim + width, image_shape, hidden, negative_slope, init, norm)
         self.main = inner.main
-        self.label = _label_layer(n_classes, embedding)
+        self.label = _label_layer(n_classes, embedding, init)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` and int64 ``labels`` ``[N]`` to images ``[N, C, H, W]`` in [-1, 1].
@@ -98,7 +98,7 @@ class Discriminator(nn.Module):
         self.n_classes = n_classes
         self.image_shape = tuple(image_shape)
         self.output = output
-        self.label = _label_layer(n_classes, embedding)
+        self.label = _label_layer(n_classes, embedding, init)
         both = (1, 1, math.prod(image_shape) + width)
         inner = mlp.Discriminator(both, hidden, negative_slope, dropout, init, output, norm)
         self.main = inner.main
@@ -120,9 +120,10 @@ def _label_width(n_classes: int, embedding: int | None) -> int:
     return n_classes if embedding is None else embedding
 
 
-def _label_layer(n_classes: int, embedding: int | None) -> nn.Module:
+def _label_layer(n_classes: int, embedding: int | None, init: mlp.Init) -> nn.Module:
     # A product with a one-hot vector picks a column: it is an embedding, twice differentiable.
-    return nn.Identity() if embedding is None else Linear(n_classes, embedding, bias=False)
+    layer = nn.Identity() if embedding is None else Linear(n_classes, embedding, bias=False)
+    return layer.apply(init) if callable(init) else layer
 
 
 def _one_hot(labels: Tensor, n_classes: int, like: Tensor) -> Tensor:

@@ -168,6 +168,23 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear)
 
 
+def test_a_function_initialises_every_layer() -> None:
+    def ones(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.ones_(module.weight)
+
+    for make in (
+        partial(conditional_mlp.Generator, CLASSES, embedding=2),
+        partial(conditional_mlp.Discriminator, CLASSES, embedding=2),
+        partial(semi_supervised.Discriminator, CLASSES),
+    ):
+        linears = [m for m in make(hidden=(5,), init=ones).modules() if isinstance(m, nn.Linear)]
+        assert linears
+        assert all((layer.weight == 1).all() for layer in linears)
+    D = semi_supervised.Discriminator(CLASSES, SHAPE, hidden=(5,), init="keras")
+    assert not D.main[-1].bias.any()
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
