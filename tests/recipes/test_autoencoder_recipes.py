@@ -17,6 +17,7 @@ from gankit.cli import main
 from gankit.errors import ConfigError
 from gankit.recipes.build import build_trainer
 from gankit.training import AutoencoderStep, Trainer
+from tests.recipes.resumed import assert_resumes_exactly
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 
@@ -25,11 +26,6 @@ def built(name: str, **changes: Any) -> tuple[Trainer, AutoencoderStep]:
     trainer = build_trainer(recipes.get(name).config.updated(device="cpu", **changes))
     assert isinstance(trainer.gan_step, AutoencoderStep)
     return trainer, trainer.gan_step
-
-
-def weights(path: Path) -> dict[str, Tensor]:
-    state = torch.load(path / "checkpoint.pt", weights_only=True)
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
 
 
 @pytest.mark.parametrize(("name", "panels"), [("ae", 2), ("vae", 3)])
@@ -42,15 +38,9 @@ def test_a_run_resumes_exactly_and_draws_what_it_can(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("small.yaml").write_text("image_size: 8\ngrid_rows: 2\ngrid_columns: 2\nlog_every: 5\n")
-    start = ["train", name, "--config", "small.yaml", "--device", "cpu"]
-    assert main([*start, "--steps", "25", "--out", "straight"]) == 0
-    assert main([*start, "--steps", "11", "--out", "halves", "--quiet"]) == 0
-    again = ["train", name, "--out", "halves", "--resume", "--steps", "25", "--quiet"]
-    assert main(again) == 0
-    straight, halves = weights(Path("straight")), weights(Path("halves"))
-    assert straight.keys() == halves.keys()
-    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    settings = ("image_size: 8", "grid_rows: 2", "grid_columns: 2", "log_every: 5", "device: cpu")
+    Path("small.yaml").write_text("\n".join(settings))
+    assert_resumes_exactly(name, "small.yaml", first=11, last=25, quiet=False)
     printed = capsys.readouterr().err
     assert "reconstruction 0." in printed if name == "ae" else "KL divergence" in printed
     assert "D loss" not in printed

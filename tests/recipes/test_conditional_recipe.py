@@ -20,6 +20,7 @@ from gankit.recipes.build import build_trainer
 from gankit.training import SampleGrid, Trainer, generate
 from gankit.training.step import GANStep
 from tests.recipes.classes import nearest_class
+from tests.recipes.resumed import assert_resumes_exactly
 from tests.training.nets import small_images
 
 SMALL = """
@@ -39,22 +40,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def weights(path: str) -> dict[str, Tensor]:
-    state = torch.load(path, weights_only=True)
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
-
-
 def test_a_run_resumes_exactly_and_draws_the_class_asked_for(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = ["train", "cgan", "--config", "small.yaml", "--quiet"]
-    assert main([*train, "--steps", "30", "--out", "straight"]) == 0
-    assert main([*train, "--steps", "13", "--out", "halves"]) == 0
-    again = ["train", "cgan", "--out", "halves", "--resume", "--steps", "30", "--quiet"]
-    assert main(again) == 0
-    straight, halves = weights("straight/checkpoint.pt"), weights("halves/checkpoint.pt")
-    assert straight.keys() == halves.keys()
-    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    assert_resumes_exactly("cgan", "small.yaml", first=13, last=30)
     pictures = {}
     for label in ("2", "3"):
         out = f"{label}.png"

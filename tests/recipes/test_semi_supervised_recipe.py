@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from gankit import data, recipes
 from gankit.cli import main
@@ -18,6 +18,7 @@ from gankit.losses import bce_discriminator_loss, supervised_cross_entropy
 from gankit.models.semi_supervised import Discriminator
 from gankit.recipes.build import build_trainer
 from gankit.training import gan_adam
+from tests.recipes.resumed import assert_resumes_exactly
 
 
 def test_the_logit_of_being_real_is_that_of_k_plus_one_classes() -> None:
@@ -76,23 +77,11 @@ def test_the_labelled_images_are_the_only_labels_in_use() -> None:
         recipes.get("sgan").config.updated(labelled=0)
 
 
-def weights(path: str) -> dict[str, Tensor]:
-    state = torch.load(path, weights_only=True)
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
-
-
 def test_a_run_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("small.yaml").write_text("image_size: 8\ngrid_rows: 2\ngrid_columns: 2\ndevice: cpu\n")
-    start = ["train", "sgan", "--config", "small.yaml", "--quiet"]
-    assert main([*start, "--steps", "12", "--out", "straight"]) == 0
-    assert main([*start, "--steps", "5", "--out", "halves"]) == 0
-    again = ["train", "sgan", "--out", "halves", "--resume", "--steps", "12", "--quiet"]
-    assert main(again) == 0
-    straight, halves = weights("straight/checkpoint.pt"), weights("halves/checkpoint.pt")
-    assert straight.keys() == halves.keys()
-    assert all(torch.equal(straight[key], halves[key]) for key in straight)
+    assert_resumes_exactly("sgan", "small.yaml", first=5, last=12)
     assert main(["sample", "straight", "--n", "2"]) == 0
 
 
