@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from .optimizers import fuse, unfuse
+from .patterns import is_replaceable
 from .report import AccelerationReport, Row, rows_of
 from .run import served
 from .sequential import Sequential
+from .trace import is_traced, untrace
 from .trace import trace as record_forward
-from .trace import untrace
 
 __all__ = ["AccelerationReport", "Row", "accelerate", "restore"]
 
@@ -73,10 +74,15 @@ def accelerate(
             module.__class__ = Sequential
             sequentials += 1
             rows += rows_of(tuple(module), list(module._modules), path)
-        if trace and served(device):
-            for path, module in target.named_modules(prefix=str(index)):
-                if type(module).__module__.partition(".")[0] not in ("torch", "gankit"):
-                    rows += record_forward(module, path)
+        if not served(device):
+            continue
+        for path, module in target.named_modules(prefix=str(index)):
+            if type(module).__module__.partition(".")[0] in ("torch", "gankit"):
+                continue
+            if trace or is_traced(module):
+                rows += record_forward(module, path)
+            elif any(map(is_replaceable, module.children())):
+                rows.append(Row(path, (type(module).__name__,), reason=_CALLS_ITSELF))
     return AccelerationReport(tuple(rows), sequentials, optimizers)
 
 
@@ -98,6 +104,9 @@ def restore(*targets: nn.Module | torch.optim.Optimizer) -> None:
             untrace(module)
             if type(module) is Sequential:
                 module.__class__ = nn.Sequential  # type: ignore[assignment]
+
+
+_CALLS_ITSELF = "it calls its layers itself; trace=True looks into its forward"
 
 
 def _check(name: str, targets: tuple[object, ...]) -> None:

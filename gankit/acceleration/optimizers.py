@@ -95,10 +95,10 @@ def _objection(optimizer: torch.optim.Optimizer) -> str:
         return "torch has a fused step for Adam, AdamW and SGD alone"
     for group in [optimizer.defaults, *optimizer.param_groups]:
         if group.get("fused") is not None:
-            return "the script chose fused itself"
+            return f"the script, or its checkpoint, chose fused={group['fused']}"
         for choice in _CHOICES:
             if group.get(choice) or (choice == "foreach" and group.get(choice) is not None):
-                return f"the script chose {choice}={group[choice]}"
+                return f"the script, or its checkpoint, chose {choice}={group[choice]}"
         if isinstance(group.get("lr"), Tensor):
             return "its learning rate is a tensor"
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..ops import bce_label_smoothing, leaky_relu_dropout
 from .optimizers import KINDS, fuse
 from .patterns import is_row_major, match, pays
-from .report import AccelerationReport, Row, rows_of
-from .run import run_children, takes
+from .report import AccelerationReport, History, Row
+from .run import Ran, run_children, takes
 
 # Layers that are called by themselves, as attributes of a module.
 _LAYERS: tuple[Any, ...] = (
@@ -38,17 +38,20 @@ class Recorder:
     """What ran as what while :func:`patched` was on."""
 
     def __init__(self) -> None:
-        self._plans: list[list[Row]] = []
-        self._seen: weakref.WeakSet[nn.Sequential] = weakref.WeakSet()
+        self._histories: list[History] = []
+        self._of: weakref.WeakKeyDictionary[nn.Sequential, History] = weakref.WeakKeyDictionary()
         self._others: dict[str, Row] = {}
         self.optimizers = 0
 
-    def sequential(self, module: nn.Sequential) -> None:
-        """Notes the plan of a module at its first call."""
-        if module not in self._seen:
-            self._seen.add(module)
-            path = f"Sequential {len(self._plans) + 1}"
-            self._plans.append(rows_of(tuple(module), list(module._modules), path))
+    def sequential(self, module: nn.Sequential) -> Ran:
+        """Where a call of ``module`` notes what ran as what."""
+        history = self._of.get(module)
+        if history is None:
+            history = History(module, f"Sequential {len(self._histories) + 1}")
+            self._of[module] = history
+            self._histories.append(history)
+        history.called(module)
+        return history.ran
 
     def other(self, name: str, op: str, reason: str = "") -> None:
         """Notes a layer, function or optimizer outside of every ``nn.Sequential``."""
@@ -58,9 +61,9 @@ class Recorder:
 
     def report(self) -> AccelerationReport:
         """All of it."""
-        rows = [row for plan in self._plans for row in plan]
+        rows = [row for history in self._histories for row in history.rows()]
         return AccelerationReport(
-            (*rows, *self._others.values()), len(self._plans), self.optimizers
+            (*rows, *self._others.values()), len(self._histories), self.optimizers
         )
 
 
@@ -118,9 +121,8 @@ def _sequential(recorder: Recorder) -> Callable[..., Any]:
     def forward(self: nn.Sequential, input: Any) -> Any:
         if type(self) is not nn.Sequential:
             return original(self, input)
-        if not torch.compiler.is_compiling():
-            recorder.sequential(self)
-        return run_children(tuple(self._modules.values()), input)
+        ran = None if torch.compiler.is_compiling() else recorder.sequential(self)
+        return run_children(tuple(self._modules.values()), input, ran)
 
     return forward
 

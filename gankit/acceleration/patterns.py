@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..ops import batch_norm_act, conv_transpose2d, leaky_relu_dropout, linear
 from ..ops.conv_transpose2d import output_size
 from ..ops.leaky_relu_dropout import dropout_scale
+from ..ops.linear import why_not_onednn
 
 _GLOBAL_HOOKS = (
     "_global_forward_hooks",
@@ -35,8 +36,10 @@ LEAST = {
     "instance norm": 1 << 15,
     "dropout": 1 << 11,
     "dropout of channels": 1 << 17,
-    "linear": 1 << 21,
+    "linear": 1 << 22,
 }
+# Where the op would be F.linear, whatever the size.
+_WHY_NOT_ONEDNN = why_not_onednn()
 # Above this the overlapping patches of a transposed convolution are the vendor's.
 _FEW_CHANNELS = 4
 
@@ -107,25 +110,48 @@ def match(children: Children, start: int, fresh: bool) -> Match | None:
     return matcher(children, start, fresh)
 
 
+def is_replaceable(module: nn.Module) -> bool:
+    """Whether some run of layers with this one in it may be an op, or has a layout of its own."""
+    return type(module) in _MATCHERS or type(module) is nn.Conv2d
+
+
 def objection(children: Children, start: int, fresh: bool) -> str:
     """Why the child at ``start``, which begins no pattern, runs as plain torch."""
     module = children[start]
     kind = type(module)
     if is_watched(module):
         return "it has hooks, its own forward or is compiled by itself"
-    if kind not in _MATCHERS and kind is not nn.Conv2d:
+    if kind.__module__.startswith("gankit.nn."):
+        return "it is gankit's own, and calls its op itself"
+    if not is_replaceable(module):
         return "no op replaces this layer"
     if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-        if not module.training or _keeps_all(module):
+        if not _drops(module):
             return "it changes nothing: evaluation, or a rate of 0"
         return "it works in place on a tensor that others may hold"
     if isinstance(module, nn.LeakyReLU):
-        if module.inplace and not fresh:
-            return "it works in place on a tensor that others may hold"
-        return "no dropout follows, and alone torch's own is as fast"
+        return _leaky_relu_objection(children, start, fresh)
+    if isinstance(module, nn.Linear):
+        return linear_objection(module)
+    if isinstance(module, nn.ConvTranspose2d) and not _is_plain_convolution(module):
+        return "its settings are not the op's: groups, dilation or padding_mode"
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         return "torch's convolution is the fastest (float32 on the CPU: in channels last)"
     return "its settings are not the op's"
+
+
+def _leaky_relu_objection(children: Children, start: int, fresh: bool) -> str:
+    module: Any = children[start]
+    follower: Any = children[start + 1] if start + 1 < len(children) else None
+    if type(follower) not in (nn.Dropout, nn.Dropout2d):
+        return "no dropout follows, and alone torch's own is as fast"
+    if is_watched(follower):
+        return "the dropout behind it has hooks, its own forward or is compiled by itself"
+    if not _drops(follower):
+        return "the dropout behind it is off, and alone torch's own is as fast"
+    if not _is_slope(module.negative_slope):
+        return "its slope is not one that the op takes"
+    return "it works in place on a tensor that others may hold"
 
 
 def _plain_next(children: Children, index: int, kinds: tuple[type[nn.Module], ...]) -> Any:
@@ -289,8 +315,20 @@ def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
 # --- products ----------------------------------------------------------------------------------
 
 
+def linear_objection(module: nn.Linear) -> str:
+    """Why the op would be ``F.linear`` whatever the tensor; empty where it may be another."""
+    if _WHY_NOT_ONEDNN:
+        return f"torch's own product is taken: {_WHY_NOT_ONEDNN}"
+    weight = module.weight
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return "torch's own product is taken but for float32 on the CPU"
+    return ""
+
+
 def _linear(children: Children, start: int, fresh: bool) -> Match | None:
     module: Any = children[start]
+    if linear_objection(module):
+        return None
 
     def fits(x: Tensor) -> bool:
         return pays("linear", x, module.out_features)
@@ -301,9 +339,13 @@ def _linear(children: Children, start: int, fresh: bool) -> Match | None:
     return Match(start + 1, "linear", fits, run)
 
 
+def _is_plain_convolution(module: nn.ConvTranspose2d) -> bool:
+    return module.padding_mode == "zeros" and module.groups == 1 and module.dilation == (1, 1)
+
+
 def _convolution(children: Children, start: int, fresh: bool) -> Match | None:
     module: Any = children[start]
-    if module.padding_mode != "zeros" or module.groups != 1 or module.dilation != (1, 1):
+    if not _is_plain_convolution(module):
         return None
     weight = module.weight
     few = module.out_channels <= _FEW_CHANNELS

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from .patterns import Children, match, objection
-from .run import gives_new
+from .run import Ran, gives_new
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,73 @@ class AccelerationReport:
 
 def rows_of(children: Children, names: list[str], path: str) -> list[Row]:
     """The plan of one ``nn.Sequential`` as it stands, in the mode it is in."""
+    return [row for _, row in _plan(children, names, path)]
+
+
+def _plan(children: Children, names: list[str], path: str) -> list[tuple[int, Row]]:
+    """The index of its first child and the row of each run."""
     rows = []
     start, fresh = 0, False
     while start < len(children):
         found = match(children, start, fresh)
         stop = start + 1 if found is None else found.stop
         layers = tuple(type(child).__name__ for child in children[start:stop])
-        module = f"{path}.{names[start]}" if path else names[start]
-        if stop - start > 1:
-            module += f"-{names[stop - 1]}"
+        module = _place(names, start, stop, path)
         if found is not None:
-            rows.append(Row(module, layers, found.op))
+            rows.append((start, Row(module, layers, found.op)))
             fresh = True
         else:
             if not isinstance(children[start], nn.Sequential):
-                rows.append(Row(module, layers, reason=objection(children, start, fresh)))
+                reason = objection(children, start, fresh)
+                rows.append((start, Row(module, layers, reason=reason)))
             fresh = gives_new(children[start], fresh)
         start = stop
     return rows
+
+
+def _place(names: list[str], start: int, stop: int, path: str) -> str:
+    module = f"{path}.{names[start]}" if path else names[start]
+    return module if stop - start == 1 else f"{module}-{names[stop - 1]}"
+
+
+class History:
+    """What the calls of one ``nn.Sequential`` ran as.
+
+    ``ran`` is for :func:`gankit.acceleration.run.run_children`. Layers are those of the first call;
+    the reasons for what never ran as an op are those of training, where there was a call in it.
+    """
+
+    def __init__(self, module: nn.Sequential, path: str) -> None:
+        self.names, self.path = list(module._modules), path
+        self.layers = [type(child).__name__ for child in module]
+        self.ran: Ran = Counter()
+        self._planned: dict[bool, dict[int, Row]] = {}
+        self.called(module)
+
+    def called(self, module: nn.Sequential) -> None:
+        """Notes what the plan is in the mode that the module is in."""
+        if module.training not in self._planned:
+            plan = _plan(tuple(module), list(module._modules), self.path)
+            self._planned[module.training] = dict(plan)
+
+    def rows(self) -> list[Row]:
+        """A row for each run, an op where calls had it so; what most had, where they differ."""
+        rows, start = [], 0
+        planned = self._planned.get(True) or self._planned[False]
+        while start < len(self.names):
+            runs = [(count, run) for run, count in self.ran.items() if run[0] == start]
+            _, stop, op = max(runs)[1] if runs else (start, start + 1, "")
+            if runs and stop <= len(self.names):
+                place, layers = _place(self.names, start, stop, self.path), self.layers[start:stop]
+                rows.append(Row(place, tuple(layers), op))
+            elif start in planned:
+                row = planned[start]
+                if row.fused:
+                    row = replace(row, fused="", reason=_NEVER_SUITED)
+                    stop = start + len(row.layers)
+                rows.append(row)
+            start = stop
+        return rows
+
+
+_NEVER_SUITED = "its tensors were too small for the op, or of a kind that it does not take"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -80,8 +81,14 @@ def served(device_type: str) -> bool:
     return _served.get(device_type, False)
 
 
-def run_children(children: Children, x: Any) -> Any:
-    """``for child in children: x = child(x)``, with the matched runs as single ops."""
+Ran = Counter[tuple[int, int, str]]
+
+
+def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
+    """``for child in children: x = child(x)``, with the matched runs as single ops.
+
+    ``ran`` counts them: the index of a run's first child, of the one behind its last, and the op.
+    """
     if not usable(x):
         for child in children:
             x = child(x)
@@ -99,6 +106,8 @@ def run_children(children: Children, x: Any) -> Any:
         if found is not None and kind is nn.ConvTranspose2d and not turned:
             found = found if is_row_major(x) else None  # its result lies as torch's then
         if found is not None and found.fits(x):
+            if ran is not None:
+                ran[start, found.stop, found.op] += 1
             x = found.run(x, _keeps_input(children, found.stop))
             if kind is nn.InstanceNorm2d and not turned:
                 x = x.contiguous()  # as torch's, whatever it is given

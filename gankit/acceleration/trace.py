@@ -16,6 +16,7 @@ import operator
 import types
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from .report import Row, rows_of
 from .run import run_children, usable
 
 _MARK = "_gankit_base"
+_ROWS = "_gankit_rows"
 _BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT")
 _WRITES = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_")
 _ACTIVATIONS: dict[Any, str] = {
@@ -87,8 +89,9 @@ def run_chain(x: Any, *links: Any) -> Any:
 def trace(module: nn.Module, path: str) -> list[Row]:
     """Give a module a traced forward; the rows of the report, or the reason why it was left."""
     kind = type(module)
-    if hasattr(kind, _MARK):
-        return []
+    if is_traced(module):
+        before, rows = vars(kind)[_ROWS]
+        return [replace(row, module=path + row.module.removeprefix(before)) for row in rows]
     try:
         _check_code(module)
         graph = _record(module)
@@ -99,7 +102,14 @@ def trace(module: nn.Module, path: str) -> list[Row]:
     except _Untraceable as reason:
         return [Row(path, (kind.__name__,), reason=str(reason))]
     module.__class__ = _subclass(kind, type(traced).forward)
-    return [row for names, layers in chains for row in rows_of(layers, names, path)]
+    rows = [row for names, layers in chains for row in rows_of(layers, names, path)]
+    setattr(module.__class__, _ROWS, (path, rows))
+    return rows
+
+
+def is_traced(module: nn.Module) -> bool:
+    """Whether :func:`trace` gave the module its forward."""
+    return hasattr(type(module), _MARK)
 
 
 def untrace(module: nn.Module) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import gankit
 from gankit.acceleration import patterns
+from gankit.acceleration.patterns import linear_objection
 from gankit.acceleration.run import served
 from tests.accelerate.networks import (
     Nested,
@@ -112,6 +113,60 @@ def test_the_report_says_what_and_why() -> None:
     assert "0.4-5" in text
     network.eval()
     assert "leaky_relu_dropout" not in gankit.accelerate(network).counts
+
+
+class Calls(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.main = nn.BatchNorm2d(3), nn.Sequential(nn.Linear(2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(x))
+
+
+@needs_kernels
+def test_reasons_are_the_true_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "linear_objection", linear_objection)
+    monkeypatch.setattr(patterns, "_WHY_NOT_ONEDNN", "")
+    dropout = nn.Dropout(0.5)
+    dropout.register_forward_hook(lambda *_: None)
+    layers = [
+        (nn.ConvTranspose2d(4, 4, 4, groups=2), "settings are not the op's: groups"),
+        (nn.ConvTranspose2d(4, 8, 4, padding=1), "torch's convolution is the fastest"),
+        (nn.LeakyReLU(-0.2), "its slope is not"),
+        (nn.Dropout(0.5), ""),
+        (nn.LeakyReLU(0.2), "the dropout behind it is off"),
+        (nn.Dropout(0.0), "changes nothing"),
+        (nn.LeakyReLU(0.2), "the dropout behind it has hooks"),
+        (dropout, "it has hooks"),
+        (nn.LeakyReLU(0.2), "no dropout follows"),
+        (gankit.nn.LeakyReLUDropout(), "gankit's own"),
+        (nn.Linear(4, 4).double(), "but for float32 on the CPU"),
+        (nn.Linear(4, 4), ""),
+        (nn.Softplus(), "no op replaces this layer"),
+    ]
+    rows = gankit.accelerate(nn.Sequential(*(layer for layer, _ in layers))).rows
+    for row, (layer, words) in zip(rows, layers, strict=True):
+        assert row.layers == (type(layer).__name__,)
+        assert words in row.reason
+        assert bool(row.fused) is not bool(words)
+    monkeypatch.setattr(patterns, "_WHY_NOT_ONEDNN", "MKL is fast on this processor")
+    (row,) = gankit.accelerate(nn.Sequential(nn.Linear(4, 4))).rows
+    assert row.reason == "torch's own product is taken: MKL is fast on this processor"
+
+
+@needs_kernels
+def test_layers_that_a_module_calls_itself_are_mentioned_once_and_again() -> None:
+    network = Calls()
+    assert gankit.accelerate(network).rows[-1].reason.startswith("it calls its layers itself")
+    first = gankit.accelerate(network, trace=True)
+    assert first.counts["batch_norm_act"] == 1
+    assert gankit.accelerate(network, trace=True) == first
+    assert gankit.accelerate(network) == first
+    moved = gankit.accelerate(nn.ModuleDict({"g": network}))
+    assert [row.module for row in moved.rows] == ["0.g.main.0", "0.g.norm-relu"]
+    gankit.restore(network)
+    assert "batch_norm_act" not in gankit.accelerate(network).counts
 
 
 def test_the_reference_backend_leaves_everything_alone() -> None:

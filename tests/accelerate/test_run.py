@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import gankit
+from gankit.acceleration import patterns
 from gankit.acceleration.patched import patched
 from gankit.acceleration.run import served
 from gankit.cli import main
@@ -36,7 +37,7 @@ optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
 loss_of = nn.BCEWithLogitsLoss()
 for step in range(helper.STEPS):
     optimizer.zero_grad()
-    loss = loss_of(net(torch.randn(16, 4)), torch.ones(16, 1))
+    loss = loss_of(net(torch.randn(512, 4)), torch.ones(512, 1))
     loss.backward()
     optimizer.step()
 print("hooks", len(optimizer._optimizer_step_pre_hooks), "argv", sys.argv[1:])
@@ -133,6 +134,41 @@ def test_networks_that_come_and_go_are_all_counted() -> None:
         for _ in range(20):
             nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())(torch.randn(3, 4))
     assert recorder.report().sequentials == 20
+
+
+@needs_kernels
+def test_the_report_is_of_what_ran(ops_on_any_size: dict[str, int]) -> None:
+    D = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Dropout(0.5), nn.Dropout(0.0))
+    with patched() as recorder:
+        patterns.LEAST.update(ops_on_any_size)
+        D.eval()(torch.ones(4, 4))
+        D.train()(torch.ones(4, 4))
+        small = recorder.report()
+        assert not small.counts
+        # Reasons are those of training, though an evaluation came first.
+        assert [row.layers for row in small.rows] == [
+            *(("Linear",), ("LeakyReLU", "Dropout"), ("Dropout",))
+        ]
+        assert ["too small" in row.reason for row in small.rows] == [True, True, False]
+        D(torch.ones(1000, 4))
+        D.eval()(torch.ones(1000, 4))
+        report = recorder.report()
+    assert report.counts == {"leaky_relu_dropout": 1}
+    assert report.rows[1].module == "Sequential 1.1-2"
+    assert report.rows[1].fused
+    assert not report.rows[1].reason
+    # Where calls differ, what most of them were counts.
+    G = nn.Sequential(nn.BatchNorm1d(4), nn.LeakyReLU(0.2), nn.Dropout(0.5))
+    patterns.LEAST.update(dict.fromkeys(patterns.LEAST, 0))
+    with patched() as recorder:
+        G.eval()(torch.ones(9, 4))
+        for _ in range(2):
+            G.train()(torch.ones(9, 4))
+        rows = recorder.report().rows
+        assert [(row.layers, row.fused) for row in rows] == [
+            (("BatchNorm1d",), "batch_norm_act"),
+            (("LeakyReLU", "Dropout"), "leaky_relu_dropout"),
+        ]
 
 
 @pytest.mark.slow
