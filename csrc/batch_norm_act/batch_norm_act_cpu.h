@@ -14,41 +14,53 @@
 
 namespace gankit::batch_norm_act {
 
-constexpr int64_t kUnitValues = 4096;     // per channel and unit, where the shape allows
-constexpr int64_t kUnitRows = 256;        // the same for channels last: one accumulator per channel
+constexpr int64_t kUnitValues = 4096;     // of a channel in a unit of planes, where planes allow
+constexpr int64_t kUnitRows = 256;        // rows in a unit of rows: as many values per accumulator
 constexpr int64_t kElementGrain = 32768;  // elements per thread: some microseconds of work
-constexpr int64_t kTile = 256;            // channels whose accumulators are on the stack
+constexpr int64_t kColumns = 512;         // columns of a unit of rows: what the first cache holds
+constexpr int64_t kUnitChannels = 16;     // the same for planes, which have rows of lanes each
+constexpr int64_t kShortPlane = 128;      // planes of fewer elements are columns of rows
 
-// A unit of a group. Planes: samples [first, last) and positions [begin, end) of each. Channels
-// last: rows [first, last).
+// A unit of a group, of channels [from, to). Rows: rows [first, last). Planes: samples [first,
+// last) and positions [begin, end) of each.
 struct Unit {
-  int64_t first, last, begin, end;
+  int64_t from, to, first, last, begin, end;
 };
 
+// Short planes would leave most of their lanes empty, so a sample is then one row, with a column
+// per channel and position; with channels last a position is a row, and a column a channel.
 struct Units {
   Geometry g;
-  int64_t samples_each, pieces, positions_each, per_group;
+  bool rows;
+  int64_t count, stride, columns;  // rows or samples, elements of each, columns of a channel
+  int64_t each, pieces, positions_each, channels_each;  // of a unit
+  int64_t per_channel, blocks;
 
   explicit Units(const Geometry& geometry) : g(geometry) {
-    if (g.channels_last) {
-      samples_each = kUnitRows;
-      pieces = 1;
-      positions_each = g.positions;
-      per_group = (g.count() + kUnitRows - 1) / kUnitRows;
-      return;
-    }
     const int64_t positions = std::max<int64_t>(g.positions, 1);
-    pieces = (positions + kUnitValues - 1) / kUnitValues;
+    rows = g.channels_last || (positions < kShortPlane && g.samples >= 8);
+    count = g.channels_last ? g.count() : g.samples;
+    stride = g.channels_last ? g.channels : g.channels * g.positions;
+    columns = g.channels_last ? 1 : positions;
+    each = rows ? kUnitRows : std::max<int64_t>(1, kUnitValues / positions);
+    pieces = rows ? 1 : (positions + kUnitValues - 1) / kUnitValues;
     positions_each = (positions + pieces - 1) / pieces;
-    samples_each = std::max<int64_t>(1, kUnitValues / positions);
-    per_group = (g.samples + samples_each - 1) / samples_each * pieces;
+    channels_each = rows ? kColumns / columns : kUnitChannels;
+    per_channel = (count + each - 1) / each * pieces;
+    blocks = (g.channels + channels_each - 1) / channels_each;
   }
 
+  int64_t total() const { return g.groups * per_channel * blocks; }
+  int64_t group(int64_t u) const { return u / (per_channel * blocks); }
+  // Where its sums stand in the table: the units of other channels share the line.
+  int64_t line(int64_t u) const { return u / blocks; }
+
   Unit operator[](int64_t u) const {
-    const int64_t rows = g.channels_last ? g.count() : g.samples;
-    const int64_t first = u / pieces * samples_each, begin = u % pieces * positions_each;
-    return {first, std::min(rows, first + samples_each), begin,
-            std::min(g.positions, begin + positions_each)};
+    const int64_t part = line(u) % per_channel, from = u % blocks * channels_each;
+    const int64_t first = part / pieces * each, begin = part % pieces * positions_each;
+    return {from,  std::min(g.channels, from + channels_each),
+            first, std::min(count, first + each),
+            begin, std::min(g.positions, begin + positions_each)};
   }
 };
 
@@ -61,65 +73,89 @@ double sum_lanes(const Compute* lanes) {
   return sum;
 }
 
-// Moments of the channels of one unit; `x` is the start of the group.
-template <class T>
-void unit_moments(const typename T::bits* x, const Geometry& g, const Unit& unit,
-                  Moments<double>* out) {
-  using Compute = typename T::compute;
-  if (g.channels_last) {
-    Compute shift[kTile], sum[kTile], squares[kTile];
-    const int64_t rows = unit.last - unit.first;
-    // The shift is the mean of the first rows, a sixteenth of a whole unit.
-    const int64_t probe = std::min<int64_t>(rows, kUnitRows / 16);
-    for (int64_t c = 0; c < g.channels; c += kTile) {
-      const int64_t n = std::min(kTile, g.channels - c);
-      const typename T::bits* first = x + unit.first * g.channels + c;
-      for (int64_t k = 0; k < n; ++k) shift[k] = sum[k] = squares[k] = 0;
-      sum_rows<T>(first, probe, g.channels, n, shift, sum, squares);
-      for (int64_t k = 0; k < n; ++k) {
-        shift[k] = sum[k] / static_cast<Compute>(probe);
-        sum[k] = squares[k] = 0;
-      }
-      sum_rows<T>(first, rows, g.channels, n, shift, sum, squares);
-      for (int64_t k = 0; k < n; ++k) {
-        out[c + k] = moments_of<double>(static_cast<double>(rows), shift[k], sum[k], squares[k]);
-      }
-    }
+// Sums of each channel from those of its columns.
+template <class Compute>
+void sum_columns(const Compute* values, int64_t channels, int64_t columns, double* out) {
+  if (columns == 1) {
+    std::copy_n(values, channels, out);
     return;
   }
-  constexpr int kWide = kLanes<Compute>;
-  const int64_t positions = unit.end - unit.begin;
-  const int64_t sample = g.channels * g.positions;
-  const auto count = static_cast<double>((unit.last - unit.first) * positions);
-  std::vector<Compute> sums(static_cast<size_t>(2 * kWide * g.channels));
-  std::vector<Compute> shifts(static_cast<size_t>(g.channels));
-  const typename T::bits* first = x + unit.first * sample + unit.begin;
-  // The shift is the mean of the first planes, a sixteenth of the unit.
-  const int64_t probe = std::max<int64_t>(1, (unit.last - unit.first) / 16);
-  for (int64_t c = 0; c < g.channels; ++c) {
-    Compute sum[kWide] = {}, squares[kWide] = {};
-    for (int64_t s = 0; s < probe; ++s) {
-      sum_plane<T>(first + s * sample + c * g.positions, positions, 0, sum, squares);
-    }
-    shifts[static_cast<size_t>(c)] =
-        static_cast<Compute>(sum_lanes(sum) / static_cast<double>(probe * positions));
+  for (int64_t c = 0; c < channels; ++c, values += columns) {
+    double sum = 0;
+    for (int64_t k = 0; k < columns; ++k) sum += static_cast<double>(values[k]);
+    out[c] = sum;
   }
-  for (int64_t s = unit.first; s < unit.last; ++s, first += sample) {
-    for (int64_t c = 0; c < g.channels; ++c) {
-      Compute* lanes = sums.data() + 2 * kWide * c;
-      sum_plane<T>(first + c * g.positions, positions, shifts[static_cast<size_t>(c)], lanes,
-                   lanes + kWide);
-    }
+}
+
+template <class Compute, class Value>
+void fill_columns(Compute* values, int64_t channels, int64_t columns, const Value& value) {
+  for (int64_t c = 0; c < channels; ++c, values += columns) {
+    std::fill_n(values, columns, static_cast<Compute>(value(c)));
   }
-  for (int64_t c = 0; c < g.channels; ++c) {
-    const Compute* lanes = sums.data() + 2 * kWide * c;
-    out[c] = moments_of<double>(count, shifts[static_cast<size_t>(c)], sum_lanes(lanes),
-                                sum_lanes(lanes + kWide));
+}
+
+// Moments of the channels of one unit; `x` is the start of the group. Squares are about a shift,
+// the mean of the first rows or planes, a sixteenth of a whole unit.
+template <class T>
+void row_moments(const typename T::bits* x, const Units& units, const Unit& unit,
+                 Moments<double>* out) {
+  using Compute = typename T::compute;
+  const int64_t channels = unit.to - unit.from, columns = units.columns, n = channels * columns;
+  const int64_t rows = unit.last - unit.first;
+  const auto count = static_cast<double>(rows * columns);
+  Compute shift[kColumns] = {}, sum[kColumns] = {}, squares[kColumns] = {};
+  double sums[kColumns], square_sums[kColumns];
+  const typename T::bits* first = x + unit.first * units.stride + unit.from * columns;
+  const int64_t probe = std::min<int64_t>(rows, kUnitRows / 16);
+  sum_rows<T>(first, probe, units.stride, n, shift, sum, squares);
+  sum_columns(sum, channels, columns, sums);
+  const double share = 1 / static_cast<double>(probe * columns);
+  if (columns == 1) {
+    for (int64_t c = 0; c < channels; ++c) shift[c] = static_cast<Compute>(sums[c] * share);
+  } else {
+    fill_columns(shift, channels, columns, [&](int64_t c) { return sums[c] * share; });
+  }
+  for (Compute* zeros : {sum, squares}) std::fill_n(zeros, n, Compute(0));
+  sum_rows<T>(first, rows, units.stride, n, shift, sum, squares);
+  sum_columns(sum, channels, columns, sums);
+  sum_columns(squares, channels, columns, square_sums);
+  for (int64_t c = 0; c < channels; ++c) {
+    const auto centre = static_cast<double>(shift[c * columns]);
+    out[unit.from + c] = moments_of(count, centre, sums[c], square_sums[c]);
+  }
+}
+
+template <class T>
+void plane_moments(const typename T::bits* x, const Units& units, const Unit& unit,
+                   Moments<double>* out) {
+  using Compute = typename T::compute;
+  constexpr int kPair = 2 * kLanes<Compute>;
+  const int64_t channels = unit.to - unit.from, n = unit.end - unit.begin;
+  const int64_t stride = units.g.positions, samples = unit.last - unit.first;
+  const auto count = static_cast<double>(samples * n);
+  Compute lanes[kUnitChannels * kPair] = {}, shift[kUnitChannels] = {};
+  const typename T::bits* first = x + unit.first * units.stride + unit.from * stride + unit.begin;
+  const int64_t probe = std::max<int64_t>(1, samples / 16);
+  for (int64_t s = 0; s < probe; ++s) {
+    sum_planes<T>(first + s * units.stride, channels, stride, n, shift, lanes);
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const double mean = sum_lanes(lanes + c * kPair) / static_cast<double>(probe * n);
+    shift[c] = static_cast<Compute>(mean);
+  }
+  std::fill_n(lanes, channels * kPair, Compute(0));
+  for (int64_t s = 0; s < samples; ++s) {
+    sum_planes<T>(first + s * units.stride, channels, stride, n, shift, lanes);
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const Compute* sums = lanes + c * kPair;
+    out[unit.from + c] =
+        moments_of<double>(count, shift[c], sum_lanes(sums), sum_lanes(sums + kLanes<Compute>));
   }
 }
 
 inline int64_t unit_grain(const Units& units) {
-  const int64_t all = units.g.groups * units.per_group;
+  const int64_t all = units.total();
   const int64_t each = units.g.groups * units.g.group_elements() / std::max<int64_t>(all, 1);
   return std::max<int64_t>(1, kElementGrain / std::max<int64_t>(each, 1));
 }
@@ -131,18 +167,24 @@ void statistics_cpu(const typename T::bits* x, const Geometry& g, typename T::co
   using Compute = typename T::compute;
   const Units units(g);
   const auto channels = static_cast<size_t>(g.channels);
-  std::vector<Moments<double>> table(static_cast<size_t>(g.groups * units.per_group) * channels);
-  parallel_for(0, g.groups * units.per_group, unit_grain(units), [&](int64_t begin, int64_t end) {
+  std::vector<Moments<double>> table(static_cast<size_t>(g.groups * units.per_channel) * channels);
+  parallel_for(0, units.total(), unit_grain(units), [&](int64_t begin, int64_t end) {
     for (int64_t u = begin; u < end; ++u) {
-      unit_moments<T>(x + u / units.per_group * g.group_elements(), g, units[u % units.per_group],
-                      table.data() + static_cast<size_t>(u) * channels);
+      const typename T::bits* group = x + units.group(u) * g.group_elements();
+      Moments<double>* line = table.data() + static_cast<size_t>(units.line(u)) * channels;
+      if (units.rows) {
+        row_moments<T>(group, units, units[u], line);
+      } else {
+        plane_moments<T>(group, units, units[u], line);
+      }
     }
   });
   for (int64_t group = 0; group < g.groups; ++group) {
     std::vector<Moments<double>> total(channels);
-    for (int64_t u = 0; u < units.per_group; ++u) {
-      const auto* row = table.data() + static_cast<size_t>(group * units.per_group + u) * channels;
-      for (size_t c = 0; c < channels; ++c) total[c].add(row[c]);
+    for (int64_t u = 0; u < units.per_channel; ++u) {
+      const auto* line =
+          table.data() + static_cast<size_t>(group * units.per_channel + u) * channels;
+      for (size_t c = 0; c < channels; ++c) total[c].add(line[c]);
     }
     for (size_t c = 0; c < channels; ++c) {
       const size_t at = static_cast<size_t>(group) * channels + c;
@@ -190,17 +232,23 @@ struct Channels {
   }
 };
 
-// Calls body(group, offset, count) for stretches of whole samples (planes) or rows of one group.
+// Calls body(group, offset, count) for stretches of whole samples (planes) or rows of one group. A
+// stretch of rows starts at a multiple of kRows, since the compiler may fuse the arithmetic of rows
+// taken together in another way than that of the last ones: same bits for any number of threads.
 template <class Body>
 void for_each_stretch(const Geometry& g, const Body& body) {
-  const int64_t per_group = g.channels_last ? g.count() : g.samples;
+  const int64_t together = g.channels_last ? kRows : 1;
+  const int64_t all = g.channels_last ? g.count() : g.samples;
   const int64_t size = g.channels_last ? g.channels : g.channels * g.positions;
-  const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(size, 1));
+  const int64_t per_group = (all + together - 1) / together;
+  const int64_t grain = std::max<int64_t>(1, kElementGrain / std::max<int64_t>(together * size, 1));
   parallel_for(0, g.groups * per_group, grain, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t group = begin / per_group;
       const int64_t stop = std::min(end, (group + 1) * per_group);
-      body(group, begin * size, stop - begin);
+      const int64_t first = (begin - group * per_group) * together;
+      const int64_t last = std::min(all, (stop - group * per_group) * together);
+      body(group, (group * all + first) * size, last - first);
       begin = stop;
     }
   });
@@ -249,51 +297,60 @@ void grad_input_cpu(const typename T::bits* grad, const typename T::bits* x,
 // Sums of h and h * xhat over one unit, [2, channels]; pointers to the start of the group. With
 // kKeep, h goes to `kept` first, and is added up from there.
 template <class T, Activation kActivation, bool kKeep>
-void unit_sums(const typename T::bits* grad, const typename T::bits* x, typename T::bits* kept,
-               const Geometry& g, const Unit& unit, const Channels<typename T::compute>& channels,
-               int64_t group, typename T::compute slope, double* out) {
+void row_sums(const typename T::bits* grad, const typename T::bits* x, typename T::bits* kept,
+              const Units& units, const Unit& unit, const Channels<typename T::compute>& channels,
+              int64_t group, typename T::compute slope, double* out) {
   using Compute = typename T::compute;
   constexpr Activation kRest = kKeep ? Activation::kNone : kActivation;
-  if (g.channels_last) {
-    Compute sum[kTile], product[kTile];
-    const int64_t rows = unit.last - unit.first;
-    for (int64_t c = 0; c < g.channels; c += kTile) {
-      const int64_t n = std::min(kTile, g.channels - c), at = unit.first * g.channels + c;
-      const auto arrays = channels.rows(group, c);
-      const typename T::bits* from = grad + at;
-      if constexpr (kKeep) {
-        grad_z_rows<T, kActivation>(from, x + at, kept + at, rows, g.channels, n, arrays, slope);
-        from = kept + at;
-      }
-      for (int64_t k = 0; k < n; ++k) sum[k] = product[k] = 0;
-      grad_sum_rows<T, kRest>(from, x + at, rows, g.channels, n, arrays, slope, sum, product);
-      for (int64_t k = 0; k < n; ++k) {
-        out[c + k] = sum[k];
-        out[g.channels + c + k] = product[k];
-      }
-    }
-    return;
+  const int64_t count = unit.to - unit.from, columns = units.columns, n = count * columns;
+  const int64_t rows = unit.last - unit.first, stride = units.stride;
+  const int64_t at = unit.first * stride + unit.from * columns;
+  Compute sum[kColumns] = {}, product[kColumns] = {}, expanded[4 * kColumns];
+  ChannelArrays<Compute> arrays{};
+  if (units.g.channels_last) {
+    arrays = channels.rows(group, unit.from);
+  } else {
+    Compute *mean = expanded, *inverse = mean + n, *scale = inverse + n, *shift = scale + n;
+    const Channel<Compute>* channel = channels.planes(group) + unit.from;
+    fill_columns(mean, count, columns, [&](int64_t c) { return channel[c].mean; });
+    fill_columns(inverse, count, columns, [&](int64_t c) { return channel[c].inverse; });
+    fill_columns(scale, count, columns, [&](int64_t c) { return channel[c].scale; });
+    fill_columns(shift, count, columns, [&](int64_t c) { return channel[c].shift; });
+    arrays = {mean, inverse, scale, shift, nullptr, nullptr};
   }
-  constexpr int kWide = kLanes<Compute>;
-  const int64_t sample = g.channels * g.positions, positions = unit.end - unit.begin;
-  std::vector<Compute> sums(static_cast<size_t>(2 * kWide * g.channels));
-  int64_t at = unit.first * sample + unit.begin;
-  for (int64_t s = unit.first; s < unit.last; ++s, at += sample) {
-    for (int64_t c = 0; c < g.channels; ++c) {
-      Compute* lanes = sums.data() + 2 * kWide * c;
-      const Channel<Compute>& channel = channels.planes(group)[c];
-      const int64_t plane = at + c * g.positions;
-      const typename T::bits* from = grad + plane;
-      if constexpr (kKeep) {
-        grad_z_plane<T, kActivation>(from, x + plane, kept + plane, positions, channel, slope);
-        from = kept + plane;
-      }
-      grad_sum_plane<T, kRest>(from, x + plane, positions, channel, slope, lanes, lanes + kWide);
-    }
+  const typename T::bits* from = grad + at;
+  if constexpr (kKeep) {
+    grad_z_rows<T, kActivation>(from, x + at, kept + at, rows, stride, n, arrays, slope);
+    from = kept + at;
   }
-  for (int64_t c = 0; c < g.channels; ++c) {
-    out[c] = sum_lanes(sums.data() + 2 * kWide * c);
-    out[g.channels + c] = sum_lanes(sums.data() + 2 * kWide * c + kWide);
+  grad_sum_rows<T, kRest>(from, x + at, rows, stride, n, arrays, slope, sum, product);
+  sum_columns(sum, count, columns, out + unit.from);
+  sum_columns(product, count, columns, out + units.g.channels + unit.from);
+}
+
+template <class T, Activation kActivation, bool kKeep>
+void plane_sums(const typename T::bits* grad, const typename T::bits* x, typename T::bits* kept,
+                const Units& units, const Unit& unit, const Channels<typename T::compute>& channels,
+                int64_t group, typename T::compute slope, double* out) {
+  using Compute = typename T::compute;
+  constexpr Activation kRest = kKeep ? Activation::kNone : kActivation;
+  constexpr int kPair = 2 * kLanes<Compute>;
+  const int64_t count = unit.to - unit.from, n = unit.end - unit.begin;
+  const int64_t stride = units.g.positions;
+  const Channel<Compute>* channel = channels.planes(group) + unit.from;
+  Compute lanes[kUnitChannels * kPair] = {};
+  int64_t at = unit.first * units.stride + unit.from * stride + unit.begin;
+  for (int64_t s = unit.first; s < unit.last; ++s, at += units.stride) {
+    const typename T::bits* from = grad + at;
+    if constexpr (kKeep) {
+      grad_z_planes<T, kActivation>(from, x + at, kept + at, count, stride, n, channel, slope);
+      from = kept + at;
+    }
+    grad_sum_planes<T, kRest>(from, x + at, count, stride, n, channel, slope, lanes);
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    out[unit.from + c] = sum_lanes(lanes + c * kPair);
+    out[units.g.channels + unit.from + c] = sum_lanes(lanes + c * kPair + kLanes<Compute>);
   }
 }
 
@@ -306,21 +363,22 @@ void sums_cpu(const typename T::bits* grad, const typename T::bits* x, const Geo
   const Channels<Compute> channels(g, in);
   const Units units(g);
   const int64_t width = 2 * g.channels;
-  std::vector<double> table(static_cast<size_t>(g.groups * units.per_group * width));
-  parallel_for(0, g.groups * units.per_group, unit_grain(units), [&](int64_t begin, int64_t end) {
+  std::vector<double> table(static_cast<size_t>(g.groups * units.per_channel * width));
+  parallel_for(0, units.total(), unit_grain(units), [&](int64_t begin, int64_t end) {
+    const auto sums =
+        units.rows ? row_sums<T, kActivation, kKeep> : plane_sums<T, kActivation, kKeep>;
     for (int64_t u = begin; u < end; ++u) {
-      const int64_t group = u / units.per_group, start = group * g.group_elements();
-      unit_sums<T, kActivation, kKeep>(grad + start, x + start, kKeep ? kept + start : nullptr, g,
-                                       units[u % units.per_group], channels, group, in.slope,
-                                       table.data() + u * width);
+      const int64_t group = units.group(u), start = group * g.group_elements();
+      sums(grad + start, x + start, kKeep ? kept + start : nullptr, units, units[u], channels,
+           group, in.slope, table.data() + units.line(u) * width);
     }
   });
   std::vector<double> total(static_cast<size_t>(width));
   for (int64_t group = 0; group < g.groups; ++group) {
     std::fill(total.begin(), total.end(), 0.0);
-    for (int64_t u = 0; u < units.per_group; ++u) {
-      const double* row = table.data() + (group * units.per_group + u) * width;
-      for (int64_t c = 0; c < width; ++c) total[static_cast<size_t>(c)] += row[c];
+    for (int64_t u = 0; u < units.per_channel; ++u) {
+      const double* line = table.data() + (group * units.per_channel + u) * width;
+      for (int64_t c = 0; c < width; ++c) total[static_cast<size_t>(c)] += line[c];
     }
     for (int64_t c = 0; c < g.channels; ++c) {
       sum_h[group * g.channels + c] = static_cast<Compute>(total[static_cast<size_t>(c)]);

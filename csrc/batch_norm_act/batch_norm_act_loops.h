@@ -15,34 +15,51 @@ constexpr int kLanes = static_cast<int>(128 / sizeof(Compute));  // two vectors 
 // for all of them.
 constexpr int kRows = 4;
 
-// Sums of (x - shift) and its square over n elements, spread over lanes.
-template <class T>
-GANKIT_SIMD void sum_plane(const typename T::bits* x, int64_t n, typename T::compute shift,
-                           typename T::compute* __restrict__ sum,
-                           typename T::compute* __restrict__ squares) {
-  using Compute = typename T::compute;
+template <class Compute>
+struct TwoTerms {
+  Compute first, second;
+};
+
+// Adds terms(i) of n elements to two rows of lanes.
+template <class Compute, class Terms>
+GANKIT_HD void add_to_lanes(int64_t n, Compute* __restrict__ lanes, const Terms& terms) {
   constexpr int kWide = kLanes<Compute>;
   Compute a[kWide], b[kWide];
   for (int l = 0; l < kWide; ++l) {
-    a[l] = sum[l];
-    b[l] = squares[l];
+    a[l] = lanes[l];
+    b[l] = lanes[kWide + l];
   }
   int64_t i = 0;
   for (; i + kWide <= n; i += kWide) {
     for (int l = 0; l < kWide; ++l) {
-      const Compute v = T::load(x[i + l]) - shift;
-      a[l] += v;
-      b[l] += v * v;
+      const TwoTerms<Compute> t = terms(i + l);
+      a[l] += t.first;
+      b[l] += t.second;
     }
   }
   for (int l = 0; l < kWide; ++l) {
-    sum[l] = a[l];
-    squares[l] = b[l];
+    lanes[l] = a[l];
+    lanes[kWide + l] = b[l];
   }
   for (int l = 0; i + l < n; ++l) {
-    const Compute v = T::load(x[i + l]) - shift;
-    sum[l] += v;
-    squares[l] += v * v;
+    const TwoTerms<Compute> t = terms(i + l);
+    lanes[l] += t.first;
+    lanes[kWide + l] += t.second;
+  }
+}
+
+// Sums of (x - shift) and its square over n elements of each of `planes` channels, `stride`
+// elements apart. Lanes: [planes, 2, kLanes].
+template <class T>
+GANKIT_SIMD void sum_planes(const typename T::bits* x, int64_t planes, int64_t stride, int64_t n,
+                            const typename T::compute* shift, typename T::compute* lanes) {
+  using Compute = typename T::compute;
+  for (int64_t p = 0; p < planes; ++p, x += stride, lanes += 2 * kLanes<Compute>) {
+    const Compute centre = shift[p];
+    add_to_lanes(n, lanes, [=](int64_t i) {
+      const Compute v = T::load(x[i]) - centre;
+      return TwoTerms<Compute>{v, v * v};
+    });
   }
 }
 
@@ -75,37 +92,20 @@ GANKIT_SIMD void sum_rows(const typename T::bits* x, int64_t rows, int64_t strid
   for (; r < rows; ++r) sum_rows_together<T, 1>(x + r * stride, stride, n, shift, sum, squares);
 }
 
-// Sums of h and h * xhat over n elements of one channel.
+// The same of h and h * xhat.
 template <class T, Activation kActivation>
-GANKIT_SIMD void grad_sum_plane(const typename T::bits* grad, const typename T::bits* x, int64_t n,
-                                Channel<typename T::compute> c, typename T::compute slope,
-                                typename T::compute* __restrict__ sum,
-                                typename T::compute* __restrict__ product) {
+GANKIT_SIMD void grad_sum_planes(const typename T::bits* grad, const typename T::bits* x,
+                                 int64_t planes, int64_t stride, int64_t n,
+                                 const Channel<typename T::compute>* channel,
+                                 typename T::compute slope, typename T::compute* lanes) {
   using Compute = typename T::compute;
-  constexpr int kWide = kLanes<Compute>;
-  Compute a[kWide], b[kWide];
-  for (int l = 0; l < kWide; ++l) {
-    a[l] = sum[l];
-    b[l] = product[l];
-  }
-  int64_t i = 0;
-  for (; i + kWide <= n; i += kWide) {
-    for (int l = 0; l < kWide; ++l) {
-      const Compute v = T::load(x[i + l]) - c.mean;
-      const Compute h = grad_z<kActivation>(T::load(grad[i + l]), v * c.scale + c.shift, slope);
-      a[l] += h;
-      b[l] += h * (v * c.inverse);
-    }
-  }
-  for (int l = 0; l < kWide; ++l) {
-    sum[l] = a[l];
-    product[l] = b[l];
-  }
-  for (int l = 0; i + l < n; ++l) {
-    const Compute v = T::load(x[i + l]) - c.mean;
-    const Compute h = grad_z<kActivation>(T::load(grad[i + l]), v * c.scale + c.shift, slope);
-    sum[l] += h;
-    product[l] += h * (v * c.inverse);
+  for (int64_t p = 0; p < planes; ++p, grad += stride, x += stride) {
+    const Channel<Compute> c = channel[p];
+    add_to_lanes(n, lanes + 2 * kLanes<Compute> * p, [=](int64_t i) {
+      const Compute v = T::load(x[i]) - c.mean;
+      const Compute h = grad_z<kActivation>(T::load(grad[i]), v * c.scale + c.shift, slope);
+      return TwoTerms<Compute>{h, h * (v * c.inverse)};
+    });
   }
 }
 
@@ -154,14 +154,18 @@ GANKIT_SIMD void grad_sum_rows(const typename T::bits* grad, const typename T::b
   }
 }
 
-// h itself, of n elements of one channel.
+// h itself, of the same planes.
 template <class T, Activation kActivation>
-GANKIT_SIMD void grad_z_plane(const typename T::bits* grad, const typename T::bits* x,
-                              typename T::bits* __restrict__ h, int64_t n,
-                              Channel<typename T::compute> c, typename T::compute slope) {
-  for (int64_t i = 0; i < n; ++i) {
-    const auto z = (T::load(x[i]) - c.mean) * c.scale + c.shift;
-    h[i] = T::store(grad_z<kActivation>(T::load(grad[i]), z, slope));
+GANKIT_SIMD void grad_z_planes(const typename T::bits* grad, const typename T::bits* x,
+                               typename T::bits* __restrict__ h, int64_t planes, int64_t stride,
+                               int64_t n, const Channel<typename T::compute>* channel,
+                               typename T::compute slope) {
+  for (int64_t p = 0; p < planes; ++p, grad += stride, x += stride, h += stride) {
+    const Channel<typename T::compute> c = channel[p];
+    for (int64_t i = 0; i < n; ++i) {
+      const auto z = (T::load(x[i]) - c.mean) * c.scale + c.shift;
+      h[i] = T::store(grad_z<kActivation>(T::load(grad[i]), z, slope));
+    }
   }
 }
 

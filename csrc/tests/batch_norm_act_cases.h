@@ -14,7 +14,7 @@ using namespace gankit::batch_norm_act;
 
 constexpr double kEps = 1e-5, kSlope = 0.2;
 
-// Both layouts, several groups, more values than one unit of sums holds, and tails.
+// Both layouts, several groups, more values and channels than one unit of sums holds, and tails.
 inline std::vector<Geometry> geometries() {
   std::vector<Geometry> all;
   for (const bool channels_last : {false, true}) {
@@ -28,6 +28,10 @@ inline std::vector<Geometry> geometries() {
     all.push_back({1, 700, 2, 3, channels_last});
     all.push_back({2, 5, 300, 7, channels_last});
     all.push_back({2, 0, 4, 3, channels_last});
+    all.push_back({2, 9, 40, 33, channels_last});    // several blocks of channels, short planes
+    all.push_back({1, 300, 12, 49, channels_last});  // and more than one unit of each
+    all.push_back({1, 9, 600, 1, channels_last});
+    all.push_back({1, 3, 19, 130, channels_last});  // the same of long planes
   }
   return all;
 }
