@@ -81,7 +81,8 @@ def run_script(
 def _check(script: str, module: bool) -> None:
     if not module:
         if not Path(script).is_file():
-            raise ConfigError(f"{script}: no such file; expected the path of a Python script")
+            what = "a folder" if Path(script).is_dir() else "no such file"
+            raise ConfigError(f"{script}: {what}; expected the path of a Python script")
         return
     parts = script.split(".")
     if not all(part.isidentifier() for part in parts):

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from gankit._version import __version__
 from gankit.cli.run import add_arguments
+from gankit.cli.streams import abandon
 from gankit.errors import GankitError
 
 
@@ -25,9 +26,21 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
-    0: done. 2: one sentence on stderr says what is wrong. 130: interrupted.
-    143: ended by SIGTERM.
+    0: done. 2: one sentence on stderr says what is wrong. 130: interrupted. 141: nobody reads the
+    output any more. 143: ended by SIGTERM.
     """
+    try:
+        code = _main(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        abandon(sys.stdout)
+        abandon(sys.stderr)
+        return 141
+
+
+def _main(argv: Sequence[str] | None) -> int:
     # Own parts are named by import path and often lie in the folder at hand.
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
@@ -41,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except ImportError as error:  # gankit's own sentence about a torch that is too old or absent
         return _fail(str(error))
+    except BrokenPipeError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        what = " ".join(str(error).split()) or "Python could not get more"
+        return _fail(f"not enough memory: {what}")
     except OSError as error:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
@@ -49,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = "gankit: ended by SIGTERM" if terminated else "gankit: interrupted"
         print("; ".join([what, *map(str, stop.args)]), file=sys.stderr)
         return 143 if terminated else 130
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    # Of torch's own, that of a GPU has a class, and that of the CPU just words.
+    kind = type(error).__name__
+    return kind in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
 def _fail(message: str) -> int:
@@ -122,15 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    _add_train(commands.add_parser("train", help="train a recipe", allow_abbrev=False))
-    _add_sample(commands.add_parser("sample", help="draw images from a run", allow_abbrev=False))
-    add_arguments(
-        commands.add_parser("run", help="run a training script faster", allow_abbrev=False)
-    )
-    _add_export(commands.add_parser("export", help="write a generator", allow_abbrev=False))
-    listing = commands.add_parser("recipes", help="list the recipes", allow_abbrev=False)
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        description = f"{what[0].upper()}{what[1:]}."
+        return commands.add_parser(name, help=what, description=description, allow_abbrev=False)
+
+    _add_train(command("train", "train a recipe"))
+    _add_sample(command("sample", "draw images from a run"))
+    add_arguments(command("run", "run a training script faster"))
+    _add_export(command("export", "write a generator"))
+    listing = command("recipes", "list the recipes")
     listing.add_argument("recipe", nargs="?", metavar="RECIPE", help="one, with all its sources")
-    commands.add_parser("doctor", help="say what runs where and why", allow_abbrev=False)
+    command("doctor", "say what runs where and why")
     return parser
 
 
@@ -168,7 +197,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run", metavar="DIR", help="folder of a run")
+    add("run", metavar="DIR", help="folder of a run, or a checkpoint")
     add("--n", type=_positive, default=64, metavar="N", help="number of images (default: 64)")
     add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -70,30 +71,66 @@ def check_resumable(folder: Path) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, config: RunConfig) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in ``folder``, which must be there, in the block.
+
+    The lock is the system's: it ends with the process, and leaves no file. Raises ConfigError if
+    another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"--out {folder} is in use: another process trains there; wait for it to end, or "
+                "pass another --out"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def claimed(folder: Path, config: RunConfig, *, overwrite: bool) -> Iterator[None]:
     """Make ``folder`` the home of a new run: drop what an older run wrote, write config.yaml.
 
     Files that gankit did not write stay. If the block ends with an error before there is a
     checkpoint, what gankit wrote and the folders made here are removed: nothing could go on from
-    them.
+    them. Raises ConfigError if another run is there.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    ours = True
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        if _is_run(folder):
-            _clear(folder)
-        write_config(folder, config)
-        yield
-    except BaseException:
-        if not (folder / CHECKPOINT).exists():
-            with suppress(OSError):
+        ours = False
+        with locked(folder):
+            check_free(folder, overwrite=overwrite)  # one may have come and gone meanwhile
+            ours = True
+            try:
+                remove_leftovers(folder)
                 if _is_run(folder):
                     _clear(folder)
-                    (folder / CONFIG).unlink()
-            for path in made:
-                with suppress(OSError):
-                    path.rmdir()
+                write_config(folder, config)
+                yield
+            except BaseException:
+                if not (folder / CHECKPOINT).exists():
+                    with suppress(OSError):
+                        if _is_run(folder):
+                            _clear(folder)
+                            (folder / CONFIG).unlink()
+                raise
+    except BaseException:
+        for path in made if ours else ():
+            with suppress(OSError):  # not empty
+                path.rmdir()
         raise
 
 

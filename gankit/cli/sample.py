@@ -20,7 +20,8 @@ def sample(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out} does not end in .png; only PNG files are written")
-    if not (Path(arguments.run) / CHECKPOINT).is_file():
+    run = Path(arguments.run)
+    if not run.is_file() and not (run / CHECKPOINT).is_file():
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
     saved = load_run(arguments.run)
     G, config = saved.generator, saved.config

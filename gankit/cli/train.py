@@ -11,6 +11,7 @@ from typing import Any
 from gankit import recipes
 from gankit._version import __version__
 from gankit.cli import rundir
+from gankit.cli.streams import say
 from gankit.errors import CheckpointError, ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, parse_settings, read_yaml
@@ -60,8 +61,7 @@ def train(arguments: argparse.Namespace) -> int:
     with joined() as (rank, _):
         arguments.quiet = arguments.quiet or rank > 0
         folder = _resume(arguments, flags) if arguments.resume else _start(arguments, flags)
-    if not arguments.quiet:
-        print(f"the run is in {folder}")
+    _announce((f"the run is in {folder}",), arguments.quiet)
     return 0
 
 
@@ -74,7 +74,9 @@ def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     trainer = build_trainer(config, callbacks=callbacks)
     _announce(trainer.gan_step.notes, arguments.quiet)
     _check_z_dim(trainer, flags)
-    with rundir.claimed(folder, config) if world()[0] == 0 else nullcontext():
+    first = world()[0] == 0
+    claim = rundir.claimed(folder, config, overwrite=arguments.overwrite)
+    with claim if first else nullcontext():
         _fit(trainer, folder, config)
     return folder
 
@@ -86,6 +88,12 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
         raise ConfigError("--resume needs RECIPE or --out DIR to find the run")
     folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
     path = rundir.check_resumable(folder)
+    with rundir.locked(folder) if world()[0] == 0 else nullcontext():
+        _go_on(arguments, flags, folder, path)
+    return folder
+
+
+def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, path: Path) -> None:
     state = load_checkpoint(path)
     with offering_another(path, lambda state: run_config(state, path)):
         old = run_config(state, path)
@@ -123,7 +131,6 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
         rundir.remove_leftovers(folder)
         rundir.write_config(folder, config)
     _fit(trainer, folder, config)
-    return folder
 
 
 def _new_settings(config: RunConfig, new: list[str], writer: Any) -> tuple[str, ...]:
@@ -213,4 +220,4 @@ def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConf
 def _announce(notes: tuple[str, ...], quiet: bool) -> None:
     if not quiet:
         for note in notes:
-            print(note)
+            say(note)

@@ -9,8 +9,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -80,11 +80,12 @@ class Callback:
 class Progress(Callback):
     """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``.
 
-    What is said through ``logging`` meanwhile stands above the bar, on lines of its own.
+    What is said through ``logging`` meanwhile stands above the bar, on lines of its own. Where the
+    stream is closed, then or later, the run goes on without.
     """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
-        self.stream = stream if stream is not None else sys.stderr
+        self.stream: TextIO | None = stream if stream is not None else sys.stderr
         self.seconds = seconds
         self._bar: Any = None
         self._redirected = ExitStack()
@@ -92,24 +93,26 @@ class Progress(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         self._last_line = time.monotonic()
-        if self.stream.isatty():
+        if self.stream is not None and self.stream.isatty():
             try:
                 from tqdm import tqdm
                 from tqdm.contrib.logging import logging_redirect_tqdm
             except ImportError as error:
                 raise MissingExtra("tqdm", "train") from error
             self._redirected.enter_context(logging_redirect_tqdm())
-            self._bar = tqdm(
-                total=trainer.total_steps,
-                initial=trainer.step,
-                file=self.stream,
-                unit="step",
-                dynamic_ncols=True,
-            )
+            with self._while_someone_reads():
+                self._bar = tqdm(
+                    total=trainer.total_steps,
+                    initial=trainer.step,
+                    file=self.stream,
+                    unit="step",
+                    dynamic_ncols=True,
+                )
 
     def on_step(self, trainer: Trainer) -> None:
         if self._bar is not None:
-            self._bar.update(1)
+            with self._while_someone_reads():
+                self._bar.update(1)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         parts = [
@@ -120,15 +123,29 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             return
+        if self.stream is None:
+            return
         now = time.monotonic()
         if now - self._last_line >= self.seconds or trainer.step == trainer.total_steps:
             self._last_line = now
             where = f"step {metrics.step}/{trainer.total_steps}  epoch {metrics.epoch:.1f}"
-            print(f"{where}  {text}", file=self.stream, flush=True)
+            with self._while_someone_reads():
+                print(f"{where}  {text}", file=self.stream, flush=True)
+
+    @contextmanager
+    def _while_someone_reads(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            if self._bar is not None:
+                with suppress(OSError):
+                    self._bar.close()
+            self.stream = self._bar = None
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with self._while_someone_reads():
+                self._bar.close()
         self._redirected.close()
 
 
