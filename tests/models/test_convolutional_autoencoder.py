@@ -139,6 +139,23 @@ def settings(network: nn.Module) -> dict[str, Any]:
     return {"image_shape": (1, 8, 8), "width": 4, "levels": 1, **size}
 
 
+def test_the_activation_is_elu_to_the_second_derivative() -> None:
+    elu = next(m for m in Generator(4, (1, 8, 8), 4).modules() if isinstance(m, nn.ELU))
+    for dtype, close in ((torch.float32, 1e-6), (torch.float64, 1e-15), (torch.bfloat16, 0.0)):
+        x = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([0.0, -0.0, -1e30, 1e30])])
+        x = x.to(dtype)
+        torch.testing.assert_close(elu(x), torch.nn.functional.elu(x), rtol=close, atol=close)
+    assert elu(torch.tensor([float("nan")])).isnan()
+    assert elu(torch.tensor([float("-inf"), float("inf")])).tolist() == [-1.0, float("inf")]
+    # Away from 0, where the second derivative jumps.
+    x = torch.tensor([[-3.0, -0.5, 0.25], [2.0, -1e-3, 1e-3]], dtype=torch.float64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(elu, x)
+    assert torch.autograd.gradgradcheck(elu, x)
+    slopes = torch.func.vmap(torch.func.grad(elu))(x.detach().flatten())
+    torch.testing.assert_close(slopes, x.detach().flatten().clamp(max=0).exp())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
