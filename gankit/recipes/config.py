@@ -165,7 +165,8 @@ class RunConfig:
         return cls(**values)
 
 
-FIELDS: tuple[str, ...] = tuple(f.name for f in fields(RunConfig))
+_TYPES = {f.name: f.type for f in fields(RunConfig)}
+FIELDS: tuple[str, ...] = tuple(_TYPES)
 _COUNTS = (
     "image_size",
     "z_dim",
@@ -238,7 +239,7 @@ def parse_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
         name, found, written = text.partition("=")
-        if not found:
+        if not found or not name.strip():
             raise ConfigError(f"--set is {text!r}; allowed are NAME=VALUE and NAME.ARGUMENT=VALUE")
         try:
             value = yaml.safe_load(written)
@@ -287,14 +288,35 @@ def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
-    try:
-        # One setting at a time, so that only the given settings come back, not the defaults.
-        return {
-            name: parser.parse_object({name: value}).as_dict()[name]
-            for name, value in values.items()
-        }
-    except ArgumentError as error:
-        raise ConfigError(f"{source}: {_one_line(str(error))}") from error
+    checked = {}
+    # One setting at a time, so that only the given settings come back, not the defaults.
+    for name, value in values.items():
+        try:
+            checked[name] = parser.parse_object({name: value}).as_dict()[name]
+        except ArgumentError as error:
+            raise ConfigError(
+                f"{source}: {name} is {value!r}; allowed is {_allowed(name)}"
+            ) from error
+    return checked
+
+
+# What the types of the fields are in YAML.
+_IN_WORDS = {
+    "str": "text",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "None": "null",
+    "Spec": "a name, an import path, or class_path with init_args",
+    "tuple[float, float]": "a list of two numbers",
+    "tuple[Spec, ...]": "a list of import paths, or of class_path with init_args",
+}
+
+
+def _allowed(name: str) -> str:
+    kinds = str(_TYPES[name]).split(" | ")
+    words = [_IN_WORDS.get(kind, kind.removeprefix("Literal[").rstrip("]")) for kind in kinds]
+    return " or ".join(words).replace('"', "'")
 
 
 def write_yaml(config: RunConfig) -> bytes:
