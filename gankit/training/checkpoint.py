@@ -19,7 +19,7 @@ import torch
 
 from gankit.errors import CheckpointError, GankitError
 from gankit.training.atomic import atomic_write
-from gankit.training.entries import REQUIRED, check_entries
+from gankit.training.entries import REQUIRED, check_entries, check_plain
 
 FORMAT = "gankit-checkpoint"
 VERSION = 1
@@ -28,11 +28,14 @@ VERSION = 1
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write ``state`` (tensors and plain Python values, with the keys of ``REQUIRED``) atomically.
 
-    Raises OSError if the file cannot be written; an older file at ``path`` is then untouched.
+    Raises CheckpointError if an entry is missing or holds what could not be read again, OSError if
+    the file cannot be written; an older file at ``path`` is then untouched.
     """
     missing = sorted(REQUIRED - state.keys())
     if missing:
         raise CheckpointError(f"a checkpoint needs the entries {', '.join(missing)}")
+    for name, value in state.items():
+        check_plain(name, value)
     # Through memory, because torch's zip writer turns a full disk into an error of its own kind.
     buffer = io.BytesIO()
     header = {"format": FORMAT, "version": VERSION, "torch": str(torch.__version__)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,33 @@ def check_entries(state: Mapping[str, Any]) -> None:
     for key, row in state["pending"].items():
         if not (isinstance(row, Tensor) and row.ndim == 1 and row.is_floating_point()):
             raise CheckpointError(f"its entry pending.{key} is not one row of numbers")
+
+
+# What torch.load(weights_only=True) gives back; of subclasses, such as np.float64, it does not.
+_PLAIN = (
+    *(type(None), bool, int, float, complex, str, bytes),
+    *(torch.Size, torch.dtype, torch.device),
+)
+_HOLDING = (dict, OrderedDict, Counter, list, tuple, set)
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Raise CheckpointError, which names the place, unless a checkpoint with ``value`` can be read.
+
+    Else a run would find out when it is resumed.
+    """
+    if isinstance(value, Tensor) or type(value) in _PLAIN:
+        return
+    if type(value) not in _HOLDING:
+        raise CheckpointError(
+            f"{name} is a {type(value).__name__}; allowed in a checkpoint are tensors and plain "
+            "numbers, strings, lists and dicts"
+        )
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in inside:
+        check_plain(f"{name}.{key}", item)
+        if isinstance(value, dict):
+            check_plain(f"a key of {name}", key)
 
 
 def _check_kind(name: str, value: Any, kinds: tuple[type | None, ...]) -> None:

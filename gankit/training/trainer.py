@@ -361,7 +361,7 @@ def _advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
             # G's first turn may come steps later (n_critic > 1): no mistake in the order of calls.
             warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
             scheduler.step()
-    except ValueError as error:  # OneCycleLR, for one, ends
+    except (ArithmeticError, TypeError, ValueError) as error:  # OneCycleLR, for one, ends
         name = type(scheduler).__name__
         raise ConfigError(f"the schedule {name} cannot go on: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,40 @@ def test_an_incomplete_state_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="sampler"):
         save_checkpoint(tmp_path / "c.pt", state)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Path("/"), r"callbacks\.Mine\.x is a PosixPath; allowed in a checkpoint are tensors"),
+        ({"y": [1, np.float64(2)]}, r"callbacks\.Mine\.x\.y\.1 is a float64"),
+        (lambda: None, "x is a function"),
+        ({Path("/"): 1}, r"a key of callbacks\.Mine\.x is a PosixPath"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, value: Any, words: str
+) -> None:
+    save_checkpoint(tmp_path / "c.pt", content(step=3))
+    with pytest.raises(CheckpointError, match=words):
+        save_checkpoint(tmp_path / "c.pt", content(callbacks={"Mine": {"x": value}}))
+    assert load_checkpoint(tmp_path / "c.pt")["step"] == 3
+
+
+def test_all_that_is_plain_is_written_and_read(tmp_path: Path) -> None:
+    plain = {
+        "a": [None, True, 1, 1.5, 2j, "ü", b"x"],
+        "b": (torch.float16, torch.device("cpu")),
+        "c": {1, 2},
+        "d": torch.Size([3]),
+        "e": Counter("aab"),
+        "f": torch.ones(2),
+        "g": {3: {}, ("x", 4): torch.nn.Parameter(torch.ones(1))},
+    }
+    save_checkpoint(tmp_path / "c.pt", content(callbacks={"Mine": plain}))
+    back = load_checkpoint(tmp_path / "c.pt")["callbacks"]["Mine"]
+    assert back["a"] == plain["a"]
+    assert back.keys() == plain.keys()
 
 
 def test_random_states_come_back_through_a_file(tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def test_a_schedule_that_ends_before_the_run_says_so() -> None:
         make(schedule=one_cycle).fit(steps=8)
 
 
+@pytest.mark.parametrize("step_size", ["x", 0])
+def test_a_schedule_that_cannot_compute_says_so(step_size: Any) -> None:
+    schedule = {
+        "class_path": "torch.optim.lr_scheduler.StepLR",
+        "init_args": {"step_size": step_size},
+    }
+    with pytest.raises(ConfigError, match="schedule StepLR cannot go on: "):
+        make(schedule=schedule).fit(steps=2)
+
+
 def test_gradients_are_no_longer_than_asked() -> None:
     seen: list[float] = []
 
