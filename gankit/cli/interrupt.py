@@ -1,4 +1,4 @@
-"""Ctrl-C, or a scheduler's SIGTERM, in the middle of a run."""
+"""Ctrl-C, a scheduler's SIGTERM, or the end of a terminal, in the middle of a run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,28 @@ _MILLISECONDS_APART = 2000
 class Terminated(KeyboardInterrupt):
     """SIGTERM asked the run to end."""
 
+    code, words = 143, "ended by SIGTERM"
+
+
+class HungUp(KeyboardInterrupt):
+    """SIGHUP: the terminal has gone, or the connection to it."""
+
+    code, words = 129, "ended by SIGHUP"
+
 
 # What each signal does where nobody has asked for anything else.
 _DEFAULTS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }
+_ENDS: dict[int, type[KeyboardInterrupt]] = {signal.SIGTERM: Terminated}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _DEFAULTS[signal.SIGHUP] = signal.SIG_DFL
+    _ENDS[signal.SIGHUP] = HungUp
 
 
 class SaveOnInterrupt(Callback):
-    """The first Ctrl-C or SIGTERM lets the step at hand end and writes a checkpoint.
+    """The first Ctrl-C, SIGTERM or SIGHUP lets the step at hand end and writes a checkpoint.
 
     A second one is at once. In the middle of a step D has learned and G has not, which no
     checkpoint could continue. Where something else handles or ignores a signal, as under nohup, it
@@ -58,7 +70,7 @@ class SaveOnInterrupt(Callback):
             self._ask_all(trainer)
         if self._asked:
             self.checkpoint.save(trainer)
-            raise Terminated if self._asked == signal.SIGTERM else KeyboardInterrupt
+            raise _ENDS.get(self._asked, KeyboardInterrupt)
 
     def _ask_all(self, trainer: Trainer) -> None:
         """Asking waits for the device, so it is done at steps that lie some time apart.

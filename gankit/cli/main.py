@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from gankit._version import __version__
@@ -26,8 +27,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
-    0: done. 2: one sentence on stderr says what is wrong. 130: interrupted. 141: nobody reads the
-    output any more. 143: ended by SIGTERM.
+    0: done. 2: one sentence on stderr says what is wrong. 129: ended by SIGHUP. 130:
+    interrupted. 141: nobody reads the output any more. 143: ended by SIGTERM.
     """
     try:
         code = _main(argv)
@@ -65,10 +66,10 @@ def _main(argv: Sequence[str] | None) -> int:
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
     except KeyboardInterrupt as stop:
-        terminated = type(stop) is not KeyboardInterrupt
-        what = "gankit: ended by SIGTERM" if terminated else "gankit: interrupted"
-        print("; ".join([what, *map(str, stop.args)]), file=sys.stderr)
-        return 143 if terminated else 130
+        what = f"gankit: {getattr(stop, 'words', 'interrupted')}"
+        with suppress(OSError):  # the terminal may have gone
+            print("; ".join([what, *map(str, stop.args)]), file=sys.stderr)
+        return int(getattr(stop, "code", 130))
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

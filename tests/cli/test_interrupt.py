@@ -21,8 +21,10 @@ TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "6", "--quiet"]
 def as_in_a_terminal() -> Iterator[None]:
     """A job started in the background ignores the signal, and so would these tests."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, hangup)
 
 
 @pytest.fixture
@@ -49,7 +51,11 @@ def final_state(folder: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM"),
+        (signal.SIGHUP, 129, "ended by SIGHUP"),
+    ],
 )
 def test_a_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
     number: int,
