@@ -1,7 +1,8 @@
 """The pictures of docs/recipes.md, from the folders of runs.
 
-``gankit train NAME`` for every name below, then ``python -m examples.gallery runs``. Each picture
-shows recipes as they are shipped, a row each; ``--pictures NAME ...`` draws a part.
+``gankit train NAME`` for every recipe in ``PICTURES``, those in ``FLAGS`` with their flags and
+``--out runs/FOLDER``, then ``python -m examples.gallery runs``; ``--pictures NAME ...`` draws a
+part.
 """
 
 from __future__ import annotations
@@ -59,15 +60,17 @@ def autoencoders(runs: Path) -> dict[str, Tensor]:
     }
 
 
-# Each picture, and the recipes in it.
+# Each picture, and the folders of the runs on it.
 PICTURES: dict[str, tuple[str, ...]] = {
-    "gan": ("gan", "gan-keras", "mmgan", "nsgan", "lsgan", "rgan"),
-    "wgan": ("wgan", "wgan-gp", "wgan-gp-conv"),
+    "gan": ("gan", "gan-400", "gan-keras", "mmgan", "nsgan", "lsgan", "rgan"),
+    "wgan": ("wgan", "wgan-lr", "wgan-gp", "wgan-gp-conv"),
     "dcgan": ("dcgan",),
     "cgan": ("cgan",),
     "sgan": ("sgan",),
     "autoencoders": ("ae", "vae"),
 }
+# Runs of a recipe with flags: what the row is called is what differs.
+FLAGS = {"gan-400": "gan, --epochs 400", "wgan-lr": "wgan, --lr 2e-4"}
 
 
 def rows(picture: str, runs: Path) -> dict[str, Tensor]:
@@ -76,7 +79,7 @@ def rows(picture: str, runs: Path) -> dict[str, Tensor]:
         return autoencoders(runs)
     names = PICTURES[picture]
     lines = 3 if len(names) == 1 else 1
-    return {name: drawn(load_run(runs / name), lines) for name in names}
+    return {FLAGS.get(name, name): drawn(load_run(runs / name), lines) for name in names}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ def _game(name: str, summary: str, loss: str, source: str) -> Recipe:
             loss=loss,
             z_dim=100,
             z_distribution="normal",
-            epochs=100,
+            epochs=400,
             batch_size=60,
             lr=2e-4,
             betas=(0.5, 0.999),
@@ -29,6 +29,7 @@ def _game(name: str, summary: str, loss: str, source: str) -> Recipe:
         sources=(
             f"The game: {source}",
             f"Layers (without the sigmoid), Adam and batch of the recipe gan: {TUTORIAL}",
+            "400 epochs, which are 9,600 steps on the default digits: ours",
         ),
     )
 

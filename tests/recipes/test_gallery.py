@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ from PIL import Image
 
 from examples import gallery
 from examples.rows import save_rows
+from gankit import recipes
 from gankit.cli import main
 from gankit.errors import DataError
 from gankit.saved import load_run
 from gankit.training import generate
+
+PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 def pixels(path: Path) -> torch.Tensor:
@@ -66,3 +70,16 @@ def test_pictures_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     fourth = page[tile : 2 * tile - 2 : gallery.SCALE, left + 3 * tile :: gallery.SCALE][:, :8]
     assert (fourth.float() - (made[13, 0] + 1) * 127.5).abs().max() < 10
     assert pixels(Path("out/autoencoders.png")).shape[0] == 4 * tile
+
+
+def test_every_recipe_has_a_picture_on_the_page() -> None:
+    shown = {name for names in gallery.PICTURES.values() for name in names}
+    others = {"energy.png": ("ebgan", "began"), "points.png": ("gan-2d",)}
+    others |= {"gan-1d.png": ("gan-1d",)}
+    shown |= {name for names in others.values() for name in names}
+    assert shown - set(gallery.FLAGS) == set(recipes.names())
+    linked = set(re.findall(r"\]\(([\w-]+\.(?:png|gif))\)", PAGE.read_text()))
+    assert linked >= {*(f"{name}.png" for name in gallery.PICTURES), *others}
+    for name in linked:
+        with Image.open(PAGE.parent / name) as picture:
+            assert min(picture.size) > 80
