@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import types
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,15 @@ def run_script(
         return code, recorder.report()
 
 
+def _wait_for_threads(before: set[threading.Thread]) -> None:
+    """Until the script's own have ended, as Python waits for all but daemons."""
+    while True:
+        new = [t for t in threading.enumerate() if t not in before and not t.daemon]
+        if not new:
+            return
+        new[0].join()
+
+
 def _check(script: str, module: bool) -> None:
     if not module:
         if not Path(script).is_file():
@@ -107,6 +117,16 @@ def _as_main(script: str, arguments: Sequence[str], module: bool) -> Iterator[No
 
 
 def _execute(script: str, module: bool) -> int:
+    threads = set(threading.enumerate())
+    try:
+        code = _run_code(script, module)
+        _wait_for_threads(threads)
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _run_code(script: str, module: bool) -> int:
     try:
         code = _module_code(script) if module else _script_code(script)
         exec(code, vars(sys.modules["__main__"]))

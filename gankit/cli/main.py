@@ -47,7 +47,11 @@ def _main(argv: Sequence[str] | None) -> int:
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
     try:
-        arguments = _parser().parse_args(argv)
+        arguments, unknown = _parser().parse_known_args(argv)
+        if unknown:
+            words = " ".join(unknown)
+            help = f"gankit {arguments.command} --help"
+            raise _Stop(f"unrecognized arguments: {words} (see {help})")
         return _run(arguments)
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)

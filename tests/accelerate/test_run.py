@@ -248,6 +248,39 @@ def test_layers_and_losses_by_themselves_compute_the_same() -> None:
                 loss(score, target[:5])
 
 
+def test_losses_with_weights_are_torch_s() -> None:
+    scores, target, weight = torch.randn(600, 4), torch.rand(600, 4), torch.rand(4)
+    for loss, input in (
+        (nn.BCELoss(weight=weight), scores.sigmoid()),
+        (nn.BCEWithLogitsLoss(weight=weight), scores),
+        (nn.BCEWithLogitsLoss(pos_weight=weight), scores),
+    ):
+        plain = loss(input, target)
+        with patched() as recorder:
+            assert torch.equal(loss(input, target), plain)
+        assert not recorder.report().rows
+
+
+def test_threads_that_outlive_the_script_are_waited_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "late.py").write_text(
+        "import sys, threading, time\n"
+        "from torch import nn\n"
+        "forward = nn.Sequential.forward\n"
+        "def work(again):\n"
+        "    time.sleep(0.1)\n"
+        "    print(sys.argv[1:], nn.Sequential.forward is forward)\n"
+        "    if again:\n"
+        "        threading.Thread(target=work, args=(False,)).start()\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "threading.Thread(target=work, args=(True,)).start()\n"
+        "sys.exit(5)\n"
+    )
+    assert main(["run", "--quiet", str(tmp_path / "late.py"), "x"]) == 5
+    assert capfd.readouterr().out == "['x'] True\n" * 2
+
+
 @needs_kernels
 def test_subclasses_choices_and_scripting_stay() -> None:
     class Mine(nn.Sequential):

@@ -53,7 +53,7 @@ def files() -> set[str]:
         (["train", "gan", "--out", "small.yaml"], "small.yaml is a file"),
         (["train", "gan", "--out", "full"], "full is not empty; pass --overwrite"),
         (["train", "gan", "--out", "full", "--overwrite"], "not a gankit run"),
-        (["train", "gan", "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["train", "gan", "--frobnicate"], "--frobnicate (see gankit train --help)"),
         (["sample", "absent"], "absent holds no checkpoint.pt"),
         (["sample", "foreign"], "not a gankit checkpoint"),
         (["sample", "foreign", "--n", "0"], "--n: '0' is not an integer from 1"),
