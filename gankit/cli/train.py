@@ -213,7 +213,13 @@ def _new_config(arguments: argparse.Namespace, flags: dict[str, Any]) -> RunConf
     if given.get("recipe", name) != name:
         raise ConfigError(f"RECIPE is {name!r}, but {arguments.config} is for {given['recipe']!r}")
     config = recipe.config.updated(**given).updated(**flags)
-    flags |= parse_settings(arguments.set, config)
+    settings = parse_settings(arguments.set, config)
+    if settings.get("recipe", name) != name:
+        raise ConfigError(
+            f"--set gives recipe {settings['recipe']!r} to a run of {name!r}; its settings come "
+            f"with its name: gankit train {settings['recipe']}"
+        )
+    flags |= settings
     return config.updated(**flags)
 
 

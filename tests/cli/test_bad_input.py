@@ -48,6 +48,8 @@ def files() -> set[str]:
         (["train", "gan-keras", "--config", "other.yaml"], "other.yaml is for 'gan'"),
         (["train", "gan", "--config", "broken.yaml"], "unknown setting lrr"),
         (["train", "gan", "--config", "wide.yaml"], "dropout"),
+        (["train", "gan", "--set", "recipe=dcgan"], "come with its name: gankit train dcgan"),
+        (["train", "gan", "--set", "=5"], "--set is '=5'; allowed are NAME=VALUE"),
         (["train", "gan", "--resume"], "runs/gan has no checkpoint.pt to resume from"),
         (["train", "gan", "--resume", "--overwrite"], "not allowed with argument"),
         (["train", "gan", "--out", "small.yaml"], "small.yaml is a file"),
