@@ -103,7 +103,7 @@ def _run_in(state: dict[str, Any], path: Path) -> SavedRun:
 def run_config(state: dict[str, Any], path: Path) -> RunConfig:
     """The settings in the checkpoint ``state``; ``path`` is named if there are none.
 
-    A checkpoint of another version may lack settings, which then have their default.
+    A checkpoint of an older gankit may lack settings, which then have their default.
     """
     writer = state["environment"].get("gankit")
     try:
@@ -118,13 +118,9 @@ def run_config(state: dict[str, Any], path: Path) -> RunConfig:
                 f"{path} was written by gankit {writer}, and this is gankit {__version__}, which "
                 f"does not know the setting {', '.join(unknown)}"
             )
-        config = RunConfig.from_dict(settings, str(path))
+        return RunConfig.from_dict(settings, str(path))
     except (AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} was not written by gankit train") from error
-    missing = unknown_to_the_writer(state)
-    if missing and writer == __version__:
-        raise CheckpointError(f"{path} is damaged: its settings lack {', '.join(missing)}")
-    return config
 
 
 def unknown_to_the_writer(state: dict[str, Any]) -> list[str]:

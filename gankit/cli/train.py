@@ -108,7 +108,9 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
     if changed:
         raise ConfigError(f"--resume continues with the run's own settings: {', '.join(changed)}")
     new = unknown_to_the_writer(state)
-    writer = state["environment"].get("gankit")
+    writer = f"gankit {state['environment'].get('gankit')}"
+    if writer == f"gankit {__version__}":
+        writer = f"another state of {writer}"
     config = old.updated(**_edited(folder, old, new, writer)).updated(**flags)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
@@ -133,16 +135,16 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
     _fit(trainer, folder, config)
 
 
-def _new_settings(config: RunConfig, new: list[str], writer: Any) -> tuple[str, ...]:
+def _new_settings(config: RunConfig, new: list[str], writer: str) -> tuple[str, ...]:
     return tuple(
-        f"The setting {name} is {getattr(config, name)!r} from here on; gankit {writer}, which "
+        f"The setting {name} is {getattr(config, name)!r} from here on; {writer}, which "
         "wrote the checkpoint, had none of that name."
         for name in new
         if name not in CHANGEABLE
     )
 
 
-def _edited(folder: Path, old: RunConfig, new: list[str], writer: Any) -> dict[str, Any]:
+def _edited(folder: Path, old: RunConfig, new: list[str], writer: str) -> dict[str, Any]:
     """What config.yaml says otherwise than the checkpoint; ConfigError if that may not change."""
     path = folder / rundir.CONFIG
     if not path.is_file():
@@ -154,7 +156,7 @@ def _edited(folder: Path, old: RunConfig, new: list[str], writer: Any) -> dict[s
     ]
     if unheard:
         raise ConfigError(
-            f"{path} has settings ({', '.join(unheard)}) that gankit {writer}, which wrote its "
+            f"{path} has settings ({', '.join(unheard)}) that {writer}, which wrote its "
             f"checkpoint, did not know; this is gankit {__version__}: --resume continues without "
             "them, so take them out"
         )
