@@ -22,11 +22,10 @@ def small_twin(name: str, seed: int, **changes: Any) -> Trainer:
         "lr": 1e-3,
         "generator": {"class_path": f"{MLP}.Generator", "init_args": {"hidden": [128, 128]}},
     }
-    if name in ("ebgan", "began"):
-        error = "squared" if name == "ebgan" else "absolute"
+    if name == "ebgan":
         settings["discriminator"] = {
             "class_path": "gankit.models.autoencoder.Discriminator",
-            "init_args": {"hidden": [128, 64], "code": 8, "error": error},
+            "init_args": {"hidden": [128, 64], "code": 8, "error": "squared"},
         }
     else:
         settings["discriminator"] = {
