@@ -93,6 +93,8 @@ def _check(script: str, module: bool) -> None:
         if not Path(script).is_file():
             what = "a folder" if Path(script).is_dir() else "no such file"
             raise ConfigError(f"{script}: {what}; expected the path of a Python script")
+        if not os.access(script, os.R_OK):
+            raise ConfigError(f"{script}: it may not be read; expected a Python script")
         return
     parts = script.split(".")
     if not all(part.isidentifier() for part in parts):

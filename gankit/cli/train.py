@@ -55,6 +55,8 @@ def train(arguments: argparse.Namespace) -> int:
     for module, package in EXTRAS.items():
         if find_spec(module) is None:
             raise MissingExtra(package, "train")
+    if arguments.out == "":
+        raise ConfigError("--out is ''; allowed is a folder")
     keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}

@@ -140,6 +140,17 @@ def test_what_is_no_module_is_one_sentence(
         run_script(name, module=True)
 
 
+def test_a_script_that_may_not_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "script.py").write_text("print('read')\n")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
+    assert main(["run", str(tmp_path / "script.py")]) == 2
+    out, err = capfd.readouterr()
+    assert "script.py: it may not be read" in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
 def test_the_usage_is_short_where_nothing_is_given(capfd: pytest.CaptureFixture[str]) -> None:
     for argv, words in (
         ([], "which script? Give its path\nusage: gankit run [--compare N] [--quiet] SCRIPT"),

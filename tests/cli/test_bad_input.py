@@ -53,6 +53,8 @@ def files() -> set[str]:
         (["train", "gan", "--resume"], "runs/gan has no checkpoint.pt to resume from"),
         (["train", "gan", "--resume", "--overwrite"], "not allowed with argument"),
         (["train", "gan", "--out", "small.yaml"], "small.yaml is a file"),
+        (["train", "gan", "--out", ""], "--out is ''; allowed is a folder"),
+        (["run", "full"], "full: a folder; expected the path of a Python script"),
         (["train", "gan", "--out", "full"], "full is not empty; pass --overwrite"),
         (["train", "gan", "--out", "full", "--overwrite"], "not a gankit run"),
         (["train", "gan", "--frobnicate"], "--frobnicate (see gankit train --help)"),
