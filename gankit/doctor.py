@@ -134,7 +134,7 @@ def _ops() -> Section:
     section["linear on cpu"] = (
         f"F.linear: {reason}"
         if reason
-        else "oneDNN where sizes suit: AVX-512, unused by MKL on AMD"
+        else "our kernel or oneDNN where sizes suit: AVX-512, unused by MKL on AMD"
     )
     return section
 

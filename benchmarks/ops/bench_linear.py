@@ -1,7 +1,8 @@
-"""gankit.ops.linear beside F.linear and torch.compile.
+"""gankit.ops.linear beside F.linear, torch.compile and oneDNN's own call.
 
-Every call is one of a training pass: x, weight and bias require a gradient. On a machine where
-gankit leaves the product to torch the two differ by the call's own overhead alone.
+Every call is one of a training pass: x, weight and bias require a gradient; oneDNN's call has no
+derivative and races forward alone. On a machine where gankit leaves the product to torch the two
+differ by the call's own overhead alone.
 """
 
 from __future__ import annotations
@@ -81,12 +82,21 @@ def _contenders(entry: _Entry) -> Iterator[Contender]:
         "peer",
         lambda: torch.compile(F.linear, dynamic=False, fullgraph=True),
     )
+    alone = entry.direction == "forward" and entry.device.type == "cpu"
+    if alone and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        yield entry.contender("oneDNN", "peer", lambda: _onednn)
     yield entry.contender("gankit", "gankit", lambda: linear)
     yield entry.contender(
         "gankit, torch.compile",
         "variant",
         lambda: torch.compile(linear, dynamic=False, fullgraph=True),
     )
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    x, weight, bias = x.detach(), weight.detach(), bias.detach()
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
 
 
 def _check(function: Function, leaves: list[Tensor], grad: Tensor) -> None:
@@ -97,8 +107,9 @@ def _check(function: Function, leaves: list[Tensor], grad: Tensor) -> None:
         (F.linear, [x.detach().double().requires_grad_() for x in leaves]),
     ):
         y = f(*inputs)
-        results.append((y, *torch.autograd.grad(y, inputs, grad.to(y.dtype))))
+        gradients = torch.autograd.grad(y, inputs, grad.to(y.dtype)) if y.requires_grad else ()
+        results.append((y, *gradients))
     # A GPU may multiply in TensorFloat-32.
     tolerance = 2e-3 if grad.is_cuda else 1e-5
-    for found, wanted in zip(*results, strict=True):
+    for found, wanted in zip(*results, strict=function is not _onednn):
         assert (found - wanted).abs().max() <= tolerance * wanted.abs().max()

@@ -36,7 +36,7 @@ LEAST = {
     "instance norm": 1 << 15,
     "dropout": 1 << 11,
     "dropout of channels": 1 << 17,
-    "linear": 1 << 22,
+    "linear": 1 << 20,
 }
 # Where the op would be F.linear, whatever the size.
 _WHY_NOT_ONEDNN = why_not_onednn()

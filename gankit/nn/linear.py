@@ -14,11 +14,11 @@ torch.fx.wrap("linear")
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` by the library that is faster on this processor.
+    """``nn.Linear`` by what is fastest on this processor.
 
     Drop-in: the same arguments, parameters, ``state_dict`` and initialisation. Where
-    :func:`gankit.ops.linear` says so the products are oneDNN's and differ from MKL's in the last
-    bits of float32; elsewhere they are those of ``nn.Linear`` to the bit.
+    :func:`gankit.ops.linear` says so the products are ours or oneDNN's and differ from MKL's in the
+    last bits of float32; elsewhere they are those of ``nn.Linear`` to the bit.
 
     Args:
         in_features, out_features, bias, device, dtype: as for ``nn.Linear``.

@@ -8,6 +8,7 @@ results are the same to the bit, and so are the random draws.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ class _Block(NamedTuple):
 
     weight: Tensor
     bias: Tensor | None
+    product: Callable[..., Tensor]  # gankit's or, for torch's own layer, torch's
     activation: str = "none"
     slope: float = 0.0
     p: float = 0.0
@@ -98,13 +100,13 @@ def _blocks(layers: nn.Sequential, dtype: torch.dtype) -> list[_Block]:
             weight, bias = layer.weight, layer.bias
             if type(weight) not in _PLAIN or weight.dtype != dtype or not weight.is_cpu:
                 return []
-            blocks.append(_Block(weight, bias))
+            blocks.append(_Block(weight, bias, linear if kind is Linear else F.linear))
         elif kind is not nn.Identity:
             activation = _activation(layer)
             if activation is None or not blocks or blocks[-1].activation != "none":
                 return []
             name, slope, p = activation
-            blocks[-1] = _Block(blocks[-1].weight, blocks[-1].bias, name, slope, p)
+            blocks[-1] = blocks[-1]._replace(activation=name, slope=slope, p=p)
     return blocks
 
 
@@ -129,8 +131,8 @@ def _is_watched(module: nn.Module) -> bool:
 def _forward(x: Tensor, blocks: list[_Block]) -> list[Tensor]:
     """The output of every block; nothing is recorded."""
     outputs = []
-    for weight, bias, activation, slope, p in blocks:
-        x = linear(x, weight, bias)
+    for weight, bias, product, activation, slope, p in blocks:
+        x = product(x, weight, bias)
         if activation == "leaky":
             F.leaky_relu_(x, slope)
         elif activation == "dropout":
@@ -188,11 +190,11 @@ class _Stack(torch.autograd.Function):
             grad = _through(grad, outputs[k], blocks[k], k < count - 1)
             if needs[2 + 2 * k]:
                 below = outputs[k - 1] if k > 0 else x
-                grads[2 + 2 * k] = linear(grad.t(), below.t())
+                grads[2 + 2 * k] = blocks[k].product(grad.t(), below.t())
             if needs[3 + 2 * k]:
                 grads[3 + 2 * k] = grad.sum(0)
             if k > lowest or needs[0]:
-                grad = linear(grad, weights[k].t())
+                grad = blocks[k].product(grad, weights[k].t())
         if needs[0]:
             grads[0] = grad
         return tuple(grads)
@@ -208,7 +210,7 @@ def _recorded(
     """
     h = x
     for block, y in zip(blocks, outputs, strict=True):
-        h = linear(h, block.weight, block.bias)
+        h = block.product(h, block.weight, block.bias)
         if block.activation == "tanh":
             h = h.tanh()
         elif block.activation == "sigmoid":

@@ -30,7 +30,7 @@ def test_nothing_built_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_library_of_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     linear = importlib.import_module("gankit.ops.linear")
-    for why, told in (("", "oneDNN"), ("the processor is old", "F.linear: the processor is old")):
+    for why, told in (("", "our kernel or oneDNN"), ("the processor is old", "F.linear: the processor is old")):
         monkeypatch.setattr(linear, "why_not_onednn", lambda why=why: why)
         assert doctor.collect()["ops"]["linear on cpu"].startswith(told)
         with backends.backend("reference"):

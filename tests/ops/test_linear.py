@@ -1,4 +1,4 @@
-"""gankit.ops.linear: oneDNN's products against float64, and torch's own everywhere else."""
+"""gankit.ops.linear: our and oneDNN's products against float64, torch's own everywhere else."""
 
 from __future__ import annotations
 
@@ -18,21 +18,37 @@ MODULE: Any = importlib.import_module("gankit.ops.linear")  # the function hides
 SHAPES = [(64, 256, 288), (61, 333, 227), (4, 1024, 1100), (2100, 250, 8)]
 
 
-@pytest.fixture
-def onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """oneDNN in force wherever this torch has it; gives the shapes of the products it computed."""
+def has_packed() -> bool:
+    try:
+        torch.ops.gankit.linear_packed(torch.ones(2, 2), torch.ones(2, 2), None)
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.fixture(params=["onednn", "packed"])
+def products(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[int, ...]]:
+    """oneDNN in force wherever this torch has it, with or without our kernel before it; gives the
+    shapes of the products that either computed."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch has no oneDNN")
+    if request.param == "packed" and not has_packed():
+        pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
     seen: list[tuple[int, ...]] = []
-    product = MODULE._onednn
 
-    def counted(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        seen.append((x.shape[0], x.shape[1], weight.shape[0]))
-        result: torch.Tensor = product(x, weight, bias)
-        return result
+    def counted(product: Any) -> Any:
+        def call(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+            seen.append((x.shape[0], x.shape[1], weight.shape[0]))
+            return product(x, weight, bias)
+
+        return call
 
     monkeypatch.setattr(MODULE, "_taken", True)
-    monkeypatch.setattr(MODULE, "_onednn", counted)
+    monkeypatch.setattr(MODULE, "_packs", request.param == "packed")
+    for name in ("_onednn", "_packed"):
+        monkeypatch.setattr(MODULE, name, counted(getattr(MODULE, name)))
     return seen
 
 
@@ -59,26 +75,26 @@ def assert_near(found: Any, wanted: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_output_and_two_derivatives(shape: tuple[int, int, int], onednn: list[Any]) -> None:
+def test_output_and_two_derivatives(shape: tuple[int, int, int], products: list[Any]) -> None:
     leaves = [x.requires_grad_() for x in tensors(*shape)]
     wide = [x.detach().double().requires_grad_() for x in leaves]
     assert_near(derivatives(linear, leaves), derivatives(F.linear, wide))
-    assert set(onednn) >= {shape, (shape[0], shape[2], shape[1]), (shape[2], shape[0], shape[1])}
+    assert set(products) >= {shape, (shape[0], shape[2], shape[1]), (shape[2], shape[0], shape[1])}
 
 
 @pytest.mark.parametrize("shape", [(1100, 4, 1024), (1100, 1024, 4), (9000, 32, 64)], ids=str)
-def test_narrow_layers_mix_the_libraries(shape: tuple[int, int, int], onednn: list[Any]) -> None:
+def test_narrow_layers_mix_the_libraries(shape: tuple[int, int, int], products: list[Any]) -> None:
     rows, inputs, outputs = shape
     leaves = [x.requires_grad_() for x in tensors(*shape)]
     wide = [x.detach().double().requires_grad_() for x in leaves]
     assert_near(derivatives(linear, leaves), derivatives(F.linear, wide))
     # The weight's gradient has to copy dL/dy, which few inputs do not repay.
-    assert (shape in onednn) == (outputs >= 8)
-    assert ((outputs, rows, inputs) in onednn) == (inputs >= 64 and outputs >= 8)
+    assert (shape in products) == (outputs >= 8)
+    assert ((outputs, rows, inputs) in products) == (inputs >= 64 and outputs >= 8)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_bits_again(threads: int, onednn: list[Any]) -> None:
+def test_the_same_bits_again(threads: int, products: list[Any]) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -87,7 +103,7 @@ def test_the_same_bits_again(threads: int, onednn: list[Any]) -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert len(onednn) > 0
+    assert len(products) > 0
 
 
 def expanded(x: torch.Tensor) -> torch.Tensor:
@@ -105,11 +121,11 @@ def expanded(x: torch.Tensor) -> torch.Tensor:
     ],
     ids=["transposed", "sliced", "gaps", "misaligned", "expanded"],
 )
-def test_every_layout(laid_out: Any, onednn: list[Any]) -> None:
+def test_every_layout(laid_out: Any, products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     for arguments in ((laid_out(x), weight, bias), (x, laid_out(weight), bias)):
         assert_near([linear(*arguments)], [F.linear(*(a.double() for a in arguments))])
-    assert len(onednn) == 2
+    assert len(products) == 2
 
 
 def test_onednn_reads_no_gaps() -> None:
@@ -123,7 +139,7 @@ def test_onednn_reads_no_gaps() -> None:
         assert torch.equal(found, gaps)
 
 
-def test_nothing_is_saved_in_vain(onednn: list[Any]) -> None:
+def test_nothing_is_saved_in_vain(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     saved: list[torch.Tensor] = []
 
@@ -142,7 +158,7 @@ def test_nothing_is_saved_in_vain(onednn: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("expand", [False, True])
-def test_gradients_as_autograd_hands_them_over(expand: bool, onednn: list[Any]) -> None:
+def test_gradients_as_autograd_hands_them_over(expand: bool, products: list[Any]) -> None:
     leaves = [x.requires_grad_() for x in tensors(64, 256, 288)]
     wide = [x.detach().double().requires_grad_() for x in leaves]
     for function, inputs in ((linear, leaves), (F.linear, wide)):
@@ -151,28 +167,28 @@ def test_gradients_as_autograd_hands_them_over(expand: bool, onednn: list[Any]) 
     assert_near([x.grad for x in leaves], [x.grad for x in wide])
 
 
-def test_more_and_fewer_dimensions(onednn: list[Any]) -> None:
+def test_more_and_fewer_dimensions(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     found = linear(x.view(4, 2, 8, 256), weight, bias)
     assert found.shape == (4, 2, 8, 288)
     assert_near([found.flatten(0, 2)], [F.linear(x.double(), weight.double(), bias.double())])
-    assert onednn == [(64, 256, 288)]
+    assert products == [(64, 256, 288)]
     assert torch.equal(linear(x[0], weight, bias), F.linear(x[0], weight, bias))
 
 
-def test_only_what_is_asked_for_is_computed(onednn: list[Any]) -> None:
+def test_only_what_is_asked_for_is_computed(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     for index, others in ((0, 1), (1, 1), (2, 0)):
         inputs = [x.clone(), weight.clone(), bias.clone()]
         inputs[index].requires_grad_()
         y = linear(*inputs)
-        onednn.clear()
+        products.clear()
         y.sum().backward()
         assert inputs[index].grad is not None
-        assert len(onednn) == others
+        assert len(products) == others
 
 
-def test_a_weight_that_changed_is_noticed(onednn: list[Any]) -> None:
+def test_a_weight_that_changed_is_noticed(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     y = linear(x.requires_grad_(), weight.requires_grad_(), bias)
     with torch.no_grad():
@@ -206,26 +222,26 @@ def test_a_weight_that_changed_is_noticed(onednn: list[Any]) -> None:
         "meta",
     ],
 )
-def test_torch_serves_the_rest(change: Any, onednn: list[Any]) -> None:
+def test_torch_serves_the_rest(change: Any, products: list[Any]) -> None:
     arguments = change(*tensors(64, 256, 288))
     found, wanted = linear(*arguments), F.linear(*arguments)
     assert found.shape == wanted.shape
     assert found.dtype == wanted.dtype
     assert found.is_meta or torch.equal(found, wanted)
-    assert onednn == []
+    assert products == []
 
 
-def test_torch_serves_autocast_and_the_reference_backend(onednn: list[Any]) -> None:
+def test_torch_serves_autocast_and_the_reference_backend(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
     with gankit.backend("reference"):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
-    assert onednn == []
+    assert products == []
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace and mkldnn.flags warn of themselves
-def test_torch_serves_those_who_record_or_switch_off(onednn: list[Any]) -> None:
+def test_torch_serves_those_who_record_or_switch_off(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
     traced = torch.jit.trace(gankit.nn.Linear(256, 288), x, check_trace=False)
     assert "aten::linear" in str(traced.inlined_graph)
@@ -234,9 +250,9 @@ def test_torch_serves_those_who_record_or_switch_off(onednn: list[Any]) -> None:
     assert counter.get_total_flops() == 2 * 64 * 256 * 288
     with torch.backends.mkldnn.flags(enabled=False):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
-    assert onednn == []
+    assert products == []
     linear(x, weight, bias)
-    assert len(onednn) == 1
+    assert len(products) == 1
 
 
 @pytest.mark.parametrize(
@@ -249,7 +265,7 @@ def test_torch_serves_those_who_record_or_switch_off(onednn: list[Any]) -> None:
     ],
     ids=["inputs", "bias", "x's dtype", "weight's dtype"],
 )
-def test_errors_are_torchs(wrong: Any, onednn: list[Any]) -> None:
+def test_errors_are_torchs(wrong: Any, products: list[Any]) -> None:
     arguments = wrong(*tensors(64, 256, 288))
     with pytest.raises(RuntimeError) as theirs:
         F.linear(*arguments)
@@ -258,7 +274,7 @@ def test_errors_are_torchs(wrong: Any, onednn: list[Any]) -> None:
     assert str(ours.value) == str(theirs.value)
 
 
-def test_transforms(onednn: list[Any]) -> None:
+def test_transforms(products: list[Any]) -> None:
     x, weight, bias = tensors(64, 256, 288)
 
     def loss(w: torch.Tensor) -> torch.Tensor:
@@ -274,10 +290,14 @@ def test_transforms(onednn: list[Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiles_whole_and_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("packs", [False, True])
+def test_compiles_whole_and_exports(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch has no oneDNN")
+    if packs and not has_packed():
+        pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
     monkeypatch.setattr(MODULE, "_taken", True)
+    monkeypatch.setattr(MODULE, "_packs", packs)
     torch._dynamo.reset()
     compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
     leaves = [x.requires_grad_() for x in tensors(64, 256, 288)]
@@ -294,12 +314,49 @@ def test_compiles_whole_and_exports(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(exported.module()(leaves[0]), module(leaves[0]))
 
 
-def test_opcheck() -> None:
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+@pytest.mark.parametrize("name", ["linear_onednn", "linear_packed"])
+def test_opcheck(name: str) -> None:
+    if name == "linear_onednn" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch has no oneDNN")
+    if name == "linear_packed" and not has_packed():
+        pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
     x, weight, bias = tensors(8, 16, 12)
     for arguments in ((x, weight, bias), (x.t().contiguous().t(), weight, None)):
-        torch.library.opcheck(torch.ops.gankit.linear_onednn.default, arguments)
+        torch.library.opcheck(getattr(torch.ops.gankit, name).default, arguments)
+
+
+def test_small_products_have_the_same_bits_for_any_number_of_threads() -> None:
+    if not has_packed():
+        pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
+    before = torch.get_num_threads()
+    packed = torch.ops.gankit.linear_packed
+    for rows, inputs, outputs in ((60, 784, 1024), (61, 333, 227), (130, 1030, 70)):
+        x, weight, bias = tensors(rows, inputs, outputs)
+        found = []
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            found.append((packed(x, weight, bias), packed(x, weight.t().contiguous().t(), bias)))
+        torch.set_num_threads(before)
+        for results in found:
+            assert torch.equal(results[0], found[0][0])
+            assert torch.equal(results[1], found[0][1])
+
+
+def test_small_products_refuse_what_they_cannot_read() -> None:
+    if not has_packed():
+        pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
+    packed = torch.ops.gankit.linear_packed
+    x, weight, bias = tensors(16, 12, 8)
+    for arguments, message in (
+        ((x.double(), weight, bias), "x: expected dtype float32"),
+        ((x, weight[:, 1:], bias), "weight: expected 2 dimensions, the last of size 12"),
+        ((x, weight, bias[1:]), "bias: expected 1 dimension, of size 8"),
+        ((x[0], weight, bias), "x: expected 2 dimensions"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            packed(*arguments)
+    assert packed(x[:0], weight, bias).shape == (0, 8)
+    torch.testing.assert_close(packed(x[:, :0], weight[:, :0], bias), bias.expand(16, 8))
 
 
 def test_the_module_is_torchs_linear() -> None:

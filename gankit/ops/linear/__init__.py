@@ -1,4 +1,4 @@
-"""The matrix product of a linear layer, by the library that is faster on this processor."""
+"""The matrix product of a linear layer, by what is fastest on this processor."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ __all__ = ["linear", "why_not_onednn"]
 
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
-# Measured once; README.md has the table. A call of oneDNN costs some 11 us more than one of MKL.
+# Measured once; README.md has the tables. A call of oneDNN costs some 11 us more than one of MKL.
 _LEAST_MULTIPLICATIONS = 2**22
 _LEAST_SIDE = 4
 _LEAST_OUTPUTS = 8
 # An x that is not contiguous is copied first, which fewer outputs do not repay.
 _LEAST_OUTPUTS_FOR_A_COPY = 64
+# The same for our own kernel: an x that the second cache holds, enough rows to fill its vectors,
+# and work that repays the call.
+_MOST_PACKED = 2**18
+_LEAST_PACKED_ROWS = 8
+_LEAST_PACKED_MULTIPLICATIONS = 2**19
 
-_taken = False
+_taken = _packs = False
 _transforming = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing_state = torch._C._get_tracing_state
@@ -74,7 +79,21 @@ torch.library.register_fake("gankit::linear_onednn", _fake, lib=LIBRARY)
 _opaque: Product = torch.ops.gankit.linear_onednn.default
 
 
+LIBRARY.define(
+    "linear_packed(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+torch.library.register_fake("gankit::linear_packed", _fake, lib=LIBRARY)
+_packed: Product = torch.ops.gankit.linear_packed.default
+
+
+def _is_packed(x: torch.Tensor) -> bool:
+    return _packs and x.numel() <= _MOST_PACKED and x.shape[0] >= _LEAST_PACKED_ROWS
+
+
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if _is_packed(x):
+        return _packed(x, weight, bias)
     return (_opaque if torch.compiler.is_compiling() else _onednn)(x, weight, bias)
 
 
@@ -106,13 +125,15 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """``F.linear(x, weight, bias)``, by oneDNN on AMD processors where that is faster.
+    """``F.linear(x, weight, bias)``, by faster code on AMD processors with AVX-512.
 
     On x86 torch hands float32 products to MKL, which on processors of another maker takes code of
-    half their speed. oneDNN, which torch carries too, computes the same sums in another order. It
-    is taken on AMD processors with AVX-512 for float32 matrices of at least 4 rows, 4 inputs, 8
-    outputs and 2^22 multiplications. All else is ``F.linear``: other dtypes and devices, autocast,
-    ``torch.func``, forward mode, export, and everything under ``gankit.backend("reference")``.
+    half their speed. There, our own kernel serves small batches (``gankit::linear_packed``: at
+    least 8 rows, at most 2^18 elements of x, at least 2^19 multiplications) and oneDNN, which torch
+    carries too, larger ones (at least 4 rows and inputs, 8 outputs, 2^22 multiplications). Both
+    compute in float32 and sum in another order. All else is ``F.linear``: other dtypes, processors
+    and devices, autocast, ``torch.func``, forward mode, export, and everything under
+    ``gankit.backend("reference")``.
 
     Differentiable to any order in reverse mode; each gradient's product is chosen alike.
 
@@ -150,7 +171,9 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     if x.dim() < 2 or weight.dim() != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         return False
     outputs, inputs = weight.shape
-    if x.numel() * outputs < _LEAST_MULTIPLICATIONS or x.numel() < _LEAST_SIDE * inputs:
+    packed = _is_packed(x)
+    least = _LEAST_PACKED_MULTIPLICATIONS if packed else _LEAST_MULTIPLICATIONS
+    if x.numel() * outputs < least or x.numel() < _LEAST_SIDE * inputs:
         return False
     if x.shape[-1] != inputs or inputs < _LEAST_SIDE or outputs < _LEAST_OUTPUTS:
         return False
@@ -162,7 +185,7 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
             return False
     if _transforming() or forward_ad._current_level >= 0 or torch.is_autocast_enabled("cpu"):
         return False
-    if outputs < _LEAST_OUTPUTS_FOR_A_COPY and not x.is_contiguous():
+    if not packed and outputs < _LEAST_OUTPUTS_FOR_A_COPY and not x.is_contiguous():
         return False
     if compiling:
         return True
@@ -174,8 +197,9 @@ _here = why_not_onednn() == ""
 
 
 def _choose() -> None:
-    global _taken
+    global _taken, _packs
     _taken = _here and backends.requested() != "reference"
+    _packs = _taken and backends.availability("native", "cpu").available
 
 
 backends.on_change.append(_choose)
