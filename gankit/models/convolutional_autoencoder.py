@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError, DataError
+from gankit.errors import ConfigError
+from gankit.models.checks import (
+    check_choice,
+    check_image_shape,
+    check_images,
+    check_noise,
+    check_positive,
+)
 from gankit.nn import Linear
 
 __all__ = ["Discriminator", "Generator"]
@@ -51,16 +58,14 @@ class Generator(nn.Module):
         output: str = "linear",
     ) -> None:
         super().__init__()
-        if z_dim < 1:
-            raise ConfigError(f"z_dim must be at least 1, got {z_dim}")
+        check_positive("z_dim", z_dim)
         self.z_dim = z_dim
         self.image_shape = tuple(image_shape)
         self.main = _decoder(z_dim, image_shape, width, levels, repeats, output)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]``."""
-        if z.dim() != 2 or z.shape[1] != self.z_dim:
-            raise DataError(f"z must have shape [N, {self.z_dim}], got {list(z.shape)}")
+        check_noise(z, self.z_dim)
         images: Tensor = self.main(z)
         return images
 
@@ -91,10 +96,8 @@ class Discriminator(nn.Module):
         error: str = "absolute",
     ) -> None:
         super().__init__()
-        if code < 1:
-            raise ConfigError(f"code must be at least 1, got {code}")
-        if error not in ("squared", "absolute"):
-            raise ConfigError(f"error must be 'squared' or 'absolute', got {error!r}")
+        check_positive("code", code)
+        check_choice("error", error, "squared", "absolute")
         self.image_shape = tuple(image_shape)
         self.error = error
         self.encoder = _encoder(image_shape, code, width, levels, repeats)
@@ -102,9 +105,7 @@ class Discriminator(nn.Module):
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to what the autoencoder makes of them, of the same shape."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape [N, {expected}], got {list(images.shape)}")
+        check_images(images, self.image_shape)
         result: Tensor = self.decoder(self.encoder(images))
         return result
 
@@ -140,8 +141,7 @@ def _decoder(
     repeats: int,
     output: str,
 ) -> nn.Sequential:
-    if output not in ("linear", "tanh"):
-        raise ConfigError(f"output must be 'linear' or 'tanh', got {output!r}")
+    check_choice("output", output, "linear", "tanh")
     levels, height, columns = _plan(image_shape, width, levels, repeats)
     layers: list[nn.Module] = [
         Linear(code, width * height * columns),
@@ -199,13 +199,9 @@ def _plan(
     image_shape: Sequence[int], width: int, levels: int | None, repeats: int
 ) -> tuple[int, int, int]:
     """The number of levels, and height and columns of the smallest feature map."""
-    if len(image_shape) != 3 or any(size < 1 for size in image_shape):
-        raise ConfigError(
-            f"image_shape must be three positive numbers (C, H, W), got {tuple(image_shape)}"
-        )
-    for name, value in (("width", width), ("repeats", repeats)):
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, got {value}")
+    check_image_shape(image_shape)
+    check_positive("width", width)
+    check_positive("repeats", repeats)
     _, height, columns = image_shape
     if levels is None:
         levels = 0
