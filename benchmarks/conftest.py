@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import environment
 from benchmarks.interleaved import Race
+from gankit.training import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("python_files", "bench_*.py")
     config.stash[RACES] = {}
+    keep_freed_memory()  # for all contenders: what is timed is the work, not fresh pages
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
     if config.getoption("--device") == "cuda" and not torch.cuda.is_available():

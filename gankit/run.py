@@ -357,6 +357,10 @@ def _record(mode: str, steps: int, file: str, *words: str) -> int:
         if mode == "reference":
             stack.enter_context(backend("reference"))
             serve_reference()
+        if mode != "plain":  # as the command does
+            from .training.memory import keep_freed_memory
+
+            keep_freed_memory()
         code, report = run_script(script, arguments, module=module, accelerated=mode != "plain")
     if code or not counter.times:
         return code or 1

@@ -17,10 +17,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"gankit: error: {what}\nusage: {OR_MODULE if module else USAGE}", file=sys.stderr)
         return 2
     from gankit.run import compare, run_script
+    from gankit.training.memory import keep_freed_memory
 
     if arguments.compare is not None:
         print(compare(script, arguments.arguments, arguments.compare, module=module))
         return 0
+    keep_freed_memory()
     code, report = run_script(script, arguments.arguments, module=module)
     if not arguments.quiet:
         print(f"\ngankit run: {script}\n{report}", file=sys.stderr)

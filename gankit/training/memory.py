@@ -19,7 +19,8 @@ def keep_freed_memory() -> bool:
     A training step frees tensors that the next one allocates anew. glibc returns the larger ones,
     and then every page of theirs faults once per step: 10,000 faults in a DCGAN step of batch 60.
     The process goes on holding the most memory that it needed; results do not change. For the whole
-    process, so it is for programs (``gankit train`` calls it) rather than for libraries.
+    process, so it is for programs (``gankit train`` and ``gankit run`` call it) rather than for
+    libraries.
 
     Returns whether it was done: not without glibc, not where the environment sets
     ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES``, and not where
