@@ -40,6 +40,7 @@ constexpr int64_t kVector = 16;
 constexpr int kRows = 6, kVectors = 4;         // of a tile: 24 accumulators of 32 registers
 constexpr int64_t kWide = kVectors * kVector;  // columns of a panel
 constexpr int64_t kTerms = 256;        // of a packed block: 64 kB, a part of the second cache
+constexpr int64_t kAhead = 8;          // rows between a read and the fetch before it
 constexpr int64_t kBlock = 8 * kRows;  // rows whose transposed results wait in the first
 
 GANKIT_AVX512_INLINE __mmask16 first_lanes(int64_t n) {
@@ -174,6 +175,8 @@ GANKIT_AVX512 inline void pack(const Matrix& b, int64_t terms, int64_t width, fl
       for (int64_t v = 0; v < vectors; ++v) {
         const __mmask16 mask = first_lanes(width - v * kVector);
         const float* from = b.data + k * b.row + v * kVector;
+        // Rows far apart are none that the processor would fetch ahead by itself.
+        _mm_prefetch(reinterpret_cast<const char*>(from + kAhead * b.row), _MM_HINT_T0);
         _mm512_storeu_ps(packed + k * stride + v * kVector, _mm512_maskz_loadu_ps(mask, from));
       }
     }
