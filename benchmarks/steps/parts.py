@@ -19,7 +19,7 @@ from gankit.ops import linear
 
 # What an exact step cannot do without, by the name of the operation.
 PRODUCTS = (
-    "mm", "addmm", "bmm", "baddbmm", "linear", "_linear_pointwise", "linear_packed", "convolution",
+    "mm", "addmm", "bmm", "baddbmm", "linear", "_linear_pointwise", "_linear_packed", "convolution",
     "convolution_overrideable", "convolution_backward", "convolution_backward_overrideable",
     "_convolution_transpose_pointwise", "_convolution_pointwise",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-// CPU entry of gankit::linear_packed. Arguments were checked in Python.
+// CPU entry of gankit::_linear_packed. Arguments were checked in Python.
 #include "linear_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -32,7 +32,7 @@ Tensor readable(const Tensor& tensor) {
 }
 
 Tensor linear_op(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  STD_TORCH_CHECK(has_kernel(), "gankit::linear_packed: the processor has no AVX-512");
+  STD_TORCH_CHECK(has_kernel(), "gankit::_linear_packed: the processor has no AVX-512");
   STD_TORCH_CHECK(x.dim() == 2, "x: expected 2 dimensions, got ", x.dim());
   const int64_t rows = x.size(0), inputs = x.size(1);
   check("x", x, x, 2, inputs);
@@ -58,7 +58,7 @@ Tensor linear_op(const Tensor& x, const Tensor& weight, const std::optional<Tens
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(gankit, CPU, m) {
-  m.impl("linear_packed", TORCH_BOX(&linear_op));
+  m.impl("_linear_packed", TORCH_BOX(&linear_op));
 }
 
 }  // namespace gankit::linear

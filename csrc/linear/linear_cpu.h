@@ -17,6 +17,7 @@
 #define GANKIT_LINEAR_KERNEL 1
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC's own intrinsics start masked operations from a deliberately undefined vector.
+#pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -192,15 +193,27 @@ GANKIT_AVX512 inline void pack(const Matrix& b, int64_t terms, int64_t width, fl
   }
 }
 
-// Kept from call to call: a fresh block of this size would fault on every page.
-inline float* scratch(int64_t floats) {
-  thread_local std::vector<float> memory;
-  const auto size = static_cast<size_t>(floats + kVector);
-  if (memory.size() < size) memory.resize(size);
-  // To a whole line of the cache, so that no vector lies on two.
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  return memory.data() + (64 - address % 64) % 64 / sizeof(float);
-}
+// Memory for all parts of a product, taken before they run. Kept from call to call up to 16 MiB,
+// because a fresh block would fault on every page.
+class Scratch {
+ public:
+  explicit Scratch(int64_t floats) {
+    thread_local std::vector<float> kept;
+    std::vector<float>& memory = floats > kMostKept ? own_ : kept;
+    const auto size = static_cast<size_t>(floats + kVector);
+    if (memory.size() < size) memory.resize(size);
+    // To a whole line of the cache, so that no vector lies on two.
+    const auto address = reinterpret_cast<uintptr_t>(memory.data());
+    data_ = memory.data() + (64 - address % 64) % 64 / sizeof(float);
+  }
+
+  float* data() const { return data_; }
+
+ private:
+  static constexpr int64_t kMostKept = int64_t{1} << 22;
+  std::vector<float> own_;
+  float* data_;
+};
 
 // Calls body(first, width) for panels of about equal width that make up columns [begin, end), in
 // whole vectors but for the last.
@@ -218,8 +231,7 @@ void for_each_panel(int64_t begin, int64_t end, const Body& body) {
 // Columns [begin, end) of y = x * b + bias.
 GANKIT_AVX512 inline void by_columns(const Matrix& x, const Matrix& b, const float* bias, float* y,
                                      int64_t rows, int64_t inputs, int64_t outputs, int64_t begin,
-                                     int64_t end) {
-  float* packed = scratch(std::min(inputs, kTerms) * kWide);
+                                     int64_t end, float* packed) {
   for_each_panel(begin, end, [&](int64_t first, int64_t width) GANKIT_AVX512 {
     for (int64_t k = 0; k < inputs; k += kTerms) {
       const int64_t terms = std::min(kTerms, inputs - k);
@@ -239,8 +251,7 @@ GANKIT_AVX512 inline void by_columns(const Matrix& x, const Matrix& b, const flo
 // Columns [begin, end) of y, by the rows of its transpose weight * x^T.
 GANKIT_AVX512 inline void by_rows(const Matrix& x, const Matrix& weight, const float* bias,
                                   float* y, int64_t rows, int64_t inputs, int64_t outputs,
-                                  int64_t begin, int64_t end) {
-  float* packed = scratch(inputs * kWide + kBlock * kWide);
+                                  int64_t begin, int64_t end, float* packed) {
   float* waiting = packed + inputs * kWide;
   const __m512 zeros[kVectors] = {};
   for_each_panel(0, rows, [&](int64_t first, int64_t width) GANKIT_AVX512 {
@@ -283,15 +294,19 @@ inline void linear_cpu(const Matrix& x, const Matrix& weight, const float* bias,
   const bool lies_as_packed = weight.row == 1;
   const int64_t unit = lies_as_packed ? kVector : kRows;
   const int64_t units = (outputs + unit - 1) / unit, parts = std::min(threads, units);
+  const int64_t each =
+      lies_as_packed ? std::min(inputs, kTerms) * kWide : (inputs + kBlock) * kWide;
+  const Scratch scratch(parts * each);
   parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
     for (int64_t part = from; part < to; ++part) {
       const int64_t begin = part * units / parts * unit;
       const int64_t end = std::min(outputs, (part + 1) * units / parts * unit);
       if (lies_as_packed) {
         const Matrix b{weight.data, weight.column, weight.row};
-        by_columns(x, b, bias, y, rows, inputs, outputs, begin, end);
+        by_columns(x, b, bias, y, rows, inputs, outputs, begin, end, scratch.data() + part * each);
       } else {
-        by_rows(x, weight, bias, y, rows, inputs, outputs, begin, end);
+        by_rows(x, weight, bias, y, rows, inputs, outputs, begin, end,
+                scratch.data() + part * each);
       }
     }
   });
@@ -299,6 +314,9 @@ inline void linear_cpu(const Matrix& x, const Matrix& weight, const float* bias,
 
 #undef GANKIT_AVX512
 #undef GANKIT_AVX512_INLINE
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #else
 

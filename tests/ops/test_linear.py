@@ -20,7 +20,7 @@ SHAPES = [(64, 256, 288), (61, 333, 227), (4, 1024, 1100), (2100, 250, 8)]
 
 def has_packed() -> bool:
     try:
-        torch.ops.gankit.linear_packed(torch.ones(2, 2), torch.ones(2, 2), None)
+        torch.ops.gankit._linear_packed(torch.ones(2, 2), torch.ones(2, 2), None)
     except RuntimeError:
         return False
     return True
@@ -50,6 +50,18 @@ def products(
     for name in ("_onednn", "_packed"):
         monkeypatch.setattr(MODULE, name, counted(getattr(MODULE, name)))
     return seen
+
+
+class _Calls(torch.overrides.TorchFunctionMode):
+    """What is called of torch's functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(func)
+        return func(*args, **(kwargs or {}))
 
 
 def tensors(rows: int, inputs: int, outputs: int) -> list[torch.Tensor]:
@@ -251,6 +263,10 @@ def test_torch_serves_those_who_record_or_switch_off(products: list[Any]) -> Non
     with torch.backends.mkldnn.flags(enabled=False):
         assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
     assert products == []
+    with _Calls() as calls:
+        linear(x, weight, bias)
+    assert F.linear in calls.seen
+    assert products == []
     linear(x, weight, bias)
     assert len(products) == 1
 
@@ -314,11 +330,11 @@ def test_compiles_whole_and_exports(packs: bool, monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(exported.module()(leaves[0]), module(leaves[0]))
 
 
-@pytest.mark.parametrize("name", ["linear_onednn", "linear_packed"])
+@pytest.mark.parametrize("name", ["_linear_onednn", "_linear_packed"])
 def test_opcheck(name: str) -> None:
-    if name == "linear_onednn" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if name == "_linear_onednn" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         pytest.skip("this torch has no oneDNN")
-    if name == "linear_packed" and not has_packed():
+    if name == "_linear_packed" and not has_packed():
         pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
     x, weight, bias = tensors(8, 16, 12)
     for arguments in ((x, weight, bias), (x.t().contiguous().t(), weight, None)):
@@ -329,7 +345,7 @@ def test_small_products_have_the_same_bits_for_any_number_of_threads() -> None:
     if not has_packed():
         pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
     before = torch.get_num_threads()
-    packed = torch.ops.gankit.linear_packed
+    packed = torch.ops.gankit._linear_packed
     for rows, inputs, outputs in ((60, 784, 1024), (61, 333, 227), (130, 1030, 70)):
         x, weight, bias = tensors(rows, inputs, outputs)
         found = []
@@ -345,7 +361,7 @@ def test_small_products_have_the_same_bits_for_any_number_of_threads() -> None:
 def test_small_products_refuse_what_they_cannot_read() -> None:
     if not has_packed():
         pytest.skip("the kernel of small products is not built, or the processor has no AVX-512")
-    packed = torch.ops.gankit.linear_packed
+    packed = torch.ops.gankit._linear_packed
     x, weight, bias = tensors(16, 12, 8)
     for arguments, message in (
         ((x.double(), weight, bias), "x: expected dtype float32"),

@@ -115,7 +115,7 @@ def test_a_step_runs_as_many_products_as_it_must() -> None:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step(batch)
     names = [event.name.split("::")[-1] for event in profile.events()]
-    products = sum(n in ("mm", "addmm", "_linear_pointwise", "linear_packed") for n in names)
+    products = sum(n in ("mm", "addmm", "_linear_pointwise", "_linear_packed") for n in names)
     # Four layers each. D's turn: G, D, D's weights, D's inputs but the images. G's turn: G, D, all
     # of D's inputs, G's weights, G's inputs but the noise.
     assert products == (4 + 4 + 4 + 3) + (4 + 4 + 4 + 4 + 3)

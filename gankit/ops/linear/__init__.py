@@ -32,6 +32,7 @@ _LEAST_PACKED_MULTIPLICATIONS = 2**19
 _taken = _packs = False
 _transforming = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_function_modes = torch._C._len_torch_function_stack
 _tracing_state = torch._C._get_tracing_state
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
@@ -71,24 +72,26 @@ def _fake(x: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
 
 # For compilers: they keep it whole, where they would rewrite torch's own operation.
 LIBRARY.define(
-    "linear_onednn(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    "_linear_onednn(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-LIBRARY.impl("linear_onednn", _onednn, "CPU")
-torch.library.register_fake("gankit::linear_onednn", _fake, lib=LIBRARY)
-_opaque: Product = torch.ops.gankit.linear_onednn.default
+LIBRARY.impl("_linear_onednn", _onednn, "CPU")
+torch.library.register_fake("gankit::_linear_onednn", _fake, lib=LIBRARY)
+_opaque: Product = torch.ops.gankit._linear_onednn.default
 
 
 LIBRARY.define(
-    "linear_packed(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    "_linear_packed(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-torch.library.register_fake("gankit::linear_packed", _fake, lib=LIBRARY)
-_packed: Product = torch.ops.gankit.linear_packed.default
+# Before a build of ours older than this file, and on processors that the kernel is not for.
+LIBRARY.impl("_linear_packed", F.linear, "CompositeExplicitAutograd")
+torch.library.register_fake("gankit::_linear_packed", _fake, lib=LIBRARY)
+_packed: Product = torch.ops.gankit._linear_packed.default
 
 
 def _is_packed(x: torch.Tensor) -> bool:
-    return _packs and x.numel() <= _MOST_PACKED and x.shape[0] >= _LEAST_PACKED_ROWS
+    return _packs and _LEAST_PACKED_ROWS * x.shape[-1] <= x.numel() <= _MOST_PACKED
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -128,7 +131,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     """``F.linear(x, weight, bias)``, by faster code on AMD processors with AVX-512.
 
     On x86 torch hands float32 products to MKL, which on processors of another maker takes code of
-    half their speed. There, our own kernel serves small batches (``gankit::linear_packed``: at
+    half their speed. There, our own kernel serves small batches (``gankit::_linear_packed``: at
     least 8 rows, at most 2^18 elements of x, at least 2^19 multiplications) and oneDNN, which torch
     carries too, larger ones (at least 4 rows and inputs, 8 outputs, 2^22 multiplications). Both
     compute in float32 and sum in another order. All else is ``F.linear``: other dtypes, processors
@@ -190,16 +193,17 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
     if compiling:
         return True
     # Whoever records operations knows F.linear, but not oneDNN's call.
-    return torch._C._get_mkldnn_enabled() and _dispatch_modes() == 0
+    return torch._C._get_mkldnn_enabled() and _dispatch_modes() == 0 and _function_modes() == 0
 
 
 _here = why_not_onednn() == ""
+_built = torch._C._dispatch_has_kernel_for_dispatch_key("gankit::_linear_packed", "CPU")
 
 
 def _choose() -> None:
     global _taken, _packs
     _taken = _here and backends.requested() != "reference"
-    _packs = _taken and backends.availability("native", "cpu").available
+    _packs = _taken and backends.availability("native", "cpu").available and _built
 
 
 backends.on_change.append(_choose)
