@@ -42,9 +42,11 @@ if hasattr(signal, "SIGHUP"):  # not on Windows
 class SaveOnInterrupt(Callback):
     """The first Ctrl-C, SIGTERM or SIGHUP lets the step at hand end and writes a checkpoint.
 
-    A second one is at once. In the middle of a step D has learned and G has not, which no
-    checkpoint could continue. Where something else handles or ignores a signal, as under nohup, it
-    is left alone. Many processes ask each other every other second or so, and end together.
+    In the middle of a step D has learned and G has not, which no checkpoint could continue. A
+    second Ctrl-C is at once; a further SIGTERM or SIGHUP is not, since nobody need have meant it: a
+    terminal that closes often sends SIGHUP twice, and a scheduler SIGTERM and then SIGHUP. Where
+    something else handles or ignores a signal, as under nohup, it is left alone. Many processes ask
+    each other every other second or so, and end together.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -90,6 +92,6 @@ class SaveOnInterrupt(Callback):
         self._listening.clear()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self._asked = signum
-        for number in self._listening:
-            signal.signal(number, _DEFAULTS[number])
+        self._asked = self._asked or signum
+        if signum == signal.SIGINT:
+            signal.signal(signum, _DEFAULTS[signum])

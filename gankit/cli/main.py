@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from gankit._version import __version__
 from gankit.cli.run import add_arguments
-from gankit.cli.streams import abandon
+from gankit.cli.streams import abandon, gone
 from gankit.errors import GankitError
 
 
@@ -59,14 +59,15 @@ def _main(argv: Sequence[str] | None) -> int:
         return _fail(str(error))
     except ImportError as error:  # gankit's own sentence about a torch that is too old or absent
         return _fail(str(error))
-    except BrokenPipeError:
-        raise
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
         what = " ".join(str(error).split()) or "Python could not get more"
         return _fail(f"not enough memory: {what}")
     except OSError as error:
+        # The same kind comes of a connection that a callback or a data set has lost.
+        if isinstance(error, BrokenPipeError) and (gone(sys.stdout) or gone(sys.stderr)):
+            raise
         what = error.strerror or str(error)
         return _fail(f"{error.filename}: {what}" if error.filename else what)
     except KeyboardInterrupt as stop:
@@ -181,7 +182,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--epochs", type=_positive, metavar="N")
     length.add_argument("--steps", type=_positive, metavar="N")
     add("--batch-size", type=_positive, metavar="N")
-    add("--lr", type=float, metavar="F", help="learning rate of both networks")
+    add("--lr", type=float, metavar="F", help="learning rate of G, and of D unless d_lr is set")
     add("--z-dim", type=_positive, metavar="N", help="length of the noise vector")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help="auto: cuda, mps or cpu")
     add("--out", metavar="DIR", help="where the run goes (default: runs/RECIPE)")

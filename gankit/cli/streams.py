@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -14,6 +15,24 @@ def say(text: str) -> None:
         print(text, flush=True)
     except OSError:
         abandon(sys.stdout)
+
+
+def gone(stream: TextIO | None) -> bool:
+    """Whether ``stream`` is a pipe whose reader has gone."""
+    if stream is None:
+        return False
+    try:
+        stream.write("")
+        stream.flush()  # what could not be written is still there, but in an unbuffered stream
+        if not hasattr(select, "poll"):  # as on Windows
+            return False
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
 
 
 def abandon(stream: TextIO | None) -> None:

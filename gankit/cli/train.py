@@ -75,6 +75,9 @@ def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _announce(trainer.gan_step.notes, arguments.quiet)
+    if "lr" in flags and "d_lr" not in flags and config.d_lr is not None:
+        note = f"The learning rate {config.lr} is G's; D keeps its own, d_lr {config.d_lr}."
+        _announce((note,), arguments.quiet)
     _check_z_dim(trainer, flags)
     first = world()[0] == 0
     claim = rundir.claimed(folder, config, overwrite=arguments.overwrite)

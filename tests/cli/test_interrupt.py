@@ -29,14 +29,18 @@ def as_in_a_terminal() -> Iterator[None]:
 
 @pytest.fixture
 def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make Ctrl-C arrive ``times`` times in the middle of G's turn of the ``n``-th call."""
+    """Make Ctrl-C arrive ``times`` times in the middle of G's turn of the ``n``-th call.
+
+    What comes first may be another signal, and ``then`` others.
+    """
     turn = GANStep._g_turn
 
-    def arrange(n: int, times: int, number: int = signal.SIGINT) -> None:
+    def arrange(n: int, times: int, number: int = signal.SIGINT, *then: int) -> None:
         def interrupted(step: GANStep, *arguments: Any) -> Any:
             if step.calls == n - 1:
-                for _ in range(times):
-                    signal.raise_signal(number)
+                for each in (*[number] * times, *then):
+                    assert signal.getsignal(each) is not signal.SIG_DFL, "this process would end"
+                    signal.raise_signal(each)
             return turn(step, *arguments)
 
         monkeypatch.setattr(GANStep, "_g_turn", interrupted)
@@ -87,6 +91,26 @@ def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_to_resume(
     assert main(TRAIN) == 130
     assert capfd.readouterr().err == "gankit: interrupted\n"
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ((signal.SIGHUP, signal.SIGHUP), 129),
+        ((signal.SIGTERM, signal.SIGHUP, signal.SIGTERM), 143),
+        ((signal.SIGTERM, signal.SIGINT), 143),
+        ((signal.SIGINT, signal.SIGHUP, signal.SIGTERM), 130),
+    ],
+)
+def test_what_follows_the_first_signal_waits_for_the_checkpoint(
+    signals: tuple[int, ...], code: int, ctrl_c: Callable[..., None]
+) -> None:
+    ctrl_c(4, 1, *signals)
+    assert main(TRAIN) == code
+    assert final_state("runs/gan")["step"] == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[..., None]) -> None:

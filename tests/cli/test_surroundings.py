@@ -17,7 +17,7 @@ import torch
 from gankit.cli import main, rundir
 from gankit.errors import ConfigError
 from gankit.recipes.config import RunConfig
-from gankit.training import Progress, load_checkpoint
+from gankit.training import GANStep, Progress, load_checkpoint
 from tests.small_runs import environment
 from tests.training.test_trainer import make_trainer
 
@@ -90,14 +90,15 @@ def test_notes_that_nobody_reads_do_not_end_a_run(monkeypatch: pytest.MonkeyPatc
     assert load_checkpoint("runs/gan/checkpoint.pt")["step"] == 3
 
 
-def test_other_commands_end_quietly() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_other_commands_end_quietly(unbuffered: str) -> None:
     """As in ``gankit recipes | true``."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
         done = subprocess.run(
             [sys.executable, "-m", "gankit", "recipes"],
-            env=environment(),
+            env=environment(PYTHONUNBUFFERED=unbuffered),
             stdout=writer,
             stderr=subprocess.PIPE,
             text=True,
@@ -142,3 +143,20 @@ def test_a_checkpoint_may_be_drawn_from(capfd: pytest.CaptureFixture[str]) -> No
     for run, out in (("runs/gan", "a.png"), ("runs/gan/checkpoint.pt", "b.png")):
         assert main(["sample", run, "--n", "4", "--out", out]) == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+def test_a_connection_that_is_lost_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    """Such as that of a callback or of a data set."""
+    turn = GANStep._g_turn
+
+    def lost(step: GANStep, *arguments: Any) -> Any:
+        if step.calls == 1:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return turn(step, *arguments)
+
+    monkeypatch.setattr(GANStep, "_g_turn", lost)
+    assert refused(*TRAIN, "--quiet") == "gankit: error: Broken pipe\n"
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert main([*TRAIN, "--quiet"]) == 141

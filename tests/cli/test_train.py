@@ -106,6 +106,21 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe() -> None:
     assert (settings["steps"], settings["epochs"]) == (2, None)
 
 
+def test_a_rate_for_g_alone_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("two.yaml").write_text(SMALL + "d_lr: 0.0001\n")
+    for number, (given, said) in enumerate(
+        (
+            (("--lr", 0.002), True),
+            (("--set", "lr=0.002"), True),
+            (("--lr", 0.002, "--set", "d_lr=0.003"), False),
+            ((), False),
+        )
+    ):
+        assert train(*given, "--steps", 1, "--out", number, config="two.yaml") == 0
+        note = "The learning rate 0.002 is G's; D keeps its own, d_lr 0.0001.\n"
+        assert (note in capfd.readouterr().out) is said
+
+
 def test_resume_is_exact() -> None:
     assert train("--steps", 40, "--out", "straight", "--quiet") == 0
     assert train("--steps", 17, "--out", "halves", "--quiet") == 0
