@@ -135,8 +135,23 @@ def check_optimizer(
                     f"its entry {name} has {key} of shape {list(value.shape)} for a parameter of "
                     f"shape {list(parameter.shape)}"
                 )
+    bad = average_not_finite(optimizer)
+    if bad is not None:
+        raise CheckpointError(f"its entry {name} has NaN or infinity in {bad}")
+
+
+def average_not_finite(optimizer: torch.optim.Optimizer) -> str | None:
+    """The name of an average of ``optimizer`` that is NaN or infinite, if there is one.
+
+    Waits for the device. A weight whose squared gradient has overflowed stands still and is finite.
+    """
+    if not isinstance(optimizer, _AVERAGING):
+        return None
+    for kept in optimizer.state.values():
+        for key, value in kept.items():
             if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-                raise CheckpointError(f"its entry {name} has NaN or infinity in {key}")
+                return str(key)
+    return None
 
 
 @contextmanager

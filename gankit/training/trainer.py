@@ -20,7 +20,7 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
-from gankit.training.entries import check_entries, check_optimizer, named
+from gankit.training.entries import average_not_finite, check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
 from gankit.training.modules import not_finite
 from gankit.training.step import KEYS, GANStep
@@ -139,9 +139,10 @@ class Trainer:
                 callback.on_end(self)
 
     def check_finite(self) -> None:
-        """Raise DivergedError if a weight or running statistic of G or D is NaN or infinite.
+        """Raise DivergedError if something that a run goes on from is NaN or infinite.
 
-        Waits for the device.
+        That is a weight or running statistic of G or D, or an average of their optimizers. Waits
+        for the device.
         """
         bad = self._not_finite()
         if bad is not None:
@@ -156,6 +157,10 @@ class Trainer:
             name = not_finite(module)
             if name is not None:
                 return f"{name} of {owner}"
+        for owner, optimizer in (("G", step.g_optimizer), ("D", step.d_optimizer)):
+            name = average_not_finite(optimizer)
+            if name is not None:
+                return f"{name} of {owner}'s optimizer"
         return None
 
     def state_dict(self) -> dict[str, Any]:

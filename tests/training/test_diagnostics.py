@@ -105,6 +105,19 @@ def test_running_statistics_must_be_finite_and_masks_need_not() -> None:
         trainer.check_finite()
 
 
+def test_averages_of_the_optimizers_must_be_finite() -> None:
+    """A checkpoint with others would be refused at a resume."""
+    trainer = make_trainer()
+    trainer.fit(steps=2)
+    optimizer = trainer.gan_step.d_optimizer
+    weight = next(trainer.gan_step.D.parameters())
+    weight.grad = torch.full_like(weight, 1e25)  # its square is more than float32 holds
+    optimizer.step()
+    assert all(bool(value.isfinite().all()) for value in trainer.gan_step.D.state_dict().values())
+    with pytest.raises(DivergedError, match=r"exp_avg_sq of D's optimizer is not finite"):
+        trainer.check_finite()
+
+
 HEALTHY = Health(0.7, 0.3, 0.3, 1.0, 0.9, 0.3, 9, 10, 1.0)
 
 
