@@ -49,6 +49,8 @@ class AdversarialLoss:
             ``(D(fake), D(real)) -> 0-d Tensor``.
         scores: D's output is a score, not a probability or its logit: a critic's.
         relativistic: G's loss compares D's output on generated images with that on real ones.
+        in_parts: a turn may take its batch part by part (``GANStep``'s ``accumulate``). False where
+            each call of the two sides counts as a turn, as where a control follows them.
     """
 
     name: str
@@ -56,6 +58,7 @@ class AdversarialLoss:
     generator: Callable[..., Tensor]
     scores: bool = False
     relativistic: bool = False
+    in_parts: bool = True
 
 
 def bce_discriminator_loss(

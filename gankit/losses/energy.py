@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -210,7 +211,8 @@ def began(discriminator: nn.Module, *, gamma: float = 0.5, rate: float = 1e-3) -
     D gets buffers: ``began_k``, which each of G's turns changes as :func:`began_next_k` says,
     ``began_real``, the mean error of the latest real images, and ``began_measure``, what
     :func:`began_convergence` says of the latest turn. So a checkpoint of D keeps them, and a run
-    goes on exactly.
+    goes on exactly. Where torch.distributed is initialised the means are those of all processes,
+    which then keep one k. A batch is not taken in parts, each of which would move k.
 
     Args:
         discriminator: D, an autoencoder that returns errors.
@@ -229,12 +231,13 @@ def began(discriminator: nn.Module, *, gamma: float = 0.5, rate: float = 1e-3) -
         partial(_began_d_turn, discriminator),
         partial(_began_g_turn, discriminator, gamma, rate),
         scores=True,
+        in_parts=False,
     )
 
 
 def _began_d_turn(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     with torch.no_grad():
-        _buffer(discriminator, "began_real").copy_(widened(real).mean())
+        _buffer(discriminator, "began_real").copy_(_mean_of_all(real))
     # A copy, because G's turn writes into the buffer.
     return began_discriminator_loss(real, fake, _buffer(discriminator, "began_k").clone())
 
@@ -242,10 +245,20 @@ def _began_d_turn(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tenso
 def _began_g_turn(discriminator: nn.Module, gamma: float, rate: float, fake: Tensor) -> Tensor:
     k, real = _buffer(discriminator, "began_k"), _buffer(discriminator, "began_real")
     with torch.no_grad():
-        measure = began_convergence(real, fake, gamma=gamma)
+        mean = _mean_of_all(fake)
+        measure = began_convergence(real, mean, gamma=gamma)
         _buffer(discriminator, "began_measure").copy_(measure)
-        k.copy_(began_next_k(k, real, fake, gamma=gamma, rate=rate))
+        k.copy_(began_next_k(k, real, mean, gamma=gamma, rate=rate))
     return energy_generator_loss(fake)
+
+
+def _mean_of_all(errors: Tensor) -> Tensor:
+    """Over all processes: with a k of its own each would play another game."""
+    mean = widened(errors.detach()).mean()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return mean
 
 
 def _buffer(module: nn.Module, name: str) -> Tensor:

@@ -86,8 +86,9 @@ class GANStep:
             and their gradients add up to the batch's before the one update: less memory, the same
             mathematics. What looks at a batch as a whole then looks at a part: batch norm takes its
             statistics, and moves the running ones, part by part; so take the relativistic average
-            losses their means, and BEGAN moves its balance. Dropout draws other masks. With
-            ``reuse_fakes`` the graphs of all of G's parts stay in memory.
+            losses their means, and the pulling-away term its pairs. BEGAN's balance does not go in
+            parts. Dropout draws other masks. With ``reuse_fakes`` the graphs of all of G's parts
+            stay in memory.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -165,6 +166,9 @@ class GANStep:
             self.loss = loss
         else:
             self.loss = resolve(loss, from_logits=self.from_logits)
+        if accumulate > 1 and not self.loss.in_parts:
+            name = self.loss.name
+            raise ConfigError(f"accumulate is {accumulate}; allowed with the loss {name!r} is 1")
         self.penalty = penalty
         self.n_critic = n_critic
         self.precision = precision

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gankit.data import BatchSampler, ImageData
-from gankit.losses import gradient_penalty
-from gankit.models import dcgan
+from gankit.losses import began, gradient_penalty
+from gankit.models import autoencoder, dcgan
 from gankit.training import Callback, GANStep, Metrics, Trainer, gan_adam, noise_for
 from gankit.training.distributed import (
     ShareOfBatches,
@@ -23,9 +23,9 @@ from gankit.training.distributed import (
     synchronise_batch_norm,
     world,
 )
-from tests.training.nets import small_discriminator, small_generator, small_images
+from tests.training.nets import SHAPE, small_discriminator, small_generator, small_images
 
-KINDS = ("mlp", "dcgan", "dcgan of torch's norms", "wgan-gp")
+KINDS = ("mlp", "dcgan", "dcgan of torch's norms", "wgan-gp", "began")
 BATCH, STEPS = 8, 12
 
 
@@ -86,6 +86,9 @@ def networks(kind: str) -> tuple[nn.Module, nn.Module, ImageData, dict[str, Any]
     if kind == "wgan-gp":
         settings = {"loss": "wasserstein", "penalty": SharedPenalty(), "n_critic": 2}
         return small_generator(), small_discriminator(0.0, "logit"), data, settings
+    if kind == "began":
+        judge = autoencoder.Discriminator(SHAPE, hidden=(16,), code=4)
+        return small_generator(), judge, data, {"loss": began(judge, rate=0.3)}
     # In parts or not, a step has one reduction for each optimizer and the same gradients.
     accumulate = 2 if world()[1] > 1 else 1
     return small_generator(), small_discriminator(0.0), data, {"accumulate": accumulate}
