@@ -1,8 +1,8 @@
 """The pictures of docs/recipes.md, from the folders of runs.
 
 ``gankit train NAME`` for every recipe in ``PICTURES``, those in ``FLAGS`` with their flags and
-``--out runs/FOLDER``, then ``python -m examples.gallery runs``; ``--pictures NAME ...`` draws a
-part.
+``--out runs/FOLDER``, those of ``gammas`` as ``examples/began_small.yaml`` says; then
+``python -m examples.gallery runs``. ``--pictures NAME ...`` draws a part.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.checkpoint import load_checkpoint
 
 COLUMNS, CLASSES, SCALE = 12, 10, 2
+LARGER = {"gammas": 5}  # the scale of a picture of 8x8 images
 
 
 def drawn(run: SavedRun, lines: int = 1) -> Tensor:
@@ -68,9 +69,17 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "cgan": ("cgan",),
     "sgan": ("sgan",),
     "autoencoders": ("ae", "vae"),
+    "energy": ("began", "ebgan"),
+    "gammas": ("began-0.6", "began-0.35", "began-0.2"),
 }
 # Runs of a recipe with flags: what the row is called is what differs.
-FLAGS = {"gan-400": "gan, --epochs 400", "wgan-lr": "wgan, --lr 2e-4"}
+FLAGS = {
+    "gan-400": "gan, --epochs 400",
+    "wgan-lr": "wgan, --lr 2e-4",
+    "began-0.6": "gamma 0.6",
+    "began-0.35": "gamma 0.35",
+    "began-0.2": "gamma 0.2",
+}
 
 
 def rows(picture: str, runs: Path) -> dict[str, Tensor]:
@@ -78,7 +87,7 @@ def rows(picture: str, runs: Path) -> dict[str, Tensor]:
     if picture == "autoencoders":
         return autoencoders(runs)
     names = PICTURES[picture]
-    lines = 3 if len(names) == 1 else 1
+    lines = {1: 3, 2: 2}.get(len(names), 1)
     return {FLAGS.get(name, name): drawn(load_run(runs / name), lines) for name in names}
 
 
@@ -91,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     for name in chosen.pictures:
         path = chosen.out / f"{name}.png"
-        save_rows(path, rows(name, chosen.runs), scale=SCALE)
+        save_rows(path, rows(name, chosen.runs), scale=LARGER.get(name, SCALE))
         print(f"{path}: {path.stat().st_size:,} bytes")
     return 0
 

@@ -18,8 +18,11 @@ from gankit.metrics import Judge
 from gankit.models import mlp
 from gankit.models.autoencoder import Discriminator
 from gankit.recipes.build import build_trainer
+from gankit.recipes.config import read_yaml
 from gankit.training import GANStep, Trainer, gan_adam, generate
 from tests.recipes.classes import nearest_class
+
+SMALL = Path(__file__).parents[2] / "examples" / "began_small.yaml"
 
 
 def test_ebgan_plays_its_game() -> None:
@@ -118,20 +121,9 @@ def test_a_run_resumes_exactly(name: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 def began_twin(gamma: float, seed: int) -> Trainer:
     """The recipe on 8x8 digits, with networks of 8 maps that learn within seconds."""
-    path = "gankit.models.convolutional_autoencoder"
-    size: dict[str, Any] = {"width": 8, "repeats": 1}
-    config = recipes.get("began").config.updated(
-        device="cpu",
-        seed=seed,
-        image_size=8,
-        batch_size=32,
-        d_lr=3e-4,
-        generator={"class_path": f"{path}.Generator", "init_args": size},
-        discriminator={"class_path": f"{path}.Discriminator", "init_args": {**size, "code": 16}},
-        loss={"class_path": "gankit.losses.began", "init_args": {"gamma": gamma, "rate": 0.02}},
-        schedule=None,
-    )
-    return build_trainer(config)
+    config = recipes.get("began").config.updated(**read_yaml(SMALL))
+    loss = {"class_path": "gankit.losses.began", "init_args": {"gamma": gamma, "rate": 0.02}}
+    return build_trainer(config.updated(device="cpu", seed=seed, loss=loss))
 
 
 def spread(images: Tensor) -> float:
@@ -139,12 +131,16 @@ def spread(images: Tensor) -> float:
     return float(torch.pdist(images.flatten(1)).mean())
 
 
+GAMMAS = (0.2, 0.35, 0.6)
+
+
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 9, 12))]
 )
 def test_began_converges_and_diversity_rises_with_gamma(seed: int) -> None:
+    """The bounds leave room for all of seeds 0 to 12; 9 and 12 have the fewest classes."""
     spreads, classes, balances = [], [], []
-    for gamma in (0.2, 0.35, 0.6):
+    for gamma in GAMMAS:
         trainer = began_twin(gamma, seed)
         D = trainer.gan_step.D
         trainer.fit(steps=50)
@@ -157,12 +153,16 @@ def test_began_converges_and_diversity_rises_with_gamma(seed: int) -> None:
         classes.append(int((torch.bincount(nearest_class(fakes), minlength=10) >= 5).sum()))
         with torch.no_grad():
             balances.append(float(D(fakes).mean() / D(real).mean()))
-    # Each draws more than a single image, and the balance is what gamma asks for.
-    assert 0.1 < spreads[0] < spreads[1] < spreads[2]
-    assert spreads[2] > 1.3 * spreads[0]
-    assert classes[2] >= 7
+    # Copies of one image have no spread; a k that stays at 0 makes the three runs the same.
+    assert spreads[0] > 0.08
+    assert spreads[1] > spreads[0] + 0.05
+    assert spreads[2] > spreads[1] + 0.05
+    assert spreads[2] > 1.6 * spreads[0]
+    assert classes[2] >= 5
     assert classes[2] > classes[0]
-    assert balances[0] < balances[1] < balances[2]
+    # G's energy over that of real images is what gamma asks for.
+    for gamma, balance in zip(GAMMAS, balances, strict=True):
+        assert 0.6 * gamma < balance < 1.6 * gamma
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from gankit.saved import load_run
 from gankit.training import generate
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+SMALL = Path(__file__).parents[2] / "examples" / "began_small.yaml"
 
 
 def pixels(path: Path) -> torch.Tensor:
@@ -72,10 +73,29 @@ def test_pictures_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert pixels(Path("out/autoencoders.png")).shape[0] == 4 * tile
 
 
+def test_the_gammas_are_drawn_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--config", str(SMALL), "--steps", "2", "--device", "cpu", "--quiet"]
+    for name in gallery.PICTURES["gammas"]:
+        gamma = f"loss.gamma={name.removeprefix('began-')}"
+        assert main(["train", "began", *small, "--set", gamma, "--out", f"runs/{name}"]) == 0
+    Path("out").mkdir()
+    assert gallery.main(["runs", "--out", "out", "--pictures", "gammas"]) == 0
+    saved = load_run("runs/began-0.2")
+    assert saved.config.loss == {
+        "class_path": "gankit.losses.began",
+        "init_args": {"gamma": 0.2, "rate": 0.02},
+    }
+    page, tile = pixels(Path("out/gammas.png")), 8 * 5 + 2
+    assert page.shape[0] == 3 * tile
+    made = generate(saved.generator, 12, seed=0, distribution="uniform").clamp(-1, 1)
+    last = page[2 * tile : 3 * tile - 2 : 5, -tile:-2:5]
+    assert (last.float() - (made[11, 0] + 1) * 127.5).abs().max() < 10
+
+
 def test_every_recipe_has_a_picture_on_the_page() -> None:
     shown = {name for names in gallery.PICTURES.values() for name in names}
-    others = {"energy.png": ("ebgan", "began"), "points.png": ("gan-2d",)}
-    others |= {"gan-1d.png": ("gan-1d",)}
+    others = {"points.png": ("gan-2d",), "gan-1d.png": ("gan-1d",)}
     shown |= {name for names in others.values() for name in names}
     assert shown - set(gallery.FLAGS) == set(recipes.names())
     linked = set(re.findall(r"\]\(([\w-]+\.(?:png|gif))\)", PAGE.read_text()))

@@ -81,7 +81,7 @@ def test_the_strict_judge_finds_the_digits_too(name: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mmgan", "nsgan", "lsgan", "rgan"])
+@pytest.mark.parametrize("name", ["mmgan", *NAMES])
 def test_the_recipe_as_it_ships_draws_digits(name: str) -> None:
     """All of its epochs at 28x28 pixels, before both judges."""
     config = recipes.get(name).config.updated(device="cpu")

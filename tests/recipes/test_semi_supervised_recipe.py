@@ -86,15 +86,18 @@ def test_a_run_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps", "points"),
+    ("seed", "points"),
     [
-        (0, 1000, 1),  # half the run; between two roundings of it lies about a point
-        *(pytest.param(seed, 2000, 3, marks=pytest.mark.slow) for seed in (0, 1, 2)),
+        (0, 2),  # between two roundings of a run lies about a point
+        *(pytest.param(seed, 3, marks=pytest.mark.slow) for seed in (0, 1, 2)),
     ],
 )
-def test_unlabelled_images_are_worth_three_points(seed: int, steps: int, points: int) -> None:
-    """100 labels: the same network, trained on them alone for as many steps, is 3 points worse."""
-    hidden = [256, 256]
+def test_unlabelled_images_are_worth_three_points(seed: int, points: int) -> None:
+    """100 labels: the same network, trained on them alone for as many steps, is 3 points worse.
+
+    CI asks 2 points, with one seed; ``make test-all`` 3, with three.
+    """
+    steps, hidden = 2000, [256, 256]
     config = recipes.get("sgan").config.updated(
         device="cpu",
         seed=seed,

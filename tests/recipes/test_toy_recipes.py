@@ -51,19 +51,7 @@ def found(trainer: Trainer, toy: str, radius: float) -> ModeCount:
     return count_modes(points, torch.tensor(TOYS[toy].centres), radius)
 
 
-def test_gan_2d_sees_the_modes_of_the_ring_early() -> None:
-    """A point counts within a tenth of the distance between neighbouring modes."""
-    trainer = build_trainer(recipes.get("gan-2d").config.updated(device="cpu"))
-    trainer.fit(steps=1500)
-    count = found(trainer, "ring", 0.06)
-    assert count.found >= 7
-    assert count.near > 0.15  # 0.02 of points spread evenly over [-1, 1]^2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("toy", "least", "steps"), [("ring", 7, 6000), ("grid", 20, 15_000)])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_gan_2d_finds_the_modes(toy: str, least: int, steps: int, seed: int) -> None:
+def assert_modes_are_found(toy: str, least: int, steps: int, seed: int) -> None:
     """A point counts within three standard deviations of a mode."""
     changes = {"data": f"toy:{toy}", "seed": seed, "device": "cpu"}
     trainer = build_trainer(recipes.get("gan-2d").config.updated(**changes))
@@ -71,6 +59,18 @@ def test_gan_2d_finds_the_modes(toy: str, least: int, steps: int, seed: int) -> 
     count = found(trainer, toy, 3 * TOYS[toy].std[0])
     assert count.found >= least, str(count)
     assert count.near > 0.2, str(count)  # 0.02 of points spread evenly over [-1, 1]^2
+
+
+def test_gan_2d_finds_the_modes_of_the_ring() -> None:
+    """As in the long run, after fewer steps. The grid needs a minute, so only that run has it."""
+    assert_modes_are_found("ring", 7, steps=4500, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("toy", "least", "steps"), [("ring", 7, 6000), ("grid", 20, 15_000)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gan_2d_finds_the_modes(toy: str, least: int, steps: int, seed: int) -> None:
+    assert_modes_are_found(toy, least, steps, seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
