@@ -334,7 +334,7 @@ def without_noise(state: dict[str, Any]) -> None:
         (reshaped, r"d_optimizer has exp_avg of shape \[2, 2\] for a parameter of shape"),
         (without_a_rate, "g_optimizer lacks lr"),
         (overflown, "of G is NaN or infinite in it"),
-        (averaged_nan, "d_optimizer has NaN or infinity in exp_avg"),
+        (averaged_nan, "exp_avg of D's optimizer is NaN or infinite in it"),
         (without_noise, "lacks noise"),
     ],
 )
