@@ -233,15 +233,15 @@ GANKIT_AVX512 inline void by_columns(const Matrix& x, const Matrix& b, const flo
                                      int64_t rows, int64_t inputs, int64_t outputs, int64_t begin,
                                      int64_t end, float* packed) {
   for_each_panel(begin, end, [&](int64_t first, int64_t width) GANKIT_AVX512 {
+    __m512 start[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      const __mmask16 mask = first_lanes(width - v * kVector);
+      start[v] = bias == nullptr ? _mm512_setzero_ps()
+                                 : _mm512_maskz_loadu_ps(mask, bias + first + v * kVector);
+    }
     for (int64_t k = 0; k < inputs; k += kTerms) {
       const int64_t terms = std::min(kTerms, inputs - k);
       pack({b.data + k * b.row + first * b.column, b.row, b.column}, terms, width, packed);
-      __m512 start[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        const __mmask16 mask = first_lanes(width - v * kVector);
-        start[v] = bias == nullptr ? _mm512_setzero_ps()
-                                   : _mm512_maskz_loadu_ps(mask, bias + first + v * kVector);
-      }
       panel(rows, {x.data + k * x.column, x.row, x.column}, packed, terms, y + first, outputs,
             width, k == 0 ? start : nullptr);
     }

@@ -19,6 +19,8 @@ from .trace import trace as record_forward
 
 __all__ = ["AccelerationReport", "Row", "accelerate", "restore"]
 
+_CALLS_ITSELF = "it calls its layers itself; trace=True looks into its forward"
+
 
 def accelerate(
     *targets: nn.Module | torch.optim.Optimizer, trace: bool = False
@@ -104,9 +106,6 @@ def restore(*targets: nn.Module | torch.optim.Optimizer) -> None:
             untrace(module)
             if type(module) is Sequential:
                 module.__class__ = nn.Sequential  # type: ignore[assignment]
-
-
-_CALLS_ITSELF = "it calls its layers itself; trace=True looks into its forward"
 
 
 def _check(name: str, targets: tuple[object, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _tracing_state = torch._C._get_tracing_state
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
+@functools.cache
 def why_not_onednn() -> str:
     """Why this machine keeps to torch's own choice of library; empty where oneDNN is taken."""
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -84,7 +86,7 @@ LIBRARY.define(
     "_linear_packed(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-# Before a build of ours older than this file, and on processors that the kernel is not for.
+# In place of the compiled kernel, where the build has none.
 LIBRARY.impl("_linear_packed", F.linear, "CompositeExplicitAutograd")
 torch.library.register_fake("gankit::_linear_packed", _fake, lib=LIBRARY)
 _packed: Product = torch.ops.gankit._linear_packed.default
@@ -192,18 +194,21 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
         return False
     if compiling:
         return True
-    # Whoever records operations knows F.linear, but not oneDNN's call.
+    # Whoever records operations knows F.linear, but not the calls taken here.
     return torch._C._get_mkldnn_enabled() and _dispatch_modes() == 0 and _function_modes() == 0
 
 
 _here = why_not_onednn() == ""
-_built = torch._C._dispatch_has_kernel_for_dispatch_key("gankit::_linear_packed", "CPU")
+# The question about our library loads it, and so comes first.
+_built = backends.native_cpu().available and torch._C._dispatch_has_kernel_for_dispatch_key(
+    "gankit::_linear_packed", "CPU"
+)
 
 
 def _choose() -> None:
     global _taken, _packs
     _taken = _here and backends.requested() != "reference"
-    _packs = _taken and backends.availability("native", "cpu").available and _built
+    _packs = _taken and _built
 
 
 backends.on_change.append(_choose)
