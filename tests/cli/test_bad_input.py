@@ -170,7 +170,7 @@ def test_a_run_that_fails_after_a_checkpoint_stays(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "grid.png")
 
-    monkeypatch.setattr("gankit.training.callbacks.save_grid", full)
+    monkeypatch.setattr("gankit.training.callbacks.sample_grid.save_grid", full)
     assert "No space left" in refused(*TRAIN)
     assert torch.load("runs/gan/checkpoint.pt", weights_only=True)["step"] == 3
     assert sorted(os.listdir("runs/gan")) == [

@@ -1,0 +1,23 @@
+"""What happens beside the training: progress, metrics, pictures, checkpoints."""
+
+from __future__ import annotations
+
+from gankit.training.callbacks.base import Callback
+from gankit.training.callbacks.curves import LossCurves
+from gankit.training.callbacks.metrics_csv import COLUMNS, MetricsCSV, append_line, read_metrics
+from gankit.training.callbacks.progress import Progress
+from gankit.training.callbacks.sample_grid import SAMPLE_NAME, SampleGrid
+from gankit.training.callbacks.samples_gif import SamplesGif
+
+__all__ = [
+    "COLUMNS",
+    "SAMPLE_NAME",
+    "Callback",
+    "LossCurves",
+    "MetricsCSV",
+    "Progress",
+    "SampleGrid",
+    "SamplesGif",
+    "append_line",
+    "read_metrics",
+]

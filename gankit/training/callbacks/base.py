@@ -1,0 +1,38 @@
+"""What a callback is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gankit.training.trainer import Metrics, Trainer
+
+
+class Callback:
+    """Base of all callbacks: override what is needed. None of them may draw from global RNGs."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Called before the first step."""
+
+    def on_step(self, trainer: Trainer) -> None:
+        """Called after each step. It must not wait for the device."""
+
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        """Called every ``log_every`` steps and after the last one."""
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        """Called when an epoch is done."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """Called when the run has reached its end."""
+
+    def close(self) -> None:
+        """Called last, also when the run ended with an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run gives back to ``load_state_dict``: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave; also called with an empty ``state``."""
