@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from gankit.acceleration.optimizers import mark_as_modified
 from gankit.errors import ConfigError
 from gankit.training.modules import check_trainable
 
@@ -21,7 +22,8 @@ def gan_adam(
     """Adam with the settings of Radford, Metz and Chintala (2015, arXiv 1511.06434).
 
     The fused kernel (one launch for all parameters) is used where torch has one for the
-    parameters' device and dtype; it computes the same update as the plain one.
+    parameters' device and dtype; it computes the same update as the plain one. As after a plain
+    step, a backward through the parameters of before the step is an error.
 
     Raises ConfigError if there are no parameters, or if ``lr``, ``betas`` or ``eps`` is outside
     what Adam allows.
@@ -29,14 +31,24 @@ def gan_adam(
     parameters = list(parameters)
     if not parameters:
         raise ConfigError("Adam got no parameters; allowed is a network that has some")
+    # The fused step counts a parameter that is there twice before it updates it once.
+    fused = len(set(map(id, parameters))) == len(parameters) or None
     try:
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=True)
+        optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=fused)
     except RuntimeError:  # no fused kernel for this device or dtype
         return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
     except (ValueError, TypeError, IndexError) as error:
         raise ConfigError(
             f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}"
         ) from error
+    optimizer.register_step_post_hook(_mark_as_modified)
+    return optimizer
+
+
+def _mark_as_modified(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    if not torch.compiler.is_compiling():
+        for group in optimizer.param_groups:
+            mark_as_modified(group, optimizer.state)
 
 
 def match_layout(optimizer: torch.optim.Optimizer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gankit
+from gankit.training import gan_adam
 
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,
@@ -246,3 +249,200 @@ def test_closures_schedules_and_failed_steps(kind: str) -> None:
             assert optimizer.param_groups[0]["fused"] is None
             schedule.step()
     pair.check()
+
+
+@every_kind
+@pytest.mark.parametrize("joins", ["first", "in a group of its own", "in another's list"])
+def test_a_parameter_that_is_there_twice_is_updated_twice(kind: str, joins: str) -> None:
+    twins = []
+    for accelerated in (False, True):
+        a, b = nn.Parameter(torch.full((3,), 0.7).double()), nn.Parameter(torch.ones(2).double())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of it, and goes on
+            optimizer = KINDS[kind]([a, b, a] if joins == "first" else [a, b], lr=0.1)
+        if accelerated:
+            report = gankit.accelerate(optimizer)
+            assert report.optimizers == (joins != "first")
+            assert ("twice" in report.rows[0].reason) is (joins == "first")
+        for step in range(4):
+            a.grad, b.grad = a.detach() * (step + 1), torch.ones_like(b)
+            if step == 1 and joins == "in another's list":
+                optimizer.param_groups[0]["params"].append(a)
+            elif step == 1 and joins == "in a group of its own":
+                group = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+                optimizer.param_groups.append({**group, "params": [a]})
+            with FusedSteps() as fused:
+                optimizer.step()
+            assert fused.count == (accelerated and joins != "first" and step == 0)
+        twins.append(a.detach())
+    torch.testing.assert_close(*twins, rtol=1e-12, atol=1e-14)
+
+
+def test_gan_adam_updates_a_parameter_twice_that_is_there_twice() -> None:
+    results = []
+    for build in (gan_adam, lambda p: torch.optim.Adam(p, 2e-4, (0.5, 0.999))):
+        a = nn.Parameter(torch.full((3,), 0.7).double())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimizer = build([a, a])
+        for step in range(3):
+            a.grad = a.detach() * (step + 1)
+            optimizer.step()
+        results.append(a.detach())
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
+
+
+def test_steps_that_are_counted_in_one_tensor() -> None:
+    # Each plain update counts on from the one before it.
+    pair = Pair("Adam", torch.ones(3), torch.ones(3))
+    for (a, b), optimizer in pair:
+        count = torch.tensor(0.0)
+        for p in (a, b):
+            optimizer.state[p] = {"step": count}
+            optimizer.state[p].update({k: torch.zeros(3) for k in ("exp_avg", "exp_avg_sq")})
+        for _ in range(3):
+            a.grad = b.grad = torch.tensor([0.1, -2.0, 3.0])
+            optimizer.step()
+    pair.check()
+
+
+def unusual(how: str, grad: Tensor) -> Tensor:
+    if how == "negated":
+        return torch._neg_view(-grad)
+    if how == "zeros":
+        return torch._efficientzerotensor(grad.shape)
+    return grad.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+@every_kind
+@pytest.mark.parametrize("how", ["negated", "zeros", "transposed"])
+def test_gradients_that_a_later_hook_puts_there(kind: str, how: str) -> None:
+    pair = Pair(kind, torch.randn(3, 4))
+
+    def replace(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for p in optimizer.param_groups[0]["params"]:
+            p.grad = unusual(how, p.grad)
+
+    for (p,), optimizer in pair:
+        optimizer.register_step_pre_hook(replace)
+        for _ in range(2):
+            p.grad = torch.arange(12.0).view(3, 4)
+            with FusedSteps() as fused:
+                optimizer.step()
+            assert fused.count == 0
+    pair.check()
+
+
+def test_hooks_after_a_step_find_no_choice() -> None:
+    found = []
+
+    def look(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        found.append(optimizer.state_dict()["param_groups"][0]["fused"])
+
+    p = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([p])
+    optimizer.register_step_post_hook(look)
+    gankit.accelerate(optimizer)
+    optimizer.register_step_post_hook(look)
+    p.grad = torch.ones(3)
+    with FusedSteps() as fused:
+        optimizer.step()
+    assert (fused.count, found) == (1, [None, None])
+
+
+class Labelled(nn.Parameter):
+    """A parameter of somebody's own class."""
+
+
+@pytest.mark.parametrize(
+    ("parameter", "options", "reason"),
+    [
+        (lambda: nn.Parameter(torch.ones(3).half()), {}, "float16"),
+        (lambda: Labelled(torch.ones(3)), {}, "Labelled"),
+        (lambda: nn.Parameter(torch.ones(3, 4)[:, :2]), {}, "gaps"),
+        (lambda: nn.Parameter(torch.ones(3)), {"amsgrad": True}, "amsgrad"),
+    ],
+)
+def test_what_the_kernel_computes_otherwise_stays_plain(
+    parameter: Callable[[], nn.Parameter], options: dict[str, Any], reason: str
+) -> None:
+    results = []
+    for accelerated in (False, True):
+        p = parameter()
+        optimizer = torch.optim.Adam([p], lr=0.1, **options)
+        if accelerated:
+            assert reason in gankit.accelerate(optimizer).rows[0].reason
+            assert gankit.accelerate(optimizer).optimizers == 0
+        for step in range(2):
+            p.grad = torch.full_like(p, 1000.0 if step else math.nan)
+            optimizer.step()
+        results.append([p.detach(), *optimizer.state[p].values()])
+    torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
+
+
+def test_steps_counted_in_double_precision() -> None:
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        pair = Pair("Adam", torch.ones(3))
+        gankit.restore(pair.optimizers[1])
+        for step in range(3):
+            if step == 1:
+                gankit.accelerate(pair.optimizers[1])
+            for (p,), optimizer in pair:
+                p.grad = torch.ones(3)
+                with FusedSteps() as fused:
+                    optimizer.step()
+                assert fused.count == (optimizer is pair.optimizers[1] and step > 0)
+        pair.check()
+    finally:
+        torch.set_default_dtype(default)
+
+
+def versions(optimizer: torch.optim.Optimizer) -> list[int]:
+    group = optimizer.param_groups[0]["params"]
+    states = [v for p in group for v in optimizer.state.get(p, {}).values()]
+    return [t._version for t in (*group, *states) if isinstance(t, Tensor)]
+
+
+@every_kind
+@pytest.mark.parametrize("build", ["accelerated", "gan_adam"])
+def test_versions_move_where_those_of_a_plain_step_do(kind: str, build: str) -> None:
+    if build == "gan_adam" and kind != "Adam":
+        pytest.skip("gan_adam is Adam")
+    pair = Pair(kind, torch.ones(3), torch.ones(2), torch.ones(0, 4))
+    if build == "gan_adam":
+        pair.optimizers[1] = gan_adam(pair.ours, lr=0.1, betas=(0.9, 0.999))
+    for step in range(4):
+        moved = []
+        for parameters, optimizer in pair:
+            for p in parameters:
+                p.grad = torch.ones_like(p)
+            if step == 3:
+                parameters[0].grad = None  # it stays, and so may be used by a backward
+            before = versions(optimizer)
+            with FusedSteps() as fused:
+                optimizer.step()
+            assert fused.count == (optimizer is pair.optimizers[1])
+            moved.append([a != b for a, b in zip(versions(optimizer), before, strict=False)])
+        assert moved[0] == moved[1]
+        assert True in moved[0]
+    assert moved[0][0] is False
+
+
+@every_kind
+def test_a_backward_through_the_weights_of_before_a_step_is_refused(kind: str) -> None:
+    torch.manual_seed(0)
+    G, D = nn.Linear(8, 4), nn.Sequential(nn.Linear(4, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    builds = [KINDS[kind], KINDS[kind], lambda p, lr: gan_adam(p, lr)]
+    for accelerated, build in zip((False, True, False), builds, strict=True):
+        optimizer = build(D.parameters(), lr=0.01)
+        if accelerated:
+            gankit.accelerate(G, D, optimizer)
+        x = torch.randn(5, 8)
+        output = D(G(x))
+        (-output.mean()).backward(retain_graph=True)
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            output.mean().backward()
+        D(G(x)).mean().backward()
