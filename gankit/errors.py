@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
 __all__ = ["CheckpointError", "ConfigError", "DataError", "GankitError", "MissingExtra"]
 
 
@@ -36,3 +39,14 @@ class MissingExtra(GankitError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (self.package, self.extra)
+
+
+def shortened(value: Any) -> str:
+    """``repr(value)``, at most about a line of it, for messages on values of unknown size."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    short.maxlevel = 3
+    try:
+        return short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"<{type(value).__name__}>"

@@ -26,7 +26,11 @@ _BATCH = 3
 
 
 def export(
-    run: str | os.PathLike[str], format: str, out: str | os.PathLike[str] | None = None
+    run: str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    trust: bool = False,
 ) -> Path:
     """Write the generator of a run, or of one of its checkpoints, to a file.
 
@@ -39,6 +43,7 @@ def export(
         run: folder of a run, or a checkpoint.
         format: ``"safetensors"``, ``"torch-export"`` or ``"onnx"``.
         out: the file; None: ``generator.safetensors``, ``.pt2`` or ``.onnx`` in the run's folder.
+        trust: as for ``gankit.load``.
 
     Returns:
         The file that was written, whole or not at all.
@@ -55,7 +60,7 @@ def export(
     for package in needed.get(format, ()):
         if find_spec(package) is None:
             raise MissingExtra(package, "export")
-    saved = load_run(run)
+    saved = load_run(run, trust=trust)
     path = Path(out) if out is not None else saved.path.with_name("generator" + SUFFIXES[format])
     write = {"safetensors": _safetensors, "torch-export": _torch_export, "onnx": _onnx}[format]
     data = write(saved)

@@ -16,6 +16,7 @@ from gankit._version import __version__
 from gankit.errors import CheckpointError, MissingExtra
 from gankit.recipes.build import build_generator
 from gankit.recipes.config import FIELDS, RunConfig
+from gankit.recipes.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.modules import not_finite
 from gankit.training.pictures import generate
@@ -40,7 +41,9 @@ class SavedRun:
     draws: bool
 
 
-def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> nn.Module:
+def load(
+    path: str | os.PathLike[str], *, device: torch.device | str = "cpu", trust: bool = False
+) -> nn.Module:
     """The generator of a run, ready to sample: ``gankit.load(DIR)(torch.randn(16, 100))``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
@@ -49,6 +52,9 @@ def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") ->
         path: folder of a run, one of its checkpoints, or a file of ``gankit export --format
             safetensors`` (which needs the package safetensors).
         device: where the generator shall be.
+        trust: also build a generator that is not of ``gankit.models``. Building it runs the code
+            that the file names, whatever that is, so say so of files of your own, or of somebody
+            whose code you would run.
 
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients. Its
@@ -56,37 +62,39 @@ def load(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") ->
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program.
-        ConfigError: the generator's own module cannot be imported.
+        ConfigError: the generator is not gankit's and ``trust`` is False, in which case nothing
+            was imported, or its module cannot be imported.
         MissingExtra: safetensors is not installed.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return _load_safetensors(path).to(device)
-    return load_run(path).generator.to(device)
+        return _load_safetensors(path, trust).to(device)
+    return load_run(path, trust=trust).generator.to(device)
 
 
-def load_run(path: str | os.PathLike[str]) -> SavedRun:
+def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
     """The generator of the run in folder ``path``, or of a checkpoint, with what it needs.
 
-    Raises CheckpointError or ConfigError as ``load`` does.
+    ``trust``, and what is raised, are as for ``load``. The ``config`` of a run that is not trusted
+    says so, and ``build_trainer`` heeds it.
     """
     path = Path(path)
     if path.is_dir():
         path = path / CHECKPOINT
     state = load_checkpoint(path)
-    with offering_another(path, lambda state: _run_in(state, path)):
-        return _run_in(state, path)
+    with offering_another(path, lambda state: _run_in(state, path, trust)):
+        return _run_in(state, path, trust)
 
 
-def _run_in(state: dict[str, Any], path: Path) -> SavedRun:
-    config = run_config(state, path)
+def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
+    config = run_config(state, path).updated(trusted=trust)
     description = state["config"]
     shape = description.get("image_shape")
     if not isinstance(shape, list) or [type(size) for size in shape] != [int] * 3:
         raise CheckpointError(f"{path} has the image shape {shape!r}; allowed are three integers")
     try:
         weights = state["gan_step"].get("ema", state["generator"])
-        G = _built(description, weights, path)
+        G = _built(description, weights, path, trust)
     except (KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} was not written by gankit train") from error
     # One image says whether the weights are those of images of this shape.
@@ -101,7 +109,7 @@ def _run_in(state: dict[str, Any], path: Path) -> SavedRun:
 
 
 def run_config(state: dict[str, Any], path: Path) -> RunConfig:
-    """The settings in the checkpoint ``state``; ``path`` is named if there are none.
+    """The settings in the checkpoint ``state``, not trusted; ``path`` is named if there are none.
 
     A checkpoint of an older gankit may lack settings, which then have their default.
     """
@@ -128,7 +136,9 @@ def unknown_to_the_writer(state: dict[str, Any]) -> list[str]:
     return [name for name in FIELDS if name not in state["config"]["run"]]
 
 
-def _built(description: dict[str, Any], weights: Any, path: Path) -> nn.Module:
+def _built(description: dict[str, Any], weights: Any, path: Path, trust: bool) -> nn.Module:
+    if not trust:
+        check_own(str(path), "generator", description["generator"])
     G = build_generator(description)
     try:
         G.load_state_dict(weights)
@@ -141,7 +151,7 @@ def _built(description: dict[str, Any], weights: Any, path: Path) -> nn.Module:
     return G.eval().requires_grad_(False)
 
 
-def _load_safetensors(path: Path) -> nn.Module:
+def _load_safetensors(path: Path, trust: bool) -> nn.Module:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -156,4 +166,4 @@ def _load_safetensors(path: Path) -> nn.Module:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     if not isinstance(description, dict) or "generator" not in description:
         raise CheckpointError(f"{path} was not written by gankit export")
-    return _built(description, weights, path)
+    return _built(description, weights, path, trust)

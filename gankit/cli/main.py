@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,10 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    # Own parts are named by import path and often lie in the folder at hand.
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
     try:
         arguments, unknown = _parser().parse_known_args(argv)
         if unknown:
@@ -189,6 +184,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     after = parser.add_mutually_exclusive_group()
     after.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     after.add_argument("--resume", action="store_true", help="continue the run in DIR")
+    _add_trust(parser)
     add("--seed", type=_seed, metavar="N")
     add("--config", metavar="FILE", help="YAML settings, such as a run's config.yaml")
     add(
@@ -208,6 +204,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")
+    _add_trust(parser)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -215,3 +212,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
     add("--format", required=True, choices=("safetensors", "torch-export", "onnx"))
     add("--out", metavar="FILE", help="file to write (default: DIR/generator and its suffix)")
+    _add_trust(parser)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run code that the run in DIR names and that is not gankit's",
+    )

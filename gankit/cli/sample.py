@@ -23,7 +23,7 @@ def sample(arguments: argparse.Namespace) -> int:
     run = Path(arguments.run)
     if not run.is_file() and not (run / CHECKPOINT).is_file():
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
-    saved = load_run(arguments.run)
+    saved = load_run(arguments.run, trust=arguments.trust)
     G, config = saved.generator, saved.config
     if not saved.draws:
         raise ConfigError(

@@ -15,6 +15,7 @@ from gankit.cli.streams import say
 from gankit.errors import CheckpointError, ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, parse_settings, read_yaml
+from gankit.recipes.trust import check_config
 from gankit.saved import CHECKPOINT, run_config, unknown_to_the_writer
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.distributed import joined, world
@@ -68,6 +69,10 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
+    if arguments.trust:
+        raise ConfigError(
+            "--trust is for --resume: what --config, --set and --data name is built without it"
+        )
     config = _new_config(arguments, flags)
     folder = Path(arguments.out or Path("runs", config.recipe))
     if world()[0] == 0:
@@ -117,6 +122,14 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
     if writer == f"gankit {__version__}":
         writer = f"another state of {writer}"
     config = old.updated(**_edited(folder, old, new, writer)).updated(**flags)
+    if not arguments.trust:
+        check_config(
+            config,
+            str(folder),
+            said=_said(arguments),
+            advice="--trust, or the same by --set again,",
+        )
+    config = config.updated(trusted=True)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
     trainer = build_trainer(config, callbacks=callbacks)
     _check_z_dim(trainer, flags)
@@ -138,6 +151,12 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
         rundir.remove_leftovers(folder)
         rundir.write_config(folder, config)
     _fit(trainer, folder, config)
+
+
+def _said(arguments: argparse.Namespace) -> set[str]:
+    """The settings of this command line itself; --set NAME.ARGUMENT takes the rest from the run."""
+    names = (text.partition("=")[0].strip().replace("-", "_") for text in arguments.set)
+    return {*names, *(() if arguments.data is None else ("data",))}
 
 
 def _new_settings(config: RunConfig, new: list[str], writer: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,8 +24,15 @@ from gankit.losses import (
     bernoulli_nats,
     resolve_autoencoder,
 )
-from gankit.recipes.component import complete, create, import_object, split_spec
+from gankit.recipes.component import (
+    complete,
+    create,
+    import_object,
+    is_import_path,
+    split_spec,
+)
 from gankit.recipes.config import RunConfig, Spec
+from gankit.recipes.trust import check_config
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.distributed import (
@@ -65,8 +72,12 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
 
     Sets the global seeds of torch, Python and NumPy, so that your own data and networks follow
     ``seed`` too. Raises ConfigError or DataError if ``config`` asks for something that is not
-    there; nothing is written.
+    there; nothing is written. What ``config`` names by import path is imported and called, unless
+    ``config.trusted`` is False, as in the settings of a loaded run: then gankit's own classes alone
+    are built, and ConfigError names the first other one.
     """
+    if not config.trusted:
+        check_config(config, f"the run of recipe {config.recipe!r}")
     device = pick_device(config.device)
     _seed(config.seed)  # data of your own may be random
     images = load_data(config, device)
@@ -190,7 +201,7 @@ def _check_likelihood(loss: AutoencoderLoss, images: ImageData) -> None:
 def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageData:
     """The images of ``config.data``: a name that gankit.data knows, or your own callable."""
     spec = config.data
-    if isinstance(spec, str) and not _is_import_path(spec):
+    if isinstance(spec, str) and not is_import_path(spec):
         return gankit_data.load(
             spec, root=config.data_root, image_size=config.image_size, device=device
         )
@@ -223,13 +234,13 @@ def _check_labelled(config: RunConfig) -> None:
 
 
 def build_generator(description: dict[str, Any]) -> nn.Module:
-    """The generator of a checkpoint's ``config``, with fresh weights."""
+    """The generator of a checkpoint's ``config``, with new weights; the caller has checked it."""
     generator: nn.Module = create("generator", description["generator"], nn.Module)
     return generator
 
 
 def _build_loss(spec: Spec, **offers: Any) -> str | AdversarialLoss | AutoencoderLoss:
-    if isinstance(spec, str) and not _is_import_path(spec):
+    if isinstance(spec, str) and not is_import_path(spec):
         return resolve_autoencoder(spec) if spec in ("elbo", "squared-error") else spec
     loss = create("loss", spec, object, **offers)
     if isinstance(loss, (AdversarialLoss, AutoencoderLoss)):
@@ -249,17 +260,23 @@ def _build_optimizer(config: RunConfig, module: nn.Module, lr: float) -> torch.o
 def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRScheduler:
     path, arguments = split_spec("schedule", spec or "")
     made = import_object("schedule", path)
-    try:
-        inspect.signature(made).bind(optimizer, **arguments)
-        scheduler = made(optimizer, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"init_args of schedule {path!r} do not fit: {error}") from error
-    if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
+    scheduler: Any = made
+    if not isinstance(made, type) or _follows_the_step(made):
+        try:
+            inspect.signature(made).bind(optimizer, **arguments)
+            scheduler = made(optimizer, **arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"init_args of schedule {path!r} do not fit: {error}") from error
+    if not _follows_the_step(type(scheduler)):
         raise ConfigError(
-            f"schedule {path!r} gave a {type(scheduler).__name__}; allowed is a class of "
-            "torch.optim.lr_scheduler whose rates follow from the step alone"
+            f"schedule is {path!r}; allowed is a class of torch.optim.lr_scheduler whose rates "
+            "follow from the step alone"
         )
-    return scheduler
+    return cast(LRScheduler, scheduler)
+
+
+def _follows_the_step(kind: type) -> bool:
+    return issubclass(kind, LRScheduler) and not issubclass(kind, ReduceLROnPlateau)
 
 
 def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:
@@ -281,10 +298,6 @@ def _labelled(images: ImageData) -> tuple[torch.Tensor, torch.Tensor]:
         raise ConfigError(f"{images.name} has no labels, and the penalty needs them")
     known = (images.labels != UNLABELLED).nonzero().flatten()
     return images.gather(known), images.gather_labels(known)
-
-
-def _is_import_path(name: str) -> bool:
-    return "." in name and all(part.isidentifier() for part in name.split("."))
 
 
 def _plain(value: Any) -> Any:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from gankit.errors import ConfigError, GankitError
+from gankit.errors import ConfigError, GankitError, shortened
 from gankit.recipes.config import Spec
 
 
@@ -15,13 +20,52 @@ def split_spec(what: str, spec: Spec) -> tuple[str, dict[str, Any]]:
     """Import path and arguments of ``spec``; ``what`` names the setting in errors."""
     if isinstance(spec, str):
         return spec, {}
-    unknown = sorted(set(spec) - {"class_path", "init_args"})
-    path, arguments = spec.get("class_path"), spec.get("init_args") or {}
+    found = spec if isinstance(spec, dict) else {}
+    path, arguments = found.get("class_path"), found.get("init_args") or {}
+    unknown = found.keys() - {"class_path", "init_args"}
     if unknown or not isinstance(path, str) or not isinstance(arguments, dict):
         raise ConfigError(
-            f"{what} is {spec!r}; allowed is an import path, or class_path with init_args"
+            f"{what} is {shortened(spec)}; allowed is an import path, or class_path with init_args"
         )
     return path, dict(arguments)
+
+
+def is_import_path(name: str) -> bool:
+    """Whether ``name`` is an import path, such as ``mypkg.MyClass``, and not a name of gankit's."""
+    return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+@contextmanager
+def folder_at_hand(path: str) -> Iterator[None]:
+    """Let the import path ``path`` be found in the working folder too, in the block alone.
+
+    Libraries try to import dozens of packages that may be absent. With the folder on ``sys.path``
+    all the time, a file of such a name in a downloaded folder would run.
+    """
+    here = os.getcwd()
+    if not _lies_in(here, path.partition(".")[0]):
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the module may have changed sys.path
+            sys.path.remove(here)
+
+
+def _lies_in(folder: str, package: str) -> bool:
+    """Whether ``package`` was imported from ``folder``, or is found nowhere else."""
+    if package == "gankit":  # also where the folder is a checkout of it
+        return False
+    if package in sys.modules:
+        file = getattr(sys.modules[package], "__file__", None)
+        homes = (Path(folder), Path(folder, package))
+        return file is not None and Path(file).absolute().parent in homes
+    try:
+        return importlib.util.find_spec(package) is None
+    except ValueError:  # not a name
+        return False
 
 
 def import_object(what: str, path: str) -> Callable[..., Any]:
@@ -30,7 +74,8 @@ def import_object(what: str, path: str) -> Callable[..., Any]:
     if not module_name:
         raise ConfigError(f"{what} is {path!r}; allowed is an import path such as mypkg.MyClass")
     try:
-        module = importlib.import_module(module_name)
+        with folder_at_hand(path):
+            module = importlib.import_module(module_name)
     except Exception as error:  # the user's module runs, and may raise anything
         raise ConfigError(f"{what} {path!r} cannot be imported: {error}") from error
     found = getattr(module, name, None)
@@ -63,10 +108,20 @@ def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
 
 
 def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:
-    """Call what ``spec`` names. Raises ConfigError if the result is not a ``kind``."""
+    """Call what ``spec`` names, a subclass of ``kind`` or a function that returns one.
+
+    Raises ConfigError if it is another class, which is then not called, or gives something else.
+    """
     path, arguments = split_spec(what, complete(what, spec, **offers))
+    target = import_object(what, path)
+    if isinstance(target, type) and not issubclass(target, kind):
+        raise ConfigError(
+            f"{what} {path!r} is a class of another kind; expected a subclass of {kind.__name__}, "
+            "or a function that returns one"
+        )
     try:
-        made = import_object(what, path)(**arguments)
+        with folder_at_hand(path):
+            made = target(**arguments)
     except (GankitError, OSError):  # they are sentences already
         raise
     except Exception as error:

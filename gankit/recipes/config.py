@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gankit.errors import ConfigError, MissingExtra
+from gankit.errors import ConfigError, MissingExtra, shortened
 
 Spec = str | dict[str, Any]
 
@@ -38,6 +38,9 @@ class RunConfig:
     ``sync_batch_norm`` takes the statistics of batch norms over all of them.
 
     Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
+
+    ``trusted`` is no setting of a file: it is False where the settings came out of a checkpoint,
+    whose import paths ``gankit.recipes.build.build_trainer`` then does not follow.
 
     Raises ConfigError for a value outside what is allowed.
     """
@@ -89,6 +92,7 @@ class RunConfig:
     callbacks: tuple[Spec, ...] = ()
     device: str = "auto"
     seed: int = 0
+    trusted: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -150,22 +154,23 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for YAML and checkpoints."""
+        values = {name: value for name, value in asdict(self).items() if name in FIELDS}
         return {
-            **asdict(self),
+            **values,
             "betas": list(self.betas),
             "callbacks": list(self.callbacks),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str) -> RunConfig:
-        """The config that ``as_dict`` gave; ``source`` is named in errors."""
+        """The config that ``as_dict`` gave, not ``trusted``; ``source`` is named in errors."""
         unknown = sorted(set(values) - set(FIELDS))
         if unknown:
             raise ConfigError(f"{source} has the unknown setting {', '.join(unknown)}")
-        return cls(**values)
+        return cls(**values, trusted=False)
 
 
-_TYPES = {f.name: f.type for f in fields(RunConfig)}
+_TYPES = {f.name: str(f.type) for f in fields(RunConfig) if f.name != "trusted"}
 FIELDS: tuple[str, ...] = tuple(_TYPES)
 _COUNTS = (
     "image_size",
@@ -291,6 +296,9 @@ def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     checked = {}
     # One setting at a time, so that only the given settings come back, not the defaults.
     for name, value in values.items():
+        if "Spec" in _TYPES[name]:  # jsonargparse imports every class_path, however deep it lies
+            checked[name] = _checked_spec(name, value, source)
+            continue
         try:
             checked[name] = parser.parse_object({name: value}).as_dict()[name]
         except ArgumentError as error:
@@ -298,6 +306,18 @@ def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"{source}: {name} is {value!r}; allowed is {_allowed(name)}"
             ) from error
     return checked
+
+
+def _checked_spec(name: str, value: Any, source: str) -> Any:
+    """``value`` for a setting that names code, which is imported only where it is built."""
+    listed = _TYPES[name].startswith("tuple")
+    specs = value if listed else [value]
+    fits = isinstance(specs, (list, tuple)) and all(
+        isinstance(spec, (str, dict)) or (spec is None and "None" in _TYPES[name]) for spec in specs
+    )
+    if not fits:
+        raise ConfigError(f"{source}: {name} is {shortened(value)}; allowed is {_allowed(name)}")
+    return tuple(specs) if listed else value
 
 
 # What the types of the fields are in YAML.
@@ -314,7 +334,7 @@ _IN_WORDS = {
 
 
 def _allowed(name: str) -> str:
-    kinds = str(_TYPES[name]).split(" | ")
+    kinds = _TYPES[name].split(" | ")
     words = [_IN_WORDS.get(kind, kind.removeprefix("Literal[").rstrip("]")) for kind in kinds]
     return " or ".join(words).replace('"', "'")
 

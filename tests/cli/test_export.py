@@ -154,7 +154,7 @@ def test_a_generator_that_cannot_be_traced_is_named(
             return z if float(z.sum()) > 0 else -z
 
     saved = dataclasses.replace(load_run(runs / "gan"), generator=Branching())
-    monkeypatch.setattr("gankit.exporting.load_run", lambda run: saved)
+    monkeypatch.setattr("gankit.exporting.load_run", lambda run, **_: saved)
     with pytest.raises(ConfigError, match="generator Branching cannot be exported: ") as caught:
         export("any", "torch-export", tmp_path / "g.pt2")
     assert "\n" not in str(caught.value)

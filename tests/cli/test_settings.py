@@ -75,7 +75,7 @@ def test_set_and_callbacks_of_ones_own_through_a_resume() -> None:
     # Of two of one class each has its own state.
     state = torch.load("run/checkpoint.pt", weights_only=True)["callbacks"]
     assert (state["Lines"], state["Lines 2"]) == ({"seen": 2}, {"seen": 2})
-    assert main([*RESUME, "--steps", "6"]) == 0
+    assert main([*RESUME, "--steps", "6", "--trust"]) == 0
     assert lines("others") == [(1, 2), (2, 4), (3, 6)]
 
 
@@ -125,7 +125,7 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.delitem(sys.modules, "my_callbacks", raising=False)
     assert main([*NEW, "--steps", "4", "--set", "callbacks=[my_callbacks.Wandb]"]) == 0
-    assert main([*RESUME, "--steps", "6"]) == 0
+    assert main([*RESUME, "--steps", "6", "--set", "callbacks=[my_callbacks.Wandb]"]) == 0
     assert service.started == [None, "a-run"]
     assert service.logged == [2, 4, -1, 6, -1]
 

@@ -183,5 +183,8 @@ def test_own_networks_from_the_folder_at_hand(tmp_path: Path) -> None:
     sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != here]
     assert train("--steps", 2, "--device", "cpu", config="mine.yaml") == 0
     del sys.modules["my_nets"]
-    assert main(["sample", "runs/gan", "--n", "3"]) == 0
+    assert main(["sample", "runs/gan", "--n", "3"]) == 2
+    assert "my_nets" not in sys.modules
+    assert main(["sample", "runs/gan", "--n", "3", "--trust"]) == 0
+    assert os.getcwd() not in sys.path
     assert weights("runs/gan")["main.0.weight"].shape == (11, 100)

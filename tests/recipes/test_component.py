@@ -213,7 +213,7 @@ def test_given_arguments_win_over_offers() -> None:
         ({"class": "own_parts.MyD"}, nn.Module, "class_path with init_args"),
         ({"class_path": 3}, nn.Module, "class_path with init_args"),
         ("own_parts.hinge", nn.Module, "gave a AdversarialLoss; allowed is a Module"),
-        ("own_parts.MyD", ImageData, "gave a MyD; allowed is a ImageData"),
+        ("own_parts.MyD", ImageData, "expected a subclass of ImageData, or a function"),
         ("own_parts.forgets", nn.Module, r"cannot be built: .*has no len.* \(TypeError\)"),
         ("broken_parts.G", nn.Module, r"cannot be imported: .*'undefined' is not defined"),
         ("own_parts.refuses", nn.Module, "cannot be built: not today"),

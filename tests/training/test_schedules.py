@@ -114,7 +114,7 @@ def test_gradients_are_no_longer_than_asked() -> None:
         ({"clip_gradients": math.inf}, "clip_gradients is inf"),
         ({"schedule": {"class_path": "torch.optim.lr_scheduler.LinearLR", "x": 1}}, "schedule is"),
         ({"schedule": "torch.optim.lr_scheduler.StepLR"}, "step_size"),
-        ({"schedule": "torch.nn.Linear"}, "init_args of schedule 'torch.nn.Linear' do not fit"),
+        ({"schedule": "torch.nn.Linear"}, "schedule is 'torch.nn.Linear'; allowed is a class of"),
         ({"schedule": "torch.optim.lr_scheduler.ReduceLROnPlateau"}, "follow from the step alone"),
         ({"schedule": 5}, "schedule is 5"),
     ],
