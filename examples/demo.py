@@ -51,7 +51,8 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
     rundir.check_free(out, overwrite=True)
     trainer = build_trainer(config, callbacks=rundir.run_callbacks(out, config, quiet=False))
     start = time.perf_counter()
-    with rundir.claimed(out, config, overwrite=True):
+    claim = rundir.claimed(out, config, overwrite=True, started=lambda: trainer.step > 0)
+    with claim:
         trainer.fit(steps=config.steps, epochs=config.epochs)
     minutes = (time.perf_counter() - start) / 60
     print(f"{trainer.step:,} steps in {minutes:.1f} minutes; the pictures are in {out}")

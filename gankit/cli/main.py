@@ -51,24 +51,25 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except (GankitError, _Stop) as error:
-        return _fail(str(error))
+        return _fail(_with_notes(str(error), error))
     except ImportError as error:  # gankit's own sentence about a torch that is too old or absent
         return _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         if not _is_lack_of_memory(error):
             raise
         what = " ".join(str(error).split()) or "Python could not get more"
-        return _fail(f"not enough memory: {what}")
+        return _fail(_with_notes(f"not enough memory: {what}", error))
     except OSError as error:
         # The same kind comes of a connection that a callback or a data set has lost.
         if isinstance(error, BrokenPipeError) and (gone(sys.stdout) or gone(sys.stderr)):
             raise
         what = error.strerror or str(error)
-        return _fail(f"{error.filename}: {what}" if error.filename else what)
+        what = f"{error.filename}: {what}" if error.filename else what
+        return _fail(_with_notes(what, error))
     except KeyboardInterrupt as stop:
         what = f"gankit: {getattr(stop, 'words', 'interrupted')}"
         with suppress(OSError):  # the terminal may have gone
-            print("; ".join([what, *map(str, stop.args)]), file=sys.stderr)
+            print(_with_notes(what, stop), file=sys.stderr)
         return int(getattr(stop, "code", 130))
 
 
@@ -76,6 +77,11 @@ def _is_lack_of_memory(error: BaseException) -> bool:
     # Of torch's own, that of a GPU has a class, and that of the CPU just words.
     kind = type(error).__name__
     return kind in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+
+
+def _with_notes(what: str, error: BaseException) -> str:
+    """What came, and what it leaves of a run."""
+    return "; ".join([what.rstrip("."), *getattr(error, "__notes__", ())])
 
 
 def _fail(message: str) -> int:

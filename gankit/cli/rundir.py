@@ -1,21 +1,21 @@
-"""The folder of a run: what gankit writes there, and when it may."""
+"""The folder of a run: when a run may write there, and what becomes of one that fails."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gankit.cli import replaced, runfiles
 from gankit.cli.interrupt import SaveOnInterrupt
+from gankit.cli.lock import locked
+from gankit.cli.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.component import create
-from gankit.recipes.config import RunConfig, write_yaml
+from gankit.recipes.config import RunConfig
 from gankit.saved import CHECKPOINT
-from gankit.training.atomic import atomic_write
 from gankit.training.callbacks import (
-    SAMPLE_NAME,
     Callback,
     LossCurves,
     MetricsCSV,
@@ -28,83 +28,60 @@ from gankit.training.checkpointing import Checkpoint
 from gankit.training.diagnostics import Diagnostics
 from gankit.training.distributed import world
 from gankit.training.tensorboard import TensorBoard
-
-HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
-CONFIG = "config.yaml"
-BEST = "checkpoint.best.pt"
-METRICS = "metrics.csv"
-GIF = "samples.gif"
-CURVES = "losses.png"
-SAMPLES = "samples"
-EVENTS = "tensorboard"
-_FILES = (CHECKPOINT, BEST, METRICS, GIF, CURVES, CONFIG)
-_NUMBERED = (r"checkpoint\.step_\d+\.pt", r"epoch_\d+_step_\d+\.png")
-_TEMPORARY = re.compile(rf"\.({'|'.join([*map(re.escape, _FILES), *_NUMBERED])})\.\d+\.tmp")
+from gankit.training.trainer import Trainer
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
     """Raise ConfigError unless a new run may be written to ``folder``; nothing is changed."""
     if not folder.exists():
+        if folder.is_symlink():
+            raise ConfigError(f"--out {folder} is a symbolic link to nothing; pass another --out")
         return
     if not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; allowed is a folder")
-    if all(_TEMPORARY.fullmatch(path.name) for path in folder.iterdir()):
+    if all(runfiles.TEMPORARY.fullmatch(path.name) for path in folder.iterdir()):
         return  # a run that was killed while it wrote its first file
     if not overwrite:
+        resume = "--resume to continue it, " if _has_checkpoint(folder) else ""
         raise ConfigError(
-            f"--out {folder} is not empty; pass --overwrite to replace the run in it, --resume to "
-            "continue it, or another --out"
+            f"--out {folder} is not empty; pass --overwrite to replace the run in it, {resume}or "
+            "another --out"
         )
-    if not _is_run(folder):
+    if not runfiles.is_run(folder) and not replaced.replaced_runs(folder):
         raise ConfigError(
             f"--out {folder} is not empty and not a gankit run, so --overwrite does not touch it; "
             "pass another --out"
         )
+    runfiles.check_places(folder)
 
 
 def check_resumable(folder: Path) -> Path:
-    """Where ``folder`` has its checkpoint; CheckpointError if there is none."""
-    checkpoint = folder / CHECKPOINT
-    if not checkpoint.exists() and not earlier_checkpoints(checkpoint):
-        raise CheckpointError(f"{folder} has no {CHECKPOINT} to resume from")
-    return checkpoint
+    """Where ``folder`` has its checkpoint.
 
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in ``folder``, which must be there, in the block.
-
-    The lock is the system's: it ends with the process, and leaves no file. Raises ConfigError if
-    another process has it.
+    Raises CheckpointError if there is none, ConfigError if a run could not be written there.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"--out {folder} is in use: another process trains there; wait for it to end, or "
-                "pass another --out"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(descriptor)
+    if not _has_checkpoint(folder):
+        raise CheckpointError(
+            f"{folder} has no {CHECKPOINT} to resume from{_where_the_replaced_is(folder)}"
+        )
+    runfiles.check_places(folder)
+    return folder / CHECKPOINT
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    checkpoint = folder / CHECKPOINT
+    return checkpoint.exists() or bool(earlier_checkpoints(checkpoint))
 
 
 @contextmanager
-def claimed(folder: Path, config: RunConfig, *, overwrite: bool) -> Iterator[None]:
-    """Make ``folder`` the home of a new run: drop what an older run wrote, write config.yaml.
+def claimed(
+    folder: Path, config: RunConfig, *, overwrite: bool, started: Callable[[], bool]
+) -> Iterator[str | None]:
+    """Make ``folder`` the home of a new run: set aside an older one, write config.yaml.
 
-    Files that gankit did not write stay. If the block ends with an error before there is a
-    checkpoint, what gankit wrote and the folders made here are removed: nothing could go on from
-    them. Raises ConfigError if another run is there.
+    Files that gankit did not write stay. If the block raises before ``started()``, all is put back
+    as it was; from then on a failure removes nothing. Yields a sentence if the folder had to be
+    repaired. Raises ConfigError if another run is there.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     ours = True
@@ -112,20 +89,17 @@ def claimed(folder: Path, config: RunConfig, *, overwrite: bool) -> Iterator[Non
         folder.mkdir(parents=True, exist_ok=True)
         ours = False
         with locked(folder):
+            repaired = replaced.recover(folder)
             check_free(folder, overwrite=overwrite)  # one may have come and gone meanwhile
             ours = True
+            place = replaced.set_aside(folder) if runfiles.is_run(folder) else None
             try:
-                remove_leftovers(folder)
-                if _is_run(folder):
-                    _clear(folder)
-                write_config(folder, config)
-                yield
+                runfiles.remove_leftovers(folder)
+                runfiles.write_config(folder, config)
+                yield repaired
             except BaseException:
-                if not (folder / CHECKPOINT).exists():
-                    with suppress(OSError):
-                        if _is_run(folder):
-                            _clear(folder)
-                            (folder / CONFIG).unlink()
+                if not started():
+                    _take_back(folder, place)
                 raise
     except BaseException:
         for path in made if ours else ():
@@ -134,19 +108,46 @@ def claimed(folder: Path, config: RunConfig, *, overwrite: bool) -> Iterator[Non
         raise
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove half-written files that a killed process left in the folder of a run."""
-    for place in (folder, folder / SAMPLES):
-        if place.is_dir():
-            for path in place.iterdir():
-                if _TEMPORARY.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+def _take_back(folder: Path, place: Path | None) -> None:
+    """Leave ``folder`` as it was before a run that made no step."""
+    with suppress(OSError):  # the folder may have gone; recover() does it where it is left half way
+        if place is not None:
+            replaced.put_back(folder, place)
+            return
+        names = runfiles.written(folder)
+        runfiles.remove(folder, [name for name in names if name != Path(CONFIG)])
+        if [path.name for path in folder.iterdir()] == [CONFIG]:  # else it marks whose the rest is
+            (folder / CONFIG).unlink()
 
 
-def write_config(folder: Path, config: RunConfig) -> None:
-    """Write config.yaml."""
-    with atomic_write(folder / CONFIG) as file:
-        file.write(HEADER + write_yaml(config))
+def what_is_left(folder: Path, trainer: Trainer) -> str:
+    """What there is in ``folder`` after a run that ended early, in words."""
+    if saved_at(trainer) > 0:
+        words = f"the checkpoint of step {saved_at(trainer)} is kept"
+    elif (folder / CHECKPOINT).is_file():
+        words = "its checkpoint is kept"
+    else:
+        words = "no checkpoint was written yet"
+        if runfiles.is_run(folder):
+            words += f"; what the run wrote until then is in {folder}"
+    return words + _where_the_replaced_is(folder)
+
+
+def saved_at(trainer: Trainer) -> int:
+    """The step of the newest checkpoint that ``trainer`` wrote or went on from, or -1."""
+    return next(c.saved_at for c in trainer.callbacks if isinstance(c, Checkpoint))
+
+
+def _where_the_replaced_is(folder: Path) -> str:
+    places = replaced.replaced_runs(folder) if folder.is_dir() else []
+    return f"; the run that it replaced is in {places[0]}" if places else ""
+
+
+def how_to_resume(folder: Path) -> str:
+    """The command that continues the run in ``folder``, for a shell."""
+    processes = world()[1]
+    start = "gankit" if processes == 1 else f"torchrun --nproc-per-node {processes} -m gankit"
+    return f"{start} train --resume --out {shlex.quote(str(folder))}"
 
 
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
@@ -168,6 +169,7 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
     callbacks += [
         MetricsCSV(folder / METRICS),
         checkpoint,
+        replaced.RemoveReplaced(folder, checkpoint),
         SaveOnInterrupt(checkpoint),
         SampleGrid(
             folder / SAMPLES,
@@ -184,32 +186,3 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
     ]
     own = (create("callbacks", spec, Callback, folder=str(folder)) for spec in config.callbacks)
     return [*callbacks, *own]
-
-
-def _is_run(folder: Path) -> bool:
-    try:
-        with open(folder / CONFIG, "rb") as file:
-            return file.read(len(HEADER)) == HEADER
-    except FileNotFoundError:
-        return False
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run wrote but config.yaml, which marks the folder as gankit's."""
-    remove_leftovers(folder)
-    samples = folder / SAMPLES
-    if samples.is_dir():
-        for path in samples.iterdir():
-            if SAMPLE_NAME.fullmatch(path.name):
-                path.unlink()
-        with suppress(OSError):  # something of the user's lies in it
-            samples.rmdir()
-    for path in (folder / EVENTS).glob("events.out.tfevents.*"):
-        path.unlink()
-    with suppress(OSError):
-        (folder / EVENTS).rmdir()
-    for _, path in earlier_checkpoints(folder / CHECKPOINT):
-        path.unlink()
-    for name in _FILES:
-        if name != CONFIG:
-            (folder / name).unlink(missing_ok=True)

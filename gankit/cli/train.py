@@ -10,15 +10,16 @@ from typing import Any
 
 from gankit import recipes
 from gankit._version import __version__
-from gankit.cli import rundir
+from gankit.cli import replaced, rundir, runfiles
+from gankit.cli.lock import locked
 from gankit.cli.streams import say
 from gankit.errors import CheckpointError, ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, parse_settings, read_yaml
 from gankit.recipes.trust import check_config
-from gankit.saved import CHECKPOINT, run_config, unknown_to_the_writer
+from gankit.saved import run_config, unknown_to_the_writer
 from gankit.training.checkpoint import load_checkpoint, offering_another
-from gankit.training.distributed import joined, world
+from gankit.training.distributed import gathered, joined, world
 from gankit.training.environment import BESIDE_TRAINING
 from gankit.training.memory import keep_freed_memory
 from gankit.training.trainer import Trainer
@@ -84,9 +85,11 @@ def _start(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
         note = f"The learning rate {config.lr} is G's; D keeps its own, d_lr {config.d_lr}."
         _announce((note,), arguments.quiet)
     _check_z_dim(trainer, flags)
-    first = world()[0] == 0
-    claim = rundir.claimed(folder, config, overwrite=arguments.overwrite)
-    with claim if first else nullcontext():
+    claim = rundir.claimed(
+        folder, config, overwrite=arguments.overwrite, started=lambda: trainer.step > 0
+    )
+    with claim if world()[0] == 0 else nullcontext() as repaired:
+        _announce((repaired,) if repaired else (), arguments.quiet)
         _fit(trainer, folder, config)
     return folder
 
@@ -97,9 +100,12 @@ def _resume(arguments: argparse.Namespace, flags: dict[str, Any]) -> Path:
     if arguments.out is None and arguments.recipe is None:
         raise ConfigError("--resume needs RECIPE or --out DIR to find the run")
     folder = Path(arguments.out or Path("runs", recipes.get(arguments.recipe).name))
-    path = rundir.check_resumable(folder)
-    with rundir.locked(folder) if world()[0] == 0 else nullcontext():
-        _go_on(arguments, flags, folder, path)
+    first = world()[0] == 0
+    with locked(folder) if first and folder.is_dir() else nullcontext():
+        repaired = replaced.recover(folder) if first and folder.is_dir() else None
+        _announce((repaired,) if repaired else (), arguments.quiet)
+        gathered(None)  # the others look when that is done
+        _go_on(arguments, flags, folder, rundir.check_resumable(folder))
     return folder
 
 
@@ -145,11 +151,17 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
             f"the run in {folder} has {trainer.step} steps already, and was asked to end at step "
             f"{end}; --resume takes a larger --steps or --epochs, or neither"
         )
+    if end == trainer.step:
+        done = (
+            f"Nothing is left to train: the run has all its {end} steps; a larger --steps or "
+            "--epochs makes it go on."
+        )
+        _announce((done,), arguments.quiet)
     _announce(trainer.differences, arguments.quiet)
     _announce(_new_settings(config, new, writer), arguments.quiet)
     if world()[0] == 0:
-        rundir.remove_leftovers(folder)
-        rundir.write_config(folder, config)
+        runfiles.remove_leftovers(folder)
+        runfiles.write_config(folder, config)
     _fit(trainer, folder, config)
 
 
@@ -170,7 +182,7 @@ def _new_settings(config: RunConfig, new: list[str], writer: str) -> tuple[str, 
 
 def _edited(folder: Path, old: RunConfig, new: list[str], writer: str) -> dict[str, Any]:
     """What config.yaml says otherwise than the checkpoint; ConfigError if that may not change."""
-    path = folder / rundir.CONFIG
+    path = folder / runfiles.CONFIG
     if not path.is_file():
         return {}
     now, before = RunConfig().updated(**read_yaml(path)).as_dict(), old.as_dict()
@@ -201,21 +213,34 @@ def _edited(folder: Path, old: RunConfig, new: list[str], writer: str) -> dict[s
 def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
     try:
         trainer.fit(steps=config.steps, epochs=config.epochs)
-    except RuntimeError as error:
+    except BaseException as error:
         # An error of gankit's is a sentence already; torch's own collectives raise this kind.
-        if world()[1] == 1 or isinstance(error, GankitError):
-            raise
-        raise LostProcessError(
-            f"process {world()[0]} of {world()[1]} stopped at step {trainer.step}: another one "
-            "ended or did not answer, or this one failed: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-        ) from error
-    except KeyboardInterrupt as stop:
-        if not (folder / CHECKPOINT).is_file():
-            raise
-        raise type(stop)(
-            f"--resume continues the run in {folder} from its last checkpoint"
-        ) from None
+        collective = isinstance(error, RuntimeError) and not isinstance(error, GankitError)
+        if world()[1] > 1 and collective:
+            lost = LostProcessError(_lost(error, trainer))
+            _note_what_is_left(lost, trainer, folder)
+            raise lost from error
+        _note_what_is_left(error, trainer, folder)
+        raise
+
+
+def _lost(error: BaseException, trainer: Trainer) -> str:
+    rank, size = world()
+    said = str(error).strip().splitlines()
+    return (
+        f"process {rank} of {size} stopped at step {trainer.step}: another one ended or did not "
+        f"answer, or this one failed: {said[0] if said else type(error).__name__}"
+    )
+
+
+def _note_what_is_left(error: BaseException, trainer: Trainer, folder: Path) -> None:
+    """Rank 0, after the first step, tells with ``error`` what it leaves in ``folder``."""
+    if world()[0] > 0 or trainer.step == 0:
+        return
+    words, saved = rundir.what_is_left(folder, trainer), rundir.saved_at(trainer)
+    if isinstance(error, KeyboardInterrupt) and saved > 0:
+        words = f"to go on from step {saved}: {rundir.how_to_resume(folder)}"
+    vars(error).setdefault("__notes__", []).append(words)  # as add_note() of Python 3.11
 
 
 def _check_z_dim(trainer: Trainer, flags: dict[str, Any]) -> None:

@@ -37,6 +37,8 @@ class Checkpoint(Callback):
             last log had the lowest value of it stays as ``checkpoint.best.pt``. Columns such as
             ``"g_loss"`` say little of a GAN's samples and much of an autoencoder's.
 
+    ``saved_at`` is the step of the newest checkpoint, and -1 before the first.
+
     Raises ConfigError for arguments outside what is said here, OSError naming the file if one
     cannot be written: the older ones are then untouched.
     """
@@ -57,7 +59,7 @@ class Checkpoint(Callback):
                 f"checkpoint_best is {best!r}; allowed are null, {', '.join(_JUDGES)}"
             )
         self.path, self.every, self.keep, self.best = Path(path), every, keep, best
-        self._saved_at = -1
+        self.saved_at = -1
         self._latest = self._lowest = math.inf
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,11 +72,11 @@ class Checkpoint(Callback):
         self._latest, self._lowest = numbers
 
     def on_start(self, trainer: Trainer) -> None:
-        self._saved_at = -1
+        self.saved_at = -1
         if trainer.step:  # the file may be a damaged one that this run was not resumed from
             with suppress(CheckpointError, OSError):
                 if load_checkpoint(self.path)["step"] == trainer.step:
-                    self._saved_at = trainer.step
+                    self.saved_at = trainer.step
         if self.path.parent.is_dir() and world()[0] == 0:
             remove_leftovers(self.path)
 
@@ -95,21 +97,21 @@ class Checkpoint(Callback):
 
         In a run of many processes all must call it, and rank 0 writes.
         """
-        if self._saved_at == trainer.step:
+        if self.saved_at == trainer.step:
             return
         trainer.check_finite()
         improved = self._latest < self._lowest
         self._lowest = min(self._lowest, self._latest)
         state = trainer.state_dict()
         if world()[0] > 0:  # rank 0 writes
-            self._saved_at = trainer.step
+            self.saved_at = trainer.step
             return
-        if self.keep > 1 and self._saved_at > 0:
-            keep_checkpoint(self.path, f"step_{self._saved_at:07d}")
+        if self.keep > 1 and self.saved_at > 0:
+            keep_checkpoint(self.path, f"step_{self.saved_at:07d}")
         save_checkpoint(self.path, state)
         if improved:
             keep_checkpoint(self.path, "best")
-        self._saved_at = trainer.step
+        self.saved_at = trainer.step
         self._prune(trainer.step)
 
     def _prune(self, now: int) -> None:

@@ -339,8 +339,8 @@ class Trainer:
 
     def _diverged(self, what: str) -> str:
         return (
-            f"training stopped at step {self.step}: {what} is not finite; an earlier checkpoint is "
-            "kept. Try a smaller learning rate."
+            f"training stopped at step {self.step}: {what} is not finite; try a smaller learning "
+            "rate"
         )
 
 

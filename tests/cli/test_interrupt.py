@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,7 +74,7 @@ def test_a_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
     ctrl_c(4, 1, number)
     assert main([*TRAIN, "--out", "halves"]) == code
     assert capfd.readouterr().err == (
-        f"gankit: {words}; --resume continues the run in halves from its last checkpoint\n"
+        f"gankit: {words}; to go on from step 4: gankit train --resume --out halves\n"
     )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -84,13 +86,23 @@ def test_a_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
         assert all(torch.equal(straight[name][key], halves[name][key]) for key in straight[name])
 
 
-def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_to_resume(
+def test_a_second_ctrl_c_does_not_wait_for_a_checkpoint(
     ctrl_c: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     ctrl_c(4, 2)
     assert main(TRAIN) == 130
-    assert capfd.readouterr().err == "gankit: interrupted\n"
-    assert not Path("runs").exists()
+    assert capfd.readouterr().err == (
+        "gankit: interrupted; no checkpoint was written yet; what the run wrote until then is in "
+        "runs/gan\n"
+    )
+    assert sorted(os.listdir("runs/gan")) == ["config.yaml", "metrics.csv"]
+    assert main([*TRAIN, "--set", "checkpoint_every=2", "--out", "some other"]) == 130
+    assert capfd.readouterr().err == (
+        "gankit: interrupted; to go on from step 2: gankit train --resume --out 'some other'\n"
+    )
+    resume = shlex.split("gankit train --resume --out 'some other'")[1:]
+    assert main([*resume, "--quiet"]) == 130  # at its fourth call, again
+    assert final_state("some other")["step"] == 2
 
 
 @pytest.mark.parametrize(

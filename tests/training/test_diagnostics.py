@@ -87,9 +87,7 @@ def test_what_is_not_finite_ends_the_run_with_advice(value: float) -> None:
     trainer = make_trainer(Diagnostics(every=1, after=1), log_every=2)
     with torch.no_grad():
         next(trainer.gan_step.G.parameters()).fill_(value)
-    with pytest.raises(
-        DivergedError, match=r"is not finite; an earlier checkpoint is kept\. Try a"
-    ):
+    with pytest.raises(DivergedError, match="is not finite; try a smaller learning rate"):
         trainer.fit(steps=10)
 
 
