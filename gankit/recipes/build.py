@@ -45,6 +45,7 @@ from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
 from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
 from gankit.training.pairing import ends_in_sigmoid
+from gankit.training.seeds import derived_seed
 from gankit.training.step import GANStep, Penalty
 from gankit.training.trainer import Trainer
 
@@ -117,7 +118,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         broadcast_state(G, D, *(() if gan_step.ema is None else (gan_step.ema,)))
         for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
             average_gradients(optimizer)
-        torch.manual_seed(config.seed + rank)  # own noise, dropout masks and interpolates
+        # Own noise, dropout masks and interpolates; the weights have drawn from the seed itself,
+        # and the next number is the seed of another run.
+        torch.manual_seed(derived_seed(config.seed, f"rank {rank}"))
     optimizers = (gan_step.g_optimizer, gan_step.d_optimizer)
     if config.clip_gradients is not None:  # after the mean over all processes
         for optimizer in optimizers:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,15 @@ from gankit.errors import ConfigError, MissingExtra
 from gankit.training.atomic import atomic_write
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, noise_for
+from gankit.training.seeds import drawn_seed, stream
+
+# Pixels of a grid: between images, between panels, of the letters, and of an image's shorter side.
+_PADDING, _GAP, _FONT_SIZE, _LEGIBLE = 2, 12, 12, 56
+_LARGEST_SCALE = 8
+# A panel with a caption is at least this wide, so that pictures of one run have one size.
+_CAPTION_WIDTH = 176
 
 
-@torch.no_grad()
 def generate(
     G: nn.Module,
     n: int,
@@ -28,12 +35,27 @@ def generate(
     """``n`` images of G in eval mode, float32 on the CPU, decided by ``seed`` alone.
 
     Neither G's mode nor any global random state is changed. z is drawn on the CPU, so that one seed
-    means the same z on every device.
+    means the same z on every device. Random numbers that G draws itself are independent of z and
+    decided by ``seed`` and ``batch``.
 
     A conditional G, one with an int attribute ``n_classes``, is called as ``G(z, labels)`` with
     ``labels`` (int64 ``[n]``), by default 0, 1, ... and over again. Raises ConfigError if n < 1 or
     the labels do not fit.
     """
+    parts = generate_batches(G, n, seed=seed, distribution=distribution, batch=batch, labels=labels)
+    return torch.cat(list(parts))
+
+
+def generate_batches(
+    G: nn.Module,
+    n: int,
+    *,
+    seed: int,
+    distribution: Distribution = "normal",
+    batch: int = 256,
+    labels: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """The images of ``generate``, ``batch`` at a time, so that no memory holds them all."""
     if n < 1:
         raise ConfigError(f"n is {n}; allowed are integers from 1")
     n_classes = getattr(G, "n_classes", None)
@@ -46,13 +68,25 @@ def generate(
                 f"labels must be {n} of 0 to {n_classes - 1}, got {list(labels.shape)} of "
                 f"{int(labels.min())} to {int(labels.max())}"
             )
-    random = torch.Generator().manual_seed(seed)
-    z = noise_for(G, distribution, device="cpu", random=random)(n)
-    device = next(G.parameters()).device
-    with eval_mode(G), _seeded(seed, device):
-        inputs = (z,) if labels is None else (z, labels)
-        parts = zip(*(x.to(device).split(batch) for x in inputs), strict=True)
-        return torch.cat([G(*part).float().cpu() for part in parts])
+    # A run's weights may have been drawn with the same seed, and G may draw numbers of its own: z
+    # would equal them, number by number, if their generators were seeded alike.
+    z = noise_for(G, distribution, device="cpu", random=stream(seed, "z"))(n)
+    device = next(G.parameters(), z).device
+    inputs = (z,) if labels is None else (z, labels)
+    return _batches(G, inputs, batch, stream(seed, "the generator's own"), device)
+
+
+def _batches(
+    G: nn.Module,
+    inputs: tuple[Tensor, ...],
+    batch: int,
+    own: torch.Generator,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    for part in zip(*(x.split(batch) for x in inputs), strict=True):
+        with torch.no_grad(), eval_mode(G), _seeded(drawn_seed(own), device):
+            images = G(*(x.to(device) for x in part)).float().cpu()
+        yield images
 
 
 @contextmanager
@@ -69,29 +103,121 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def save_grid(
     path: str | os.PathLike[str],
-    panels: list[Tensor],
+    panels: Sequence[Tensor],
     *,
     columns: int,
     inverted: bool = False,
+    captions: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    scale: int | None = None,
 ) -> None:
     """Write a PNG of one or more grids side by side.
 
-    Each panel is float ``[N, C, H, W]`` in [-1, 1] on the CPU. Raises MissingExtra without
-    torchvision or Pillow, OSError if the file cannot be written.
+    Args:
+        path: the file.
+        panels: float ``[N, C, H, W]`` in [-1, 1] on the CPU each, all with the same C. One channel
+            is drawn in grey, three as RGB, four as RGBA; the rest as ``channels_in_words`` says.
+        columns: images per row.
+        inverted: dark on light (Matplotlib's ``gray_r``).
+        captions: what stands above each panel, one for each or none. It is cut at the panel's edge.
+        column_names: what stands above each column, such as its class; one for each or none.
+        scale: pixels of the picture per pixel of an image, along each edge; None enlarges small
+            images until their shorter side has 56 pixels, at most eightfold.
+
+    Raises:
+        ConfigError: another number of captions or names, or a scale below 1.
+        MissingExtra: Pillow is not installed.
+        OSError: the file cannot be written.
     """
     try:
-        from torchvision.utils import make_grid, save_image
+        from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise MissingExtra("torchvision", "train") from error
-    grids = []
-    for panel in panels:
-        images = (panel.clamp(-1, 1) + 1) / 2
-        if inverted:
-            images = 1 - images
-        grids.append(make_grid(images, nrow=columns, padding=2, pad_value=1.0 if inverted else 0.0))
-    picture = grids[0]
-    for grid in grids[1:]:
-        gap = torch.full((*picture.shape[:2], 12), 0.5)
-        picture = torch.cat([picture, gap, grid], dim=2)
+        raise MissingExtra("pillow", "train") from error
+    if scale is None:
+        scale = min(-(-_LEGIBLE // min(panels[0].shape[2:])), _LARGEST_SCALE)
+    if scale < 1:
+        raise ConfigError(f"scale is {scale}; allowed are integers from 1")
+    for name, given, wanted in (
+        ("captions", captions, len(panels)),
+        ("column_names", column_names, columns),
+    ):
+        if len(given) not in (0, wanted):
+            raise ConfigError(f"{name} has {len(given)} entries; allowed are 0 and {wanted}")
+    grids = [Image.fromarray(_tiled(panel, columns, scale, inverted)) for panel in panels]
+    line = _FONT_SIZE + 6
+    top = line * (bool(captions) + bool(column_names))
+    widths = [max(grid.width, _CAPTION_WIDTH if captions else 0) for grid in grids]
+    height = top + max(grid.height for grid in grids)
+    mode = grids[0].mode
+    light, dark, between = (_colour(mode, level) for level in (255, 0, 128))
+    paper, ink = (light, dark) if inverted else (dark, light)
+    width = sum(widths) + _GAP * (len(grids) - 1)
+    page = Image.new(mode, (width, height), between)
+    font = ImageFont.load_default(_FONT_SIZE) if top else None
+    left = 0
+    for number, (grid, wide) in enumerate(zip(grids, widths, strict=True)):
+        panel = Image.new(mode, (wide, height), paper)
+        panel.paste(grid, (0, top))
+        draw = ImageDraw.Draw(panel)
+        if captions:
+            draw.text((_PADDING, line // 2), captions[number], fill=ink, font=font, anchor="lm")
+        cell = (grid.width - _PADDING) / columns
+        for column, name in enumerate(column_names):
+            at = (int(cell * (column + 0.5)), top - line // 2)
+            draw.text(at, name, fill=ink, font=font, anchor="mm")
+        page.paste(panel, (left, 0))
+        left += wide + _GAP
     with atomic_write(path) as file:
-        save_image(picture, file, format="png")
+        page.save(file, format="PNG")
+
+
+def spread(classes: Sequence[int], columns: int) -> list[int]:
+    """The classes of a grid's columns: all, or if they are more, as many at even distances."""
+    if len(classes) <= columns:
+        return list(classes)
+    return [classes[column * len(classes) // columns] for column in range(columns)]
+
+
+def to_bytes(images: Tensor, *, inverted: bool = False) -> Tensor:
+    """Images in [-1, 1] as uint8 of the same shape; values outside count as -1 or 1."""
+    bytes_ = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return 255 - bytes_ if inverted else bytes_
+
+
+def channels_in_words(channels: int) -> str | None:
+    """How images of so many channels are drawn, where that is not plain."""
+    if channels == 2:
+        return "images of 2 channels are drawn as red and green"
+    if channels > 4:
+        return f"of the {channels} channels of an image the first three are drawn, as RGB"
+    return None
+
+
+def drawable(images: Tensor) -> Tensor:
+    """``[N, C, H, W]`` as grey, RGB or RGBA; see ``channels_in_words``."""
+    channels = images.shape[1]
+    if channels == 2:
+        return torch.cat([images, torch.full_like(images[:, :1], -1.0)], dim=1)
+    return images[:, :3] if channels > 4 else images
+
+
+def _tiled(images: Tensor, columns: int, scale: int, inverted: bool) -> Any:
+    """The grid as uint8 ``[H, W]`` or ``[H, W, C]`` of NumPy, with padding around each image."""
+    big = to_bytes(drawable(images), inverted=inverted)
+    big = big.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    n, channels, height, width = big.shape
+    rows = -(-n // columns)
+    high, wide = height + _PADDING, width + _PADDING
+    page = torch.full(
+        (channels, rows * high + _PADDING, columns * wide + _PADDING),
+        255 if inverted else 0,
+        dtype=torch.uint8,
+    )
+    for number, image in enumerate(big):
+        y, x = number // columns * high + _PADDING, number % columns * wide + _PADDING
+        page[:, y : y + height, x : x + width] = image
+    return (page[0] if channels == 1 else page.permute(1, 2, 0)).contiguous().numpy()
+
+
+def _colour(mode: str, level: int) -> int | tuple[int, ...]:
+    return level if mode == "L" else (level, level, level, 255)[: len(mode)]

@@ -49,7 +49,7 @@ def test_a_run_resumes_exactly_and_draws_what_it_can(
     assert float(last["g_loss"]) > 0
     assert last["d_real"] == "nan"
     with Image.open("straight/samples/epoch_0002_step_0000025.png") as picture:
-        assert picture.size == (panels * 22 + (panels - 1) * 12, 22)
+        assert picture.size == (panels * 176 + (panels - 1) * 12, 18 + 2 * 58 + 2)
     for made in ("losses.png", "samples.gif"):
         with Image.open(f"straight/{made}") as picture:
             picture.load()

@@ -16,7 +16,7 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks.base import Callback
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
-from gankit.training.pictures import generate, save_grid
+from gankit.training.pictures import generate, save_grid, spread
 from gankit.training.point_pictures import are_points, save_points
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ class SampleGrid(Callback):
     """Draw ``samples/epoch_EEEE_step_SSSSSSS.png``: generated images left, real ones right.
 
     It draws after epoch ``first``, after every ``every``-th epoch and at the end, always from the
-    same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). Points of one or two numbers
-    are drawn as densities, with D's answer, or as clouds. Of an autoencoder it draws the real
-    images that went through it, after the samples of a variational one.
+    same z. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). A conditional run has a
+    column per class that occurs in its data; of more than ``columns`` classes that many, evenly
+    spread. Points of one or two numbers are drawn as densities, with D's answer, or as clouds. Of
+    an autoencoder it draws the real images that went through it, after the samples of a variational
+    one.
     """
 
     def __init__(
@@ -75,11 +77,22 @@ class SampleGrid(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         points = are_points(trainer.data.images)
-        n = max(_POINTS, self.rows * self.columns) if points else self.rows * self.columns
-        step = trainer.gan_step
-        fakes = generate(step.sampled, n, seed=self.seed, distribution=self.distribution)
+        step, columns = trainer.gan_step, self.columns
         picks = torch.randperm(
             len(trainer.data), generator=torch.Generator().manual_seed(self.seed)
+        )
+        labels, names = None, []
+        if trainer.conditional and not points:
+            # A column per class; a label without an image has none.
+            known = trainer.data.gather_labels(picks).cpu()
+            classes = spread(known.unique().tolist(), columns)
+            columns, names = len(classes), [str(label) for label in classes]
+            labels = torch.tensor(classes).repeat(self.rows)
+            members = [picks[known == label] for label in classes]
+            picks = torch.stack([m[torch.arange(self.rows) % len(m)] for m in members], 1).flatten()
+        n = max(_POINTS, self.rows * columns) if points else self.rows * columns
+        fakes = generate(
+            step.sampled, n, seed=self.seed, distribution=self.distribution, labels=labels
         )
         reals = trainer.data.gather(picks[torch.arange(n) % len(picks)]).cpu()
         epoch = -(-trainer.step // trainer.steps_per_epoch)
@@ -97,7 +110,18 @@ class SampleGrid(Callback):
                 answer = partial(_answer, step)
             save_points(path, panels[0], reals, answer=answer)
         else:
-            save_grid(path, panels, columns=self.columns, inverted=self.inverted)
+            captions = [f"generated, step {trainer.step}", "real"]
+            if isinstance(step, AutoencoderStep):
+                captions[0] = f"reconstructed, step {trainer.step}"
+                captions[:0] = ["generated"] * step.loss.variational
+            save_grid(
+                path,
+                panels,
+                columns=columns,
+                inverted=self.inverted,
+                captions=captions,
+                column_names=names,
+            )
         self._drawn_at = trainer.step
 
 
