@@ -21,6 +21,7 @@ import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
 from gankit.acceleration.sequential import IN_ORDER
+from gankit.losses.wrapped import HOOKS, innermost, is_watched
 from gankit.nn import (
     BatchNormAct1d,
     BatchNormAct2d,
@@ -40,7 +41,6 @@ Up = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
 Link = tuple[Tensor, Down, Up, Tensor | None]
 
 _OUR_MODELS = "gankit.models."
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
@@ -236,9 +236,11 @@ def _padding(m: nn.Conv2d | nn.ConvTranspose2d) -> list[int]:
     return list(m.padding)
 
 
-def objection(critic: nn.Module) -> str:
+def objection(critic: object) -> str:
     """Which module keeps the critic from being such a chain, and why; empty if none does."""
-    if any(getattr(module_globals, f"_global{hook}", None) for hook in _HOOKS):
+    if not isinstance(critic, nn.Module):
+        return f"critic is a {type(critic).__name__}, whose code may do anything"
+    if any(getattr(module_globals, f"_global{hook}", None) for hook in HOOKS):
         return "global module hooks are installed"
     for label, module in _leaves(critic, "critic"):
         reason = _reason(module)
@@ -249,16 +251,17 @@ def objection(critic: nn.Module) -> str:
 
 def _leaves(module: nn.Module, label: str) -> Iterator[tuple[str, nn.Module]]:
     """The chain's modules in order; a container that is none of ours comes as a leaf."""
+    module = innermost(module)
     kind = type(module)
     inside = None
-    if not _watched(module):
+    if not is_watched(module):
         if kind in IN_ORDER:
             inside = module
-        elif kind.__module__.startswith(_OUR_MODELS) and type(module.main) in IN_ORDER:
+        elif _is_our_chain(module):
             # Their forward is main on the images, which are flattened first where it is Linear.
-            inside = module.get_submodule("main")
+            inside = innermost(module.get_submodule("main"))
             label = f"{label}.main"
-    if inside is None or _watched(inside):
+    if inside is None or is_watched(inside):
         yield label, module
         return
     # Not named_children(), which passes over a module's second place.
@@ -267,14 +270,15 @@ def _leaves(module: nn.Module, label: str) -> Iterator[tuple[str, nn.Module]]:
         yield from _leaves(child, f"{label}.{name}")
 
 
-def _watched(module: nn.Module) -> bool:
-    """Whether someone's code runs around the module's own."""
-    return "forward" in module.__dict__ or any(getattr(module, hook, None) for hook in _HOOKS)
+def _is_our_chain(module: nn.Module) -> bool:
+    if not type(module).__module__.startswith(_OUR_MODELS):
+        return False
+    return type(innermost(getattr(module, "main", None))) in IN_ORDER
 
 
 def _reason(m: nn.Module) -> str:
     kind = type(m)
-    if _watched(m):
+    if is_watched(m):
         return "has hooks or a patched forward"
     if kind not in _LINKS:
         return "is not a layer whose input gradient is a chain of linear maps"
@@ -304,7 +308,7 @@ class Chain:
     """One pass of a critic without ``objection``, and what its sweeps need.
 
     Args:
-        critic: the module.
+        critic: the module, or what runs it (:func:`gankit.losses.wrapped.innermost`).
         x: its input; nothing is recorded for autograd.
 
     Attributes:
@@ -319,7 +323,11 @@ class Chain:
         self.parameters: list[Tensor] = []
         self._outside = x.shape
         modules = [module for _, module in _leaves(critic, "critic")]
-        if type(critic) not in IN_ORDER and modules and isinstance(modules[0], nn.Linear):
+        if (
+            type(innermost(critic)) not in IN_ORDER
+            and modules
+            and isinstance(modules[0], nn.Linear)
+        ):
             x = x.flatten(1)
         self._inside = x.shape
         fresh = False

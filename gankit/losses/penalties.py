@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gankit.errors import ConfigError
 from gankit.losses.chain import Chain, objection
+from gankit.losses.wrapped import eagerly, innermost, module_of
 from gankit.ops import grad_norm_penalty, interpolate
 from gankit.ops.grad_norm_penalty import MODES
 from gankit.ops.grad_norm_penalty.reference import ZERO_CENTRED
@@ -19,6 +20,7 @@ from gankit.ops.grad_norm_penalty.spec import BACKWARD, FORWARD
 
 __all__ = ["gradient_penalty"]
 
+Critic = nn.Module | Callable[..., Tensor]
 Select = str | int | Tensor | Callable[[Tensor], Tensor] | None
 _PLACES = ("interpolates", "real", "fake", "perturbed")
 _PATHS = ("auto", "analytic", "autograd")
@@ -26,7 +28,7 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def gradient_penalty(
-    critic: nn.Module,
+    critic: Critic,
     real: Tensor,
     fake: Tensor,
     *,
@@ -58,12 +60,14 @@ def gradient_penalty(
     mode, ReLU, LeakyReLU, Dropout and ``gankit.nn.LeakyReLUDropout``, in nested ``nn.Sequential``
     or in a model of ``gankit.models``. It takes four matrix products per layer instead of six, can
     be compiled and captured in a CUDA graph. The *autograd* path is double backward and serves any
-    critic. Neither waits for the device.
+    critic. Neither waits for the device. Of a critic behind ``torch.compile``, whose code has no
+    double backward, or behind ``DataParallel`` it is the module inside that is called, eagerly.
 
     ``functools.partial(gradient_penalty, weight=10)`` fits ``GANStep(penalty=...)``.
 
     Args:
-        critic: the module, ``[N, ...]`` to one value per sample, without a sigmoid.
+        critic: a module or any other callable, such as ``lambda x: D(x, labels)``, which takes the
+            autograd path; ``[N, ...]`` to one value per sample, without a sigmoid.
         real: ``[N, ...]``, floating point.
         fake: the same shape. Gradients flow to ``real`` and ``fake`` where they require grad; that
             takes the autograd path.
@@ -94,26 +98,33 @@ def gradient_penalty(
     Warns:
         UserWarning: the critic has batch norm in training mode, which mixes samples.
     """
+    if not callable(critic):
+        raise ConfigError(
+            f"critic is a {type(critic).__name__}; allowed is a module or another callable"
+        )
     _check(real, fake, weight, target, mode, at, path)
-    for name, module in critic.named_modules():
+    critic = innermost(critic)
+    known = module_of(critic)
+    for name, module in () if known is None else known.named_modules():
         if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
             _warn_of_batch_norm(name, module)
             break
     stops = _why_not_analytic(critic, real, fake, critic_args, select) if path != "autograd" else ""
     if path == "analytic" and stops:
         raise ConfigError(f"path='analytic' cannot be taken: {stops}")
-    with torch.autocast(real.device.type, enabled=False):
-        real, fake = _widened(critic, real, fake)
+    with torch.autocast(real.device.type, enabled=False), eagerly():
+        real, fake = _widened(known, real, fake)
         x = _points(real, fake, at, seed)
         if path == "autograd" or stops:
             penalty = _by_autograd(critic, x, critic_args, select, target, mode)
         else:
+            assert isinstance(critic, nn.Module)
             penalty = _analytic(critic, x.detach(), select, target, mode)
         return weight * penalty
 
 
 def _by_autograd(
-    critic: nn.Module,
+    critic: Critic,
     x: Tensor,
     critic_args: Sequence[Any],
     select: Select,
@@ -194,7 +205,7 @@ class _Precomputed(torch.autograd.Function):
 
 
 def _why_not_analytic(
-    critic: nn.Module, real: Tensor, fake: Tensor, critic_args: Sequence[Any], select: Select
+    critic: Critic, real: Tensor, fake: Tensor, critic_args: Sequence[Any], select: Select
 ) -> str:
     if len(critic_args) > 0:
         return "critic_args are given, and a chain of layers takes one input"
@@ -271,10 +282,10 @@ def _check_column(select: int, output: Tensor) -> None:
         )
 
 
-def _widened(critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def _widened(critic: nn.Module | None, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one dtype: the critic's where autocast handed over halves of wider weights."""
     dtype = torch.promote_types(real.dtype, fake.dtype)
-    weights = next(iter(critic.parameters()), None)
+    weights = None if critic is None else next(iter(critic.parameters()), None)
     if dtype in _HALF and weights is not None and weights.dtype not in _HALF:
         dtype = weights.dtype
     return real.to(dtype), fake.to(dtype)

@@ -47,7 +47,7 @@ from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
 from gankit.training.pairing import ends_in_sigmoid
 from gankit.training.seeds import derived_seed
 from gankit.training.step import GANStep, Penalty
-from gankit.training.trainer import Trainer
+from gankit.training.trainer import Trainer, advance
 
 
 def pick_device(name: str) -> torch.device:
@@ -109,12 +109,17 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         "draws": isinstance(gan_step, GANStep) or gan_step.loss.variational,
     }
     conditional = getattr(G, "n_classes", None) is not None
-    some = torch.arange(2) % len(images)
-    labels = (images.gather_labels(some),) if conditional else ()
-    gan_step.dry_run(images.gather(some), *labels)
     rank, size = world()
     if size > 1:
         sampler = ShareOfBatches(sampler)
+    like = next(D.parameters())
+    for some in _trial_batches(images, config.batch_size // size, conditional):
+        labels = (images.gather_labels(some),) if conditional else ()
+        gan_step.dry_run(images.gather(some).to(like.dtype), *labels)
+    if config.schedule:  # on an optimizer that is thrown away
+        spare = _build_optimizer(config, nn.Linear(1, 1), config.lr)
+        advance(_build_schedule(config.schedule, spare))
+    if size > 1:
         broadcast_state(G, D, *(() if gan_step.ema is None else (gan_step.ema,)))
         for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
             average_gradients(optimizer)
@@ -135,6 +140,21 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         conditional=conditional,
         schedulers=[_build_schedule(config.schedule, o) for o in optimizers if config.schedule],
     )
+
+
+def _trial_batches(images: ImageData, n: int, conditional: bool) -> list[torch.Tensor]:
+    """Indices of ``n`` images such as training meets; with labels, from the least to the largest.
+
+    One batch, with an image of each class as far as they fit; of one image it takes two batches.
+    """
+    if not conditional or images.labels is None:
+        return [torch.arange(n)]
+    # The first image of each class, in the order of the labels.
+    firsts = torch.from_numpy(np.unique(images.labels.cpu().numpy(), return_index=True)[1])
+    if n == 1:
+        return [firsts[:1], firsts[-1:]]
+    places = torch.linspace(0, len(firsts) - 1, min(n, len(firsts))).round().long()
+    return [torch.cat([firsts[places], torch.arange(n - len(places))])]
 
 
 def _seed(seed: int) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from gankit.data import Batch
 from gankit.errors import ConfigError
+from gankit.training.sharing import tied_images_weights
 
 _KNOWN = ("torch.nn.", "gankit.nn.", "gankit.models.", "gankit.acceleration.")
 
@@ -28,16 +30,27 @@ def eval_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def state_kept(*modules: nn.Module) -> Iterator[None]:
-    """Put back buffers and modes of ``modules`` at the end, whatever their forward did to them."""
+    """Put back what training in the block did to ``modules``: weights, gradients, buffers, modes.
+
+    Gradients are None at its beginning.
+    """
     every = [child for module in modules for child in module.modules()]
     modes = [child.training for child in every]
     buffers = [
         [(name, b, b.clone()) for name, b in child.named_buffers(recurse=False)] for child in every
     ]
+    parameters = {p: p.grad for module in modules for p in module.parameters()}
+    weights = [None if is_lazy(p) else p.detach().clone() for p in parameters]
+    for p in parameters:
+        p.grad = None
     try:
         yield
     finally:
         with torch.no_grad():
+            for (p, grad), weight in zip(parameters.items(), weights, strict=True):
+                p.grad = grad
+                if weight is not None and not torch.equal(p, weight):
+                    p.copy_(weight)
             for child, mode, saved in zip(every, modes, buffers, strict=True):
                 child.training = mode
                 for name, buffer, value in saved:
@@ -53,8 +66,16 @@ def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -
     On the CPU oneDNN takes reorders out of every convolution: a DCGAN step on one core of an AMD
     EPYC (Zen 5) goes from 240 to 200 ms. On CUDA half precision runs on tensor cores in this layout
     and float32 was not measured. "auto" leaves alone networks with a ``forward`` that is neither
-    torch's nor ours: a ``view`` that flattens images fails on this layout.
+    torch's nor ours, since a ``view`` that flattens images fails on this layout, and weights that
+    lie in one memory, which another layout would part; for those True is a ConfigError.
     """
+    if asked and tied_images_weights(modules):
+        if asked is True:
+            raise ConfigError(
+                "channels_last=True would part weights that lie in one memory; allowed are 'auto' "
+                "and False, or one parameter in both places"
+            )
+        return False
     if asked == "auto":
         kinds = (nn.Conv2d, nn.ConvTranspose2d)
         children = [child for module in modules for child in module.modules()]
@@ -100,55 +121,9 @@ def check_tensor(name: str, out: object) -> Tensor:
     return out
 
 
-def check_batch(real: Tensor | Batch, labels: Tensor | None, device: torch.device) -> None:
-    """Raise ConfigError unless a step on ``device`` can be given ``real`` and ``labels``."""
-    if isinstance(real, Batch):
-        name, given, wanted = "the indices of real", real.indices, "int64 indices [B]"
-        if isinstance(real.data, Tensor) or not callable(getattr(real.data, "gather", None)):
-            raise ConfigError(
-                f"real's data is a {type(real.data).__name__}; allowed is a set with a method "
-                "gather, such as gankit.data.ImageData"
-            )
-        if not isinstance(given, Tensor):
-            raise ConfigError(f"{name} are a {type(given).__name__}; allowed are {wanted}")
-        fits = given.dtype == torch.int64 and given.ndim == 1
-    elif isinstance(real, Tensor):
-        name, given = "real", real
-        wanted = "floating-point images, such as those of ImageData.gather"
-        fits = given.is_floating_point()
-    else:
-        raise ConfigError(
-            f"real is a {type(real).__name__}; allowed is a tensor of images or a gankit.data.Batch"
-        )
-    if not fits:
-        raise ConfigError(
-            f"{name} has dtype {given.dtype} and shape {list(given.shape)}; allowed are {wanted}"
-        )
-    if given.ndim == 0 or given.shape[0] == 0:
-        raise ConfigError(
-            f"{name} has shape {list(given.shape)}; allowed is a batch of at least one image"
-        )
-    if given.device != device:
-        raise ConfigError(f"{name} is on {given.device}, but D is on {device}")
-    if labels is None:
-        return
-    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != len(given):
-        came = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ConfigError(
-            f"labels are {came} for {len(given)} images; allowed is a tensor with one row each"
-        )
-    if labels.device != device:
-        raise ConfigError(f"labels are on {labels.device}, but D is on {device}")
-
-
-@contextmanager
-def frozen(parameters: list[Tensor]) -> Iterator[None]:
-    """Take ``parameters`` out of autograd; those that were in it are put back, whatever happens."""
-    trainable = [p for p in parameters if p.requires_grad]
-    try:
-        for p in trainable:
-            p.requires_grad_(False)
-        yield
-    finally:
-        for p in trainable:
-            p.requires_grad_(True)
+def outside_gankit() -> int:
+    """The ``stacklevel`` that makes a warning of the caller point at the first line of a user."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gankit."):
+        level, frame = level + 1, frame.f_back
+    return level

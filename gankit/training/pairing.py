@@ -196,7 +196,7 @@ def ends_in_sigmoid(discriminator: nn.Module) -> bool:
     """
     if not _has_sigmoid(discriminator):
         return False
-    last = _last_layer(discriminator)
+    last = last_layer(discriminator)
     if isinstance(last, nn.Sigmoid):
         return True
     if last is not None and not _has_sigmoid(last) and next(last.parameters(), None) is not None:
@@ -212,7 +212,7 @@ def _has_sigmoid(module: nn.Module) -> bool:
     return any(isinstance(part, nn.Sigmoid) for part in module.modules())
 
 
-def _last_layer(module: nn.Module) -> nn.Module | None:
+def last_layer(module: nn.Module) -> nn.Module | None:
     """The innermost module known to give ``module`` its values; None if it only reshapes."""
     kind = type(module)
     children = list(module.children())
@@ -225,7 +225,7 @@ def _last_layer(module: nn.Module) -> nn.Module | None:
     if not (in_order or alone):
         return module
     for child in reversed(children):
-        last = _last_layer(child)
+        last = last_layer(child)
         if last is not None:
             return last
     return None

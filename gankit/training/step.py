@@ -8,33 +8,30 @@ G's while D learns, and D's while G learns. ``GANStep`` computes the same update
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from gankit.data import Batch
-from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.errors import CheckpointError, ConfigError
 from gankit.losses import AdversarialLoss, resolve
+from gankit.losses.wrapped import eagerly
+from gankit.scalars import is_integer
+from gankit.training.arguments import Auto, auto, check_networks, positive_or_none, truth, whole
 from gankit.training.average import Average
-from gankit.training.checkpoint import rng_kept
+from gankit.training.batches import check_batch, warn_of_range
+from gankit.training.dry_run import dry_run, rehearsed
 from gankit.training.graph import Kind, graphs_for, make_eager
-from gankit.training.modules import (
-    check_batch,
-    check_tensor,
-    eval_mode,
-    frozen,
-    state_kept,
-    take_channels_last,
-)
+from gankit.training.modules import check_tensor, eval_mode, take_channels_last
 from gankit.training.noise import NoiseSource, noise_for
-from gankit.training.optimizers import check_optimizer, match_layout
+from gankit.training.optimizers import match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
+from gankit.training.sharing import alone_in, frozen, shared_parameters
 
 Penalty = Callable[..., Tensor]
-Auto = Literal["auto"] | bool
 Part = tuple[Tensor, Tensor | None]
 KEYS = ("d_loss", "g_loss", "d_real", "d_fake")
 
@@ -118,44 +115,35 @@ class GANStep:
         channels_last: Auto = "auto",
         accumulate: int = 1,
     ) -> None:
-        check_optimizer("g_optimizer", g_optimizer, "G", G)
-        check_optimizer("d_optimizer", d_optimizer, "D", D)
-        dtypes = [next(module.parameters()).dtype for module in (G, D)]
-        if dtypes[0] != dtypes[1]:
-            raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
+        check_networks(G, D, g_optimizer, d_optimizer)
         if penalty is not None and not callable(penalty):
             raise ConfigError(
                 f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
             )
-        for name, count in (
-            ("n_critic", n_critic),
-            ("penalty_every", penalty_every),
-            ("accumulate", accumulate),
-        ):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ConfigError(f"{name} is {count!r}; allowed are integers from 1")
-        for name, value in (
-            ("paired", paired),
-            ("cuda_graph", cuda_graph),
-            ("from_logits", from_logits),
-            ("channels_last", channels_last),
-        ):
-            if value != "auto" and not isinstance(value, bool):
-                raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False")
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
-        if reuse_fakes and eval_fakes:
+        self.n_critic = whole("n_critic", n_critic)
+        self.penalty_every = whole("penalty_every", penalty_every)
+        self.accumulate = whole("accumulate", accumulate)
+        self._asked = auto("paired", paired)
+        self.reuse_fakes = truth("reuse_fakes", reuse_fakes)
+        self.eval_fakes = truth("eval_fakes", eval_fakes)
+        self.clip_weights = positive_or_none("clip_weights", clip_weights)
+        if self.reuse_fakes and self.eval_fakes:
             raise ConfigError(
                 "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made "
                 "in training mode"
             )
-        if clip_weights is not None and not 0.0 < clip_weights < float("inf"):
+        self._shared = shared_parameters(G, D)
+        if self.reuse_fakes and self._shared:
             raise ConfigError(
-                f"clip_weights is {clip_weights!r}; allowed are None and finite numbers above 0"
+                f"reuse_fakes=True needs a G whose weights stay as they are while D learns, but D "
+                f"shares {', '.join(self._shared)} with it; allowed is False"
             )
         self.G, self.D = G, D
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
-        self.from_logits = not ends_in_sigmoid(D) if from_logits == "auto" else from_logits
+        asked = auto("from_logits", from_logits)
+        self.from_logits = not ends_in_sigmoid(D) if asked == "auto" else asked
         if precision == "bf16" and not self.from_logits:
             raise ConfigError(
                 "precision='bf16' needs a D that returns logits, since in bfloat16 a probability "
@@ -166,33 +154,28 @@ class GANStep:
             self.loss = loss
         else:
             self.loss = resolve(loss, from_logits=self.from_logits)
-        if accumulate > 1 and not self.loss.in_parts:
+        if self.accumulate > 1 and not self.loss.in_parts:
             name = self.loss.name
             raise ConfigError(f"accumulate is {accumulate}; allowed with the loss {name!r} is 1")
         self.penalty = penalty
-        self.n_critic = n_critic
         self.precision = precision
-        self.reuse_fakes = reuse_fakes
-        self.eval_fakes = eval_fakes
-        self.clip_weights = clip_weights
         self.noise: NoiseSource = noise if noise is not None else noise_for(G)
         self.calls = 0
-        self._asked = paired
         self._pairing = examine(D)
         self._shapes_differ = False
         self._d_params: list[Tensor] = list(D.parameters())
-        self._device = self._d_params[0].device
+        self._device, self._dtype = self._d_params[0].device, self._d_params[0].dtype
+        self._range_seen = False
         self._g_loss = torch.full((), float("nan"), device=self._device)
-        self.penalty_every = penalty_every
-        self.accumulate = accumulate
-        self.channels_last = take_channels_last(channels_last, precision, G, D)
+        memory_format = auto("channels_last", channels_last)
+        self.channels_last = take_channels_last(memory_format, precision, G, D)
         self._average = None if ema is None else Average(G, ema)
         for optimizer in (g_optimizer, d_optimizer):
             match_layout(optimizer)
             optimizer.register_load_state_dict_post_hook(_after_loading)
         own = getattr(self.noise, "generator", None)
         self._graphs = graphs_for(
-            cuda_graph,
+            auto("cuda_graph", cuda_graph),
             (G, D) if self._average is None else (G, D, self._average.module),
             (g_optimizer, d_optimizer),
             () if own is None else (own,),
@@ -231,6 +214,11 @@ class GANStep:
         notes = [first, f"D's output is read as {kind}.", self._graphs.note]
         if self.channels_last:
             notes.append("Images and 4-d weights are channels last.")
+        if self._shared:
+            notes.append(
+                f"G and D share {len(self._shared)} parameters, which learn in the turns whose "
+                "optimizer holds them."
+            )
         if self.accumulate > 1:
             notes.append(f"Gradients add up over {self.accumulate} equal parts of each batch.")
         return tuple(notes)
@@ -250,12 +238,7 @@ class GANStep:
         and ``d_fake``, the mean probability that D, before its update, gives to the real and to
         the generated images, or its mean score where the loss is one of scores.
         """
-        check_batch(real, labels, self._device)
-        n = len(real.indices if isinstance(real, Batch) else real)
-        if n % self.accumulate:
-            raise ConfigError(
-                f"accumulate is {self.accumulate}, which does not divide the {n} images of a batch"
-            )
+        self._check(real, labels)
         calls = self.calls + 1
         penalised = self.penalty is not None and calls % self.penalty_every == 0
         kind = Kind(calls % self.n_critic == 0, penalised)
@@ -268,49 +251,70 @@ class GANStep:
         return scalars
 
     def _train(self, kind: Kind, real: Tensor | Batch, labels: Tensor | None) -> dict[str, Tensor]:
-        if isinstance(real, Batch):
-            real = real.gather()
-            check_batch(real, labels, self._device)
-        if self.channels_last and real.ndim == 4:
-            real = real.contiguous(memory_format=torch.channels_last)
         parts = self._parts(real, labels)
-        scalars, fakes = self._d_turn(parts, kind)
+        self.d_optimizer.zero_grad(set_to_none=True)
+        scalars, fakes = self._d_gradients(parts, kind)
+        self.d_optimizer.step()
+        if self.clip_weights is not None:
+            with torch.no_grad():
+                torch._foreach_clamp_max_(self._d_params, self.clip_weights)
+                torch._foreach_clamp_min_(self._d_params, -self.clip_weights)
         if kind.g_learns:
             scalars["g_loss"] = self._g_turn(parts, fakes)
             if self._average is not None:
                 self._average.update()
         return scalars
 
-    def _parts(self, real: Tensor, labels: Tensor | None) -> list[Part]:
+    def _check(self, real: Tensor | Batch, labels: Tensor | None) -> None:
+        # Under autocast halves of float32 networks are at home.
+        halves = (torch.bfloat16, torch.float16) if self.precision == "bf16" else ()
+        check_batch(real, labels, self._d_params[0], halves)
+        n = len(real.indices if isinstance(real, Batch) else real)
+        if n % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide the {n} images of a batch"
+            )
+
+    def _parts(self, real: Tensor | Batch, labels: Tensor | None) -> list[Part]:
+        if isinstance(real, Batch):
+            images = real.gather()
+            # The images of a set have no dtype of their own.
+            real = images.to(self._dtype) if images.is_floating_point() else images
+            self._check(real, labels)
+        if self.channels_last and real.ndim == 4:
+            real = real.contiguous(memory_format=torch.channels_last)
         count = self.accumulate
         given = [None] * count if labels is None else labels.chunk(count)
         return list(zip(real.chunk(count), given, strict=True))
 
     def dry_run(self, real: Tensor | Batch, labels: Tensor | None = None) -> None:
-        """One forward of G and D without learning, as a check before a long run.
+        """One step up to the gradients without learning, as a check before a long run.
 
-        ``real`` and ``labels`` are what a call takes, at least two images. Nothing changes: not the
-        weights, buffers and modes of the networks, not torch's, Python's or NumPy's random state.
+        ``real`` and ``labels`` are what a call takes, so the batch should have the size and the
+        labels of training. D's loss, the penalty, G's loss and their gradients are computed.
+        Nothing changes: not the weights, gradients, buffers and modes of the networks, not torch's,
+        Python's or NumPy's random state.
 
-        Raises ConfigError if a forward raises, or if what it returns cannot be trained with: G's
-        images must have as many values as the real ones, D's output one value per image.
+        Raises ConfigError if something of it raises, or if what a network returns cannot be trained
+        with: G's images must have as many values as the real ones, D's output one value per image.
         """
-        check_batch(real, labels, self._device)
-        with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
-            if isinstance(real, Batch):
-                real = real.gather()
-                check_batch(real, labels, self._device)
-            n = real.shape[0]
-            with _explained("G", self.G):
-                fake = self._generate(self.noise(n), labels)
-            if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
-                raise ConfigError(
-                    f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed "
-                    f"is the shape of the real ones, {list(real.shape)}"
-                )
-            with _explained("D", self.D):
-                self._judge(real, labels)
-                self._judge(fake, labels)
+        self._check(real, labels)
+        with rehearsed((self.G, self.D), self.noise):
+            parts = self._parts(real, labels)
+            with dry_run(self, len(parts[0][0])):
+                self._check_images(*parts[0])
+                _, fakes = self._d_gradients(parts, Kind(True, self.penalty is not None))
+                self._g_gradients(parts, fakes)
+
+    def _check_images(self, real: Tensor, labels: Tensor | None) -> None:
+        n = len(real)
+        with torch.no_grad():
+            fake = self._generate(self.noise(n), labels)
+        if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
+            raise ConfigError(
+                f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed is "
+                f"the shape of the real ones, {list(real.shape)}"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What the step itself remembers between calls (models and optimizers are not in it)."""
@@ -325,7 +329,7 @@ class GANStep:
         Raises CheckpointError if ``state`` is not what ``state_dict`` gave.
         """
         calls, g_loss = state["calls"], state["g_loss"]
-        if not isinstance(calls, int) or calls < 0:
+        if not is_integer(calls) or calls < 0:
             raise CheckpointError(f"the step's calls are {calls!r}; allowed are integers from 0")
         if not isinstance(g_loss, Tensor) or g_loss.ndim != 0:
             raise CheckpointError(f"the step's g_loss is {g_loss!r}; allowed is a 0-d tensor")
@@ -358,19 +362,21 @@ class GANStep:
 
     def _generate(self, z: Tensor, labels: Tensor | None) -> Tensor:
         condition = () if labels is None else (labels,)
+        self.stage = "the forward of G"
         with self._autocast():
             fake = check_tensor("G", self.G(z, *condition))
         return self._wide(fake)
 
     def _judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
         condition = () if labels is None else (labels,)
+        self.stage = "the forward of D"
         with self._autocast():
             out = check_tensor("D", self.D(images, *condition))
         n = images.shape[0]
         if out.ndim == 0 or out.shape[0] != n or out.numel() != n:
             raise ConfigError(
                 f"D returned {list(out.shape)} for {n} images; allowed is one value per image, "
-                f"[{n}, 1] or [{n}]"
+                f"[{n}, 1] or [{n}], such as the mean over the places of a patch discriminator"
             )
         return self._wide(out)
 
@@ -383,21 +389,15 @@ class GANStep:
         with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
             return self._generate(z, labels)
 
-    def _d_turn(self, parts: list[Part], kind: Kind) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _d_gradients(self, parts: list[Part], kind: Kind) -> tuple[dict[str, Tensor], list[Tensor]]:
         """The scalars, and the fakes that G's turn learns from (none: it makes its own)."""
         keep_graph = self.reuse_fakes and kind.g_learns
         kept, rows = [], []
-        self.d_optimizer.zero_grad(set_to_none=True)
         for (real, labels), z in zip(parts, self._noise(parts), strict=True):
             fake = self._fakes_for_d(z, labels, keep_graph)
             if keep_graph:
                 kept.append(fake)
             rows.append(self._learn_to_judge(real, fake.detach(), labels, kind.penalised))
-        self.d_optimizer.step()
-        if self.clip_weights is not None:
-            with torch.no_grad():
-                torch._foreach_clamp_max_(self._d_params, self.clip_weights)
-                torch._foreach_clamp_min_(self._d_params, -self.clip_weights)
         means = [_mean(column) for column in zip(*rows, strict=True)]
         return dict(zip(("d_loss", "d_real", "d_fake"), means, strict=True)), kept
 
@@ -405,9 +405,11 @@ class GANStep:
         self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         real_out, fake_out = self._judge_both(real, fake, labels)
+        self.stage = f"D's side of the loss {self.loss.name!r}"
         loss = self.loss.discriminator(real_out, fake_out)
         if penalised:
             loss = loss + self.penalty_every * self._checked_penalty(real, fake, labels)
+        self.stage = "the gradient of D's loss"
         self._backward(loss)
         return loss.detach(), self._mean_answer(real_out), self._mean_answer(fake_out)
 
@@ -432,21 +434,30 @@ class GANStep:
         return real_out, fake_out
 
     def _g_turn(self, parts: list[Part], fakes: list[Tensor]) -> Tensor:
+        self.g_optimizer.zero_grad(set_to_none=True)
+        loss = self._g_gradients(parts, fakes)
+        self.g_optimizer.step()
+        return loss
+
+    def _g_gradients(self, parts: list[Part], fakes: list[Tensor]) -> Tensor:
         # Freezing is what skips D's weight gradients: autograd's `inputs=` leaves them computed.
-        with frozen(self._d_params):
-            self.g_optimizer.zero_grad(set_to_none=True)
+        # What G's optimizer trains too, in a layer that both networks hold, learns from both.
+        with frozen(alone_in(self._d_params, self.g_optimizer)):
             noise = () if fakes else self._noise(parts)
             losses = []
             for number, (real, labels) in enumerate(parts):
                 made = fakes[number] if fakes else self._generate(noise[number], labels)
+                if not self._range_seen:
+                    self._range_seen = True
+                    warn_of_range(real, made, self.G)
                 answers = [self._judge(made, labels)]
                 if self.loss.relativistic:
-                    with torch.no_grad():  # G has no part in real images
-                        answers.append(self._judge(real, labels))
+                    answers.append(self._judge(real, labels))
+                self.stage = f"G's side of the loss {self.loss.name!r}"
                 loss = self.loss.generator(*answers)
+                self.stage = "the gradient of G's loss"
                 self._backward(loss)
                 losses.append(loss.detach())
-        self.g_optimizer.step()
         return _mean(losses)
 
     def _checked_penalty(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
@@ -455,7 +466,9 @@ class GANStep:
         if labels is not None:
             _check_takes_labels(self.penalty)
             condition["critic_args"] = (labels,)
-        value = self.penalty(self.D, real, fake, **condition)
+        self.stage = "the penalty"
+        with eagerly():  # compiled code has no double backward
+            value = self.penalty(self.D, real, fake, **condition)
         if not isinstance(value, Tensor) or value.ndim != 0:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
@@ -483,17 +496,3 @@ def _check_takes_labels(penalty: Penalty) -> None:
             "penalty has no parameter critic_args, in which it would be given the labels; allowed "
             "with labels is a function such as gankit.losses.gradient_penalty"
         )
-
-
-@contextmanager
-def _explained(name: str, module: nn.Module) -> Iterator[None]:
-    """Turn what the user's forward raises inside the block into a ConfigError naming it."""
-    try:
-        yield
-    except GankitError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"the forward of {name} ({type(module).__name__}) fails on a batch of images: "
-            f"{' '.join(str(error).split())} ({type(error).__name__})"
-        ) from error

@@ -305,7 +305,7 @@ class Trainer:
             ):
                 self._pending[key].append(scalars[key])
         for scheduler in self.schedulers:
-            _advance(scheduler)
+            advance(scheduler)
         self.step += 1
         self._images += len(indices) * world()[1]
         self._seconds += time.perf_counter() - start
@@ -360,7 +360,8 @@ def _changed_settings(before: Any, now: Mapping[str, Any]) -> Iterator[str]:
                 )
 
 
-def _advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+def advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+    """One step of ``scheduler``. Raises ConfigError if it cannot go on."""
     try:
         with warnings.catch_warnings():
             # G's first turn may come steps later (n_critic > 1): no mistake in the order of calls.

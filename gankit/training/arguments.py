@@ -1,0 +1,61 @@
+"""What the arguments of a training step may be."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+from gankit.errors import ConfigError
+from gankit.scalars import is_bool, is_integer, is_number
+from gankit.training.optimizers import check_optimizer
+
+Auto = Literal["auto"] | bool
+
+
+def whole(name: str, value: object) -> int:
+    """``value`` as a Python int. Raises ConfigError unless it is an integer from 1."""
+    if not is_integer(value) or value < 1:
+        raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
+    return int(value)
+
+
+def auto(name: str, value: object) -> Auto:
+    """``value`` as "auto" or a Python bool. Raises ConfigError for anything else."""
+    if is_bool(value):
+        return bool(value)
+    if not isinstance(value, str) or value != "auto":
+        raise ConfigError(f"{name} is {value!r}; allowed are 'auto', True and False")
+    return "auto"
+
+
+def truth(name: str, value: object) -> bool:
+    """``value`` as a Python bool. Raises ConfigError for anything else."""
+    if not is_bool(value):
+        raise ConfigError(f"{name} is {value!r}; allowed are True and False")
+    return bool(value)
+
+
+def positive_or_none(name: str, value: object) -> float | None:
+    """``value`` as a Python float. Raises ConfigError unless it is None or finite and above 0."""
+    if value is None:
+        return None
+    if not is_number(value) or not 0.0 < value < math.inf:
+        raise ConfigError(f"{name} is {value!r}; allowed are None and finite numbers above 0")
+    return float(value)
+
+
+def check_networks(
+    G: nn.Module,
+    D: nn.Module,
+    g_optimizer: torch.optim.Optimizer,
+    d_optimizer: torch.optim.Optimizer,
+) -> None:
+    """Raise ConfigError unless both networks can learn, in one dtype, each by its optimizer."""
+    check_optimizer("g_optimizer", g_optimizer, "G", G)
+    check_optimizer("d_optimizer", d_optimizer, "D", D)
+    dtypes = [next(module.parameters()).dtype for module in (G, D)]
+    if dtypes[0] != dtypes[1]:
+        raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
