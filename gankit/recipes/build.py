@@ -116,9 +116,7 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     for some in _trial_batches(images, config.batch_size // size, conditional):
         labels = (images.gather_labels(some),) if conditional else ()
         gan_step.dry_run(images.gather(some).to(like.dtype), *labels)
-    if config.schedule:  # on an optimizer that is thrown away
-        spare = _build_optimizer(config, nn.Linear(1, 1), config.lr)
-        advance(_build_schedule(config.schedule, spare))
+    _check_schedule(config, config.steps or (config.epochs or 0) * sampler.steps_per_epoch)
     if size > 1:
         broadcast_state(G, D, *(() if gan_step.ema is None else (gan_step.ema,)))
         for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
@@ -300,6 +298,23 @@ def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRSc
 
 def _follows_the_step(kind: type) -> bool:
     return issubclass(kind, LRScheduler) and not issubclass(kind, ReduceLROnPlateau)
+
+
+def _check_schedule(config: RunConfig, steps: int) -> None:
+    """Raise ConfigError unless the schedule takes a step, and knows of none that is its last."""
+    if config.schedule is None:
+        return
+    # On an optimizer that is thrown away.
+    scheduler = _build_schedule(
+        config.schedule, _build_optimizer(config, nn.Linear(1, 1), config.lr)
+    )
+    advance(scheduler)
+    total = getattr(scheduler, "total_steps", None)
+    if total is not None and total < steps:
+        raise ConfigError(
+            f"the schedule {type(scheduler).__name__} cannot go on: it ends after {total} steps, "
+            f"and the run has {steps}; its last step must be {steps} or later"
+        )
 
 
 def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:

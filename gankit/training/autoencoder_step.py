@@ -17,8 +17,10 @@ from gankit.losses.autoencoder import (
     kl_to_standard_normal,
     resolve_autoencoder,
 )
-from gankit.training.checkpoint import rng_kept
-from gankit.training.modules import check_tensor, check_trainable, eval_mode, state_kept
+from gankit.scalars import is_integer
+from gankit.training.batches import check_batch
+from gankit.training.dry_run import dry_run, rehearsed
+from gankit.training.modules import check_tensor, check_trainable, eval_mode
 from gankit.training.noise import noise_for
 
 
@@ -56,11 +58,22 @@ class AutoencoderStep:
     ) -> None:
         check_trainable("the decoder", G)
         check_trainable("the encoder", D)
+        trained = [
+            {id(p): p for group in optimizer.param_groups for p in group["params"]}
+            for optimizer in (g_optimizer, d_optimizer)
+        ]
+        twice = trained[0].keys() & trained[1].keys()
+        if twice:
+            raise ConfigError(
+                f"g_optimizer and d_optimizer both hold {len(twice)} parameters of decoder and "
+                "encoder, whose one loss would move them twice; leave them out of one optimizer"
+            )
         self.G, self.D = G, D
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.loss = resolve_autoencoder(loss)
         self.noise = noise_for(G, "normal")
         self.calls = 0
+        self.stage = "the forward of D"  # what is being computed, for the words of a dry run
         self._width = self.noise.shape[0] * (2 if self.loss.variational else 1)
 
     @property
@@ -88,11 +101,10 @@ class AutoencoderStep:
         ``g_loss``, the error of reconstruction, and for a variational autoencoder ``d_loss``, the
         divergence in nats, not yet times ``beta``.
         """
-        error, divergence = self.terms(real)
-        loss = error.mean() + self.loss.beta * divergence.mean()
+        check_batch(real, None, next(self.D.parameters()))
         self.g_optimizer.zero_grad(set_to_none=True)
         self.d_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        error, divergence = self._gradients(real)
         self.g_optimizer.step()
         self.d_optimizer.step()
         self.calls += 1
@@ -101,6 +113,12 @@ class AutoencoderStep:
             scalars["d_loss"] = divergence.detach().mean()
         return scalars
 
+    def _gradients(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        error, divergence = self.terms(real)
+        self.stage = f"the gradient of the loss {self.loss.name!r}"
+        (error.mean() + self.loss.beta * divergence.mean()).backward()
+        return error, divergence
+
     def terms(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Error and divergence of each image, ``[N]`` both; the divergence is 0 if there is none.
 
@@ -108,33 +126,29 @@ class AutoencoderStep:
         """
         code = self._encode(images)
         if not self.loss.variational:
-            return self._error(self.G(code), images), code.new_zeros(len(images))
+            return self._error(self._decode(code), images), code.new_zeros(len(images))
         mean, log_variance = code.chunk(2, dim=1)
         z = mean + (log_variance / 2).exp() * self.noise(len(images)).to(mean.dtype)
-        return self._error(self.G(z), images), kl_to_standard_normal(mean, log_variance)
+        return self._error(self._decode(z), images), kl_to_standard_normal(mean, log_variance)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor) -> Tensor:
         """``images`` ``[N, C, H, W]`` encoded (to the mean) and decoded, in eval mode."""
+        images = images.to(next(self.D.parameters()).dtype)
         with eval_mode(self.G), eval_mode(self.D):
             code = self._encode(images)[:, : self.noise.shape[0]]
             decoded: Tensor = self.G(code)
         return decoded.view_as(images)
 
     def dry_run(self, real: Tensor, labels: Tensor | None = None) -> None:
-        """One forward of both networks without learning; nothing changes, as for ``GANStep``.
+        """One step up to the gradients without learning; nothing changes, as for ``GANStep``.
 
-        Raises ConfigError if what they return cannot be trained with.
+        Raises ConfigError if something of it raises, or if what the networks return cannot be
+        trained with.
         """
-        with torch.no_grad(), state_kept(self.G, self.D), rng_kept():
-            code = self._encode(real)[:, : self.noise.shape[0]]
-            decoded = check_tensor("the decoder", self.G(code))
-            if decoded.ndim == 0 or decoded.numel() != real.numel():
-                raise ConfigError(
-                    f"the decoder returned {list(decoded.shape)} for {len(real)} codes; allowed is "
-                    f"the shape of the images, {list(real.shape)}"
-                )
-            self._error(decoded, real)
+        check_batch(real, labels, next(self.D.parameters()))
+        with rehearsed((self.G, self.D), self.noise), dry_run(self, len(real)):
+            self._gradients(real)
 
     def state_dict(self) -> dict[str, Any]:
         """What the step itself remembers between calls."""
@@ -143,11 +157,16 @@ class AutoencoderStep:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue as if the calls recorded in ``state`` had been made here."""
         calls = state["calls"]
-        if not isinstance(calls, int) or calls < 0:
+        if not is_integer(calls) or calls < 0:
             raise CheckpointError(f"the step's calls are {calls!r}; allowed are integers from 0")
         self.calls = calls
 
+    def _decode(self, codes: Tensor) -> Tensor:
+        self.stage = "the forward of G"
+        return check_tensor("the decoder", self.G(codes))
+
     def _encode(self, images: Tensor) -> Tensor:
+        self.stage = "the forward of D"
         code = check_tensor("the encoder", self.D(images))
         if code.shape != (len(images), self._width):
             raise ConfigError(
@@ -158,4 +177,10 @@ class AutoencoderStep:
         return code
 
     def _error(self, decoded: Tensor, images: Tensor) -> Tensor:
+        if decoded.ndim == 0 or decoded.numel() != images.numel():
+            raise ConfigError(
+                f"the decoder returned {list(decoded.shape)} for {len(images)} codes; allowed is "
+                f"the shape of the images, {list(images.shape)}"
+            )
+        self.stage = f"the loss {self.loss.name!r}"
         return self.loss.reconstruction(decoded.view_as(images), images)

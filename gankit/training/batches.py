@@ -16,7 +16,10 @@ from gankit.training.pairing import last_layer
 # Floats of a resized image may pass the ends of their range by rounding.
 _MARGIN = 0.01
 Bounds = tuple[str, float, float]
-_BOUNDED: dict[str, Bounds] = {"TanhBackward": ("tanh", -1.0, 1.0), "SigmoidBackward": ("a sigmoid", 0.0, 1.0)}
+_BOUNDED: dict[str, Bounds] = {
+    "TanhBackward": ("tanh", -1.0, 1.0),
+    "SigmoidBackward": ("a sigmoid", 0.0, 1.0),
+}
 # Nodes of autograd that move values and do not change them.
 _MOVES = (
     *("View", "UnsafeView", "ReshapeAlias", "Alias", "Unsqueeze", "Squeeze", "Permute", "T"),

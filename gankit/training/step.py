@@ -161,6 +161,7 @@ class GANStep:
         self.precision = precision
         self.noise: NoiseSource = noise if noise is not None else noise_for(G)
         self.calls = 0
+        self.stage = "the noise"  # what is being computed, for the words of a dry run
         self._pairing = examine(D)
         self._shapes_differ = False
         self._d_params: list[Tensor] = list(D.parameters())
@@ -357,6 +358,7 @@ class GANStep:
         return nullcontext()
 
     def _noise(self, parts: list[Part]) -> tuple[Tensor, ...]:
+        self.stage = "the noise"
         # Drawn at once, it is the same however many parts there are.
         return self.noise(sum(len(real) for real, _ in parts)).chunk(len(parts))
 

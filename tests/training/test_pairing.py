@@ -145,7 +145,7 @@ def make_step(D: nn.Module, **settings: Any) -> GANStep:
 def batches_seen(D: nn.Module, step: GANStep) -> list[int]:
     seen: list[int] = []
     handle = D.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[0]))
-    step(torch.rand(5, *SHAPE))
+    step(torch.rand(5, *SHAPE) * 2 - 1)
     handle.remove()
     return seen
 

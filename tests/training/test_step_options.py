@@ -102,7 +102,7 @@ def test_the_average_follows_its_formula_and_copies_buffers() -> None:
     G, D = dcgan.Generator(Z_DIM, width=2), dcgan.Discriminator(width=2)
     step = make_step(G, D, ema=0.9, n_critic=2)
     average = copy.deepcopy(G)
-    real = torch.rand(4, 1, 28, 28)
+    real = torch.rand(4, 1, 28, 28) * 2 - 1
     for call in range(6):
         step(real)
         if call % 2 == 1:
@@ -170,7 +170,7 @@ def test_channels_last_changes_strides_and_nothing_else() -> None:
         weight = G.main[3].weight
         assert weight.is_contiguous(memory_format=torch.channels_last) is wanted
         assert any("channels last" in note for note in step.notes) is wanted
-        real = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+        real = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(2)) * 2 - 1
         results.append([step(real)["d_loss"] for _ in range(3)])
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
@@ -201,7 +201,7 @@ def test_networks_without_convolutions_and_float64_stay_as_they_are() -> None:
 def test_an_optimizer_with_state_of_the_other_layout_goes_on_exactly(late: str) -> None:
     """Torch's fused Adam walks weights and moments as they lie in memory."""
     results = []
-    real = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    real = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(2)) * 2 - 1
     for channels_last in (False, True):
         torch.manual_seed(0)
         G, D = dcgan.Generator(Z_DIM, width=3), dcgan.Discriminator(width=3)
