@@ -303,9 +303,12 @@ def _instance_norm(children: Children, start: int, fresh: bool) -> Match | None:
         return _norm_fits(norm, x) and pays("instance norm", x)
 
     def run(x: Tensor, kept: bool) -> Tensor:
+        weight = norm.weight
+        if weight is not None and weight.requires_grad and torch.is_grad_enabled():
+            weight = weight.clone()  # torch's repeats it, so it may change before the backward
         # Each sample is a slice of the batch with statistics of its own.
         return batch_norm_act(
-            x, None, None, norm.weight, norm.bias, True, 0.0, norm.eps,
+            x, None, None, weight, norm.bias, True, 0.0, norm.eps,
             activation=activation, negative_slope=slope, groups=x.shape[0],
         )  # fmt: skip
 

@@ -38,8 +38,9 @@ class Differentiable:
             the kernel returns several tensors.
         gradient: ``(needs, grad, saved, rest) -> gradients`` of the tensor arguments, in their
             order, None where ``needs`` is False or the argument has none. ``grad`` is a tuple
-            where the kernel returns several tensors. ``rest`` holds the arguments that are not
-            tensors.
+            where the kernel returns several tensors, with None for those that nothing depends
+            on; it is called only where there is a gradient. ``rest`` holds the arguments that are
+            not tensors.
         non_differentiable: which of several outputs are constants to autograd, by index.
         register: give the public dispatcher op this derivative.
     """
@@ -99,8 +100,10 @@ def _function_parts(kernel: Kernel, tensors: int, gradient: Any, suffix: str) ->
     """What every form of a Function shares: its name and the gradient."""
     name = "".join(part.title() for part in kernel.name.split("_")) + suffix
 
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         rest = ctx.rest
+        if all(grad is None for grad in grads):
+            return (None,) * (tensors + len(rest))
         grad = grads[0] if len(grads) == 1 else grads
         return gradient(ctx.needs_input_grad, grad, ctx.saved_tensors, rest) + (None,) * len(rest)
 
@@ -122,6 +125,8 @@ def _keep(tensors: int, save: Any, non_differentiable: tuple[int, ...]) -> Any:
     def keep(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(*save(inputs, output))
         ctx.rest = inputs[tensors:]
+        # No gradient and a gradient of zeros differ: an optimizer skips the first.
+        ctx.set_materialize_grads(False)
         if non_differentiable:
             ctx.mark_non_differentiable(*(output[i] for i in non_differentiable))
 
@@ -166,6 +171,7 @@ class InplaceDifferentiable:
             ctx.mark_dirty(x)
             ctx.save_for_backward(x)
             ctx.rest = inputs[tensors:]
+            ctx.set_materialize_grads(False)
             return x
 
         self.differentiable = differentiable
@@ -210,14 +216,8 @@ class InplaceDifferentiable:
         raise RuntimeError(f"{name}: inplace=True {problem}; use inplace=False")
 
 
-class _ContiguousGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        return grad.contiguous()
+def _contiguous(grad: torch.Tensor | None) -> torch.Tensor | None:
+    return None if grad is None else grad.contiguous()
 
 
 def with_contiguous_gradient(x: torch.Tensor) -> torch.Tensor:
@@ -232,5 +232,8 @@ def with_contiguous_gradient(x: torch.Tensor) -> torch.Tensor:
         return x
     if torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
         return x
-    y: torch.Tensor = _ContiguousGradient.apply(x)
+    # A plain view with a hook: autograd's own words for a tensor that was modified too early name
+    # this view's operation, where those for the view of a Function speak of custom Functions.
+    y = x.view_as(x)
+    y.register_hook(_contiguous)
     return y

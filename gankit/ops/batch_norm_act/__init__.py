@@ -27,6 +27,8 @@ def _second_gradient(
     *settings, training, need_input, need_parameters = rest
     u, s, t = cotangents
     chosen = (u if need_input else None, *((s, t) if need_parameters else (None, None)))
+    if all(cotangent is None for cotangent in chosen):
+        return (None,) * 6
     wanted = (needs[0], needs[1], needs[4], needs[5])
     grad, x, weight, bias = second_derivative(wanted, chosen, saved, settings, training)
     return grad, x, None, None, weight, bias
@@ -62,18 +64,29 @@ def _eval_gradient(
     return x, None, None, weight, bias
 
 
+def _kept_bias(bias: Any, activation: int) -> Any:
+    # Only the activation's slope depends on it; without one it has no second derivative either.
+    return None if activation == NONE else bias
+
+
 # Mean and variance leave as constants: the gradient of y already knows how they follow from x.
 _training = Differentiable(
     spec.FORWARD,
     tensors=3,
-    save=lambda inputs, output: (inputs[0], output[1], output[2], inputs[1], inputs[2]),
+    save=lambda inputs, output: (
+        inputs[0],
+        output[1],
+        output[2],
+        inputs[1],
+        _kept_bias(inputs[2], inputs[5]),
+    ),
     gradient=_training_gradient,
     non_differentiable=(1, 2),
 )
 _eval = Differentiable(
     spec.APPLY,
     tensors=5,
-    save=lambda inputs, output: tuple(inputs[:5]),
+    save=lambda inputs, output: (*inputs[:4], _kept_bias(inputs[4], inputs[6])),
     gradient=_eval_gradient,
 )
 
@@ -156,13 +169,19 @@ def batch_norm_act(
     bias = _parameter("bias", bias, x, wide)
     _check("running_mean", running_mean, x, wide)
     _check("running_var", running_var, x, wide)
-    settings = (eps, ACTIVATIONS[activation], negative_slope)
+    _check_constant(running_mean, running_var)
+    number = ACTIVATIONS[activation]
+    recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    keep = torch.is_grad_enabled() and not recorded
+    if keep and number != NONE and bias is not None:
+        # torch's norm and activation keep no bias: it may change before the backward.
+        bias = bias.clone()
+    settings = (eps, number, negative_slope)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("running_mean, running_var: needed when training=False, got None")
         mean, var = running_mean.to(wide), running_var.to(wide)
-        recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-        if torch.is_grad_enabled() and not recorded:
+        if keep:
             # A call in training may come between this one and its backward.
             mean, var = mean.clone(), var.clone()
         return _eval(x, mean, var, weight, bias, *settings)
@@ -205,6 +224,15 @@ def _check(
     return value
 
 
+def _check_constant(*running: torch.Tensor | None) -> None:
+    """As torch: the running statistics have no gradient."""
+    if torch.is_grad_enabled() and any(r is not None and r.requires_grad for r in running):
+        raise RuntimeError(
+            "running_mean, running_var: expected tensors that do not require grad, as the op has "
+            "no derivative by them; pass them detached"
+        )
+
+
 def _parameter(
     name: str, value: torch.Tensor | None, x: torch.Tensor, wide: torch.dtype
 ) -> torch.Tensor | None:
@@ -228,14 +256,13 @@ def _update(
         raise ValueError("num_batches_tracked: needed when momentum is None, got None")
     running = (running_mean, running_var)
     wide = mean.dtype
+    # The versions of the running statistics stay, as with torch's batch norm: that one keeps them
+    # for a backward of its own, and refuses it where another call has counted them up since.
     if running_mean.dtype is wide and running_var.dtype is wide:
         spec.UPDATE(running_mean, running_var, mean, var, batches, momentum or 0.0, count)
-        if not torch.compiler.is_compiling() and not running_mean.is_inference():
-            # A stable-ABI kernel with a mutated argument does not bump the version counter.
-            torch.autograd.graph.increment_version(running)
         return
     with torch.no_grad():
         own = [r.to(wide) for r in running]
         spec.UPDATE(*own, mean, var, batches, momentum or 0.0, count)
         for r, o in zip(running, own, strict=True):
-            r.copy_(o)
+            r.data.copy_(o)

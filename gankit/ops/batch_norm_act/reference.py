@@ -199,5 +199,6 @@ def update_(
     correction = count / (count - 1) if count > 1 else 1.0
     for i in range(mean.shape[0]):
         step = momentum if batches is None else 1 / (batches + (i + 1)).to(mean.dtype)
-        running_mean.copy_((1 - step) * running_mean + step * mean[i])
-        running_var.copy_((1 - step) * running_var + step * correction * var[i])
+        # As the compiled kernels and torch's batch norm: no new version for autograd.
+        running_mean.data.copy_((1 - step) * running_mean + step * mean[i])
+        running_var.data.copy_((1 - step) * running_var + step * correction * var[i])

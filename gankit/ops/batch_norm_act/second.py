@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .reference import TANH, grouped, over_elements, scaled, slope_of, statistics
+from .reference import NONE, TANH, grouped, over_elements, scaled, slope_of, statistics
 
 Optional = torch.Tensor | None
 
@@ -39,6 +39,11 @@ def second_derivative(
         settings: eps, activation and slope, as in the forward pass.
         training: whether mean and var are the statistics of x itself.
         mean_of: mean over a group; over all processes where statistics are synchronised.
+
+    Returns:
+        None also where torch's batch norm and activation give none: what nothing flows to. The
+        derivative of a piecewise linear activation's slope is a tensor of zeros there, and so it is
+        here.
     """
     grad, x, mean, var, weight, bias = saved
     assert grad is not None
@@ -78,16 +83,17 @@ def second_derivative(
     k = None
     if activation == TANH:
         k = a * g * (-2 * torch.tanh(z) * derivative)
+    bent = activation != NONE
     grad_weight = grad_bias = grad_x = None
     projected = project(h) if wide_u is not None and (needs_weight or needs_x) else None
-    if needs_weight:
+    if needs_weight and (bent or wide_u is not None):
         total = torch.zeros_like(h) if k is None else k * xhat
         if wide_u is not None and projected is not None:
             total = total + r * wide_u * projected
         grad_weight = total.sum((0, 1, 3))
-    if needs_bias:
+    if needs_bias and bent:
         grad_bias = h.new_zeros(x.shape[1]) if k is None else k.sum((0, 1, 3))
-    if needs_x:
+    if needs_x and (bent or s is not None or (training and wide_u is not None)):
         d = torch.zeros_like(h)
         if s is not None:
             d = d + over_elements(s) * h

@@ -37,7 +37,12 @@ def _before_activation(
     grad: torch.Tensor, y: torch.Tensor, activation: int, negative_slope: float
 ) -> torch.Tensor:
     """dL/d(input of the activation), by differentiable torch ops and rounded once."""
-    return activation_gradient(_wide(grad), _wide(y), activation, negative_slope).to(grad.dtype)
+    first = activation_gradient(_wide(grad), _wide(y), activation, negative_slope)
+    if activation != TANH and y.requires_grad and torch.is_grad_enabled():
+        # A slope that is constant in pieces has a derivative of zeros, as in torch, and not none:
+        # an optimizer tells the two apart.
+        first = first + _wide(y).masked_fill(torch.ones_like(y, dtype=torch.bool), 0.0)
+    return first.to(grad.dtype)
 
 
 def _fold_gradient(
@@ -62,8 +67,10 @@ def _unfold_gradient(
         return (folded, None)
     first, y = saved
     grad_first = _before_activation(folded, y, activation, negative_slope) if needs[0] else None
-    if not needs[1] or activation != TANH:
-        return (grad_first, None)  # the others are piecewise linear
+    if not needs[1]:
+        return (grad_first, None)
+    if activation != TANH:
+        return (grad_first, torch.zeros_like(y))  # the others are piecewise linear
     return (grad_first, (-2 * _wide(folded) * _wide(first) * _wide(y)).to(y.dtype))
 
 

@@ -33,6 +33,14 @@ def _gradient_from_input(
     return (_backward_from_input(grad, x, seed, *rest) if needs[0] else None, None)
 
 
+def _flat(needed: bool, x: torch.Tensor, scale: float, negative_scale: float) -> Any:
+    """The derivative by what the slopes are read from: zeros, as in torch, or none (dropout alone).
+
+    An optimizer tells the two apart.
+    """
+    return torch.zeros_like(x) if needed and scale != negative_scale else None
+
+
 # The backward kernels are linear in the gradient: each is its own derivative. y and x enter them
 # only through signs and zeros, so their derivative is zero almost everywhere.
 _backward: Differentiable = Differentiable(
@@ -41,7 +49,7 @@ _backward: Differentiable = Differentiable(
     save=lambda inputs, output: (inputs[1],),
     gradient=lambda needs, grad, saved, rest: (
         _backward(grad, saved[0], *rest) if needs[0] else None,
-        None,
+        _flat(needs[1], saved[0], *rest),
     ),
 )
 _backward_from_input: Differentiable = Differentiable(
@@ -50,7 +58,7 @@ _backward_from_input: Differentiable = Differentiable(
     save=lambda inputs, output: (inputs[1], inputs[2]),
     gradient=lambda needs, grad, saved, rest: (
         _backward_from_input(grad, *saved, *rest) if needs[0] else None,
-        None,
+        _flat(needs[1], saved[0], *rest[2:4]),
         None,
     ),
 )
