@@ -168,6 +168,7 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
 def _said(arguments: argparse.Namespace) -> set[str]:
     """The settings of this command line itself; --set NAME.ARGUMENT takes the rest from the run."""
     names = (text.partition("=")[0].strip().replace("-", "_") for text in arguments.set)
+    names = (name.removesuffix(".class_path") for name in names)
     return {*names, *(() if arguments.data is None else ("data",))}
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from gankit.errors import ConfigError, MissingExtra, shortened
@@ -97,7 +98,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
         if not isinstance(self.callbacks, (list, tuple)):
-            raise ConfigError(f"callbacks is {self.callbacks!r}; allowed is a list")
+            raise ConfigError(f"callbacks is {shortened(self.callbacks)}; allowed is a list")
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
@@ -106,8 +107,8 @@ class RunConfig:
             optional = name in ("penalty", "schedule") and value is None
             if not isinstance(value, (str, dict)) and not optional:
                 raise ConfigError(
-                    f"{name} is {value!r}; allowed is a name, an import path, or class_path with "
-                    "init_args"
+                    f"{name} is {_said(value)}; allowed is a name, an import path, or class_path "
+                    "with init_args"
                 )
         if (self.epochs is None) == (self.steps is None):
             raise ConfigError(
@@ -125,24 +126,28 @@ class RunConfig:
         for name in ("lr", "eps"):
             value = getattr(self, name)
             if not (_is_number(value) and math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} is {value!r}; allowed are finite numbers above 0")
+                raise ConfigError(f"{name} is {_said(value)}; allowed are finite numbers above 0")
         for name in ("d_lr", "clip_weights", "clip_gradients"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and math.isfinite(value) and value > 0):
                 raise ConfigError(
-                    f"{name} is {value!r}; allowed are null and finite numbers above 0"
+                    f"{name} is {_said(value)}; allowed are null and finite numbers above 0"
                 )
         if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
-            raise ConfigError(f"betas is {list(self.betas)}; allowed are two numbers in [0, 1)")
+            raise ConfigError(
+                f"betas is {shortened(list(self.betas))}; allowed are two numbers in [0, 1)"
+            )
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; allowed are {', '.join(map(str, allowed))}"
+            value = getattr(self, name)
+            if value not in allowed:
+                words = ", ".join(
+                    each if isinstance(each, str) else _said(each) for each in allowed
                 )
+                raise ConfigError(f"{name} is {_said(value)}; allowed are {words}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ConfigError(f"seed is {self.seed!r}; allowed are integers from 0")
+            raise ConfigError(f"seed is {_said(self.seed)}; allowed are integers from 0")
         if self.seed >= 2**63:
-            raise ConfigError(f"seed is {self.seed}; allowed are integers below 2**63")
+            raise ConfigError(f"seed is {_said(self.seed)}; allowed are integers below 2**63")
 
     def updated(self, **changes: Any) -> RunConfig:
         """A copy with ``changes``; setting one of epochs and steps unsets the other."""
@@ -200,13 +205,21 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _said(value: Any) -> str:
+    """A value in a message, as one would write it in YAML, and not too long."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else shortened(value)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float)
 
 
 def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
+        raise ConfigError(f"{name} is {_said(value)}; allowed are integers from 1")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -217,67 +230,94 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtra("pyyaml", "train") from error
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            text = file.read(_BYTES + 1).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {_one_line(str(error))}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a YAML file: it is not text in UTF-8") from error
+    values = _yaml_text().read(text, str(path))
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path} holds no settings; allowed are lines such as 'batch_size: 60'")
     return checked_settings(values, str(path))
+
+
+# More than a file of settings has; of an endless one no more is read.
+_BYTES = 1_000_000
+
+
+def _yaml_text() -> ModuleType:
+    """What reads and writes YAML, which ``gankit.load`` can do without."""
+    try:
+        from gankit.recipes import yaml_text
+    except ModuleNotFoundError as error:
+        raise MissingExtra("pyyaml", "train") from error
+    return yaml_text
 
 
 def parse_settings(texts: Sequence[str], config: RunConfig) -> dict[str, Any]:
     """The settings of ``--set NAME=VALUE``, the values in YAML, checked as those of a file are.
 
     ``NAME.ARGUMENT=VALUE`` sets one of the ``init_args`` that ``config`` has for NAME, such as
-    ``discriminator.dropout=0``.
+    ``discriminator.dropout=0``; so does ``NAME.init_args.ARGUMENT``. ``NAME.class_path=PATH`` names
+    another class, which gets the arguments that ``texts`` have alone.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtra("pyyaml", "train") from error
     values: dict[str, Any] = {}
+    given: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, found, written = text.partition("=")
         if not found or not name.strip():
-            raise ConfigError(f"--set is {text!r}; allowed are NAME=VALUE and NAME.ARGUMENT=VALUE")
-        try:
-            value = yaml.safe_load(written)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text!r} is not YAML: {_one_line(str(error))}") from error
+            raise ConfigError(
+                f"--set is {shortened(text)}; allowed are NAME=VALUE and NAME.ARGUMENT=VALUE"
+            )
+        value = _yaml_text().read(written, f"--set {shortened(text)}")
         name, _, argument = name.strip().replace("-", "_").partition(".")
-        if argument:
-            if name not in _WITH_ARGUMENTS:
-                raise ConfigError(
-                    f"--set is {text!r}; arguments have {', '.join(_WITH_ARGUMENTS)} alone"
-                )
+        if not argument:
+            given.pop(name, None)
+        elif name not in WITH_ARGUMENTS:
+            raise ConfigError(
+                f"--set is {shortened(text)}; arguments have {', '.join(WITH_ARGUMENTS)} alone"
+            )
+        elif argument == "class_path":
+            value = {"class_path": value, "init_args": given.get(name, {})}
+        else:
             spec = values.get(name, getattr(config, name))
-            value = _with_argument(name, spec, argument.removeprefix("init_args."), value)
+            new = _arguments(text, argument, value)
+            given[name] = {**given.get(name, {}), **new}
+            value = _with_arguments(name, spec, new)
         values[name] = value
-    return checked_settings(values, "--set")
+    return checked_settings(values, "--set", config)
 
 
-_WITH_ARGUMENTS = ("generator", "discriminator", "loss", "penalty", "data", "schedule")
+WITH_ARGUMENTS = ("generator", "discriminator", "loss", "penalty", "data", "schedule")
 
 
-def _with_argument(name: str, spec: Any, argument: str, value: Any) -> Spec:
+def _arguments(text: str, argument: str, value: Any) -> dict[str, Any]:
+    if argument != "init_args":
+        return {argument.removeprefix("init_args."): value}
+    if not isinstance(value, dict):
+        raise ConfigError(f"--set is {shortened(text)}; allowed as init_args are {{NAME: VALUE}}")
+    return value
+
+
+def _with_arguments(name: str, spec: Any, arguments: dict[str, Any]) -> Spec:
     if isinstance(spec, str) and "." in spec:
         spec = {"class_path": spec}
     if not isinstance(spec, dict):
         raise ConfigError(
-            f"--set gives {name} the argument {argument}, but {name} is {spec!r}; allowed is an "
-            "import path, or class_path with init_args"
+            f"--set gives {name} the argument {', '.join(arguments)}, but {name} is "
+            f"{_said(spec)}; allowed is an import path, or "
+            "class_path with init_args"
         )
-    return {**spec, "init_args": {**(spec.get("init_args") or {}), argument: value}}
+    return {**spec, "init_args": {**(spec.get("init_args") or {}), **arguments}}
 
 
-def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+def checked_settings(
+    values: Mapping[str, Any], source: str, config: RunConfig | None = None
+) -> dict[str, Any]:
     """``values``, each checked against the type of its field in RunConfig.
+
+    ``config`` is what they are to change, if known.
 
     Raises ConfigError, naming ``source``, for an unknown setting or a value of the wrong type.
     """
@@ -285,12 +325,12 @@ def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         from jsonargparse import ArgumentError, ArgumentParser
     except ImportError as error:
         raise MissingExtra("jsonargparse", "train") from error
-    unknown = sorted(set(values) - set(FIELDS))
-    if unknown:
-        raise ConfigError(
-            f"{source} has the unknown setting {', '.join(unknown)}; allowed are "
-            f"{', '.join(FIELDS)}"
-        )
+    for name in values:
+        if name not in FIELDS:
+            from gankit.recipes.hints import about_unknown  # which reads this file
+
+            what = about_unknown(name, values, config)
+            raise ConfigError(f"{source} has the unknown setting {what}")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
     checked = {}
@@ -299,11 +339,14 @@ def checked_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if "Spec" in _TYPES[name]:  # jsonargparse imports every class_path, however deep it lies
             checked[name] = _checked_spec(name, value, source)
             continue
+        if isinstance(value, str) and "str" in _TYPES[name].split(" | "):
+            checked[name] = value  # jsonargparse would read "null" as YAML once more
+            continue
         try:
             checked[name] = parser.parse_object({name: value}).as_dict()[name]
         except ArgumentError as error:
             raise ConfigError(
-                f"{source}: {name} is {value!r}; allowed is {_allowed(name)}"
+                f"{source}: {name} is {_said(value)}; allowed is {_allowed(name)}"
             ) from error
     return checked
 
@@ -316,7 +359,7 @@ def _checked_spec(name: str, value: Any, source: str) -> Any:
         isinstance(spec, (str, dict)) or (spec is None and "None" in _TYPES[name]) for spec in specs
     )
     if not fits:
-        raise ConfigError(f"{source}: {name} is {shortened(value)}; allowed is {_allowed(name)}")
+        raise ConfigError(f"{source}: {name} is {_said(value)}; allowed is {_allowed(name)}")
     return tuple(specs) if listed else value
 
 
@@ -341,13 +384,5 @@ def _allowed(name: str) -> str:
 
 def write_yaml(config: RunConfig) -> bytes:
     """The text of config.yaml: every setting, in the order of the class."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtra("jsonargparse", "train") from error
-    text: str = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    text: str = _yaml_text().write(config.as_dict())
     return text.encode()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.replace("<class '", "").replace("'>", "").split())

@@ -134,7 +134,13 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
     ("given", "words"),
     [
         ("accumulate", "--set is 'accumulate'; allowed are NAME=VALUE"),
-        ("accumulated=3", "--set has the unknown setting accumulated; allowed are"),
+        ("accumulated=3", "--set has the unknown setting accumulated; did you mean accumulate?"),
+        ("hidden=3", "setting hidden; did you mean generator.hidden or discriminator.hidden?"),
+        ("drop-out=3", "the unknown setting drop_out; did you mean discriminator.dropout?"),
+        ("learning_rate=3", "did you mean lr?"),
+        ("out=here", "did you mean the flag --out?"),
+        ("frobnicate=3", "frobnicate; the config.yaml of any run lists those that there are"),
+        (f"{'x' * 5000}=3", "unknown setting 'xxx"),
         ("accumulate=three", "--set: "),
         ("accumulate=[", "is not YAML"),
         ("accumulate=7", "accumulate is 7, which does not divide the 60 images of a batch"),
@@ -186,7 +192,8 @@ def test_arguments_of_the_networks() -> None:
     [
         ("lr.x=1", "arguments have generator, discriminator, loss, penalty, data, schedule alone"),
         ("loss.margin=1", "loss is 'non-saturating'; allowed is an import path"),
-        ("penalty.weight=1", "penalty is None; allowed is an import path"),
+        ("penalty.weight=1", "penalty is null; allowed is an import path"),
+        ("generator.init_args=3", "allowed as init_args are {NAME: VALUE}"),
         ("generator.depth=3", "depth"),
     ],
 )
@@ -194,3 +201,37 @@ def test_arguments_of_nothing(text: str, words: str, capsys: pytest.CaptureFixtu
     assert main([*NEW, "--set", text, "--steps", "1"]) == 2
     assert words in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+def test_another_class_for_a_network() -> None:
+    """It gets the arguments that are given with it, and none of the class before it."""
+    Path("my_networks.py").write_text(
+        "from gankit.models import mlp\n\n"
+        "class G(mlp.Generator):\n"
+        "    def __init__(self, z_dim, image_shape, width=4, depth=1):\n"
+        "        super().__init__(z_dim, image_shape, hidden=(width,) * depth)\n"
+    )
+    sets = ["generator.width=8", "generator.class_path=my_networks.G", "generator.depth=2"]
+    arguments = [word for text in sets for word in ("--set", text)]
+    assert main([*NEW, *arguments, "--steps", "1"]) == 0
+    assert settings()["generator"] == {
+        "class_path": "my_networks.G",
+        "init_args": {"width": 8, "depth": 2},
+    }
+    assert main([*RESUME, *arguments, "--steps", "2"]) == 0
+    assert main([*NEW, "--set", "generator.class_path=5", "--steps", "1", "--overwrite"]) == 2
+
+
+def test_numbers_are_numbers_wherever_they_stand() -> None:
+    schedule = "{class_path: torch.optim.lr_scheduler.CosineAnnealingLR, "
+    schedule += "init_args: {T_max: 10, eta_min: 1e-6}}"
+    sets = ["lr=1e-3", "discriminator.dropout=3e-1", "betas=[1e-1, 9e-1]", f"schedule={schedule}"]
+    arguments = [word for text in sets for word in ("--set", text)]
+    assert main([*NEW, *arguments, "--steps", "2"]) == 0
+    found = settings()
+    assert found["discriminator"]["init_args"]["dropout"] == 0.3
+    assert (found["lr"], found["betas"]) == (0.001, [0.1, 0.9])
+    assert found["schedule"]["init_args"] == {"T_max": 10, "eta_min": 1e-6}
+    again = ["train", "--config", "run/config.yaml", "--out", "again", "--quiet"]
+    assert main(again) == 0
+    assert Path("again/config.yaml").read_bytes() == Path("run/config.yaml").read_bytes()
