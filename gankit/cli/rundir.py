@@ -14,6 +14,7 @@ from gankit.cli.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
 from gankit.errors import CheckpointError, ConfigError
 from gankit.recipes.component import create
 from gankit.recipes.config import RunConfig
+from gankit.recipes.trust import check_config
 from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import (
     Callback,
@@ -143,11 +144,16 @@ def _where_the_replaced_is(folder: Path) -> str:
     return f"; the run that it replaced is in {places[0]}" if places else ""
 
 
-def how_to_resume(folder: Path) -> str:
-    """The command that continues the run in ``folder``, for a shell."""
+def how_to_resume(folder: Path, config: RunConfig) -> str:
+    """The command that continues the run of ``config`` in ``folder``, for a shell."""
     processes = world()[1]
     start = "gankit" if processes == 1 else f"torchrun --nproc-per-node {processes} -m gankit"
-    return f"{start} train --resume --out {shlex.quote(str(folder))}"
+    try:
+        check_config(config, str(folder))
+        trust = ""
+    except ConfigError:  # code of the user's own
+        trust = " --trust"
+    return f"{start} train --resume{trust} --out {shlex.quote(str(folder))}"
 
 
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:

@@ -219,9 +219,9 @@ def _fit(trainer: Trainer, folder: Path, config: RunConfig) -> None:
         collective = isinstance(error, RuntimeError) and not isinstance(error, GankitError)
         if world()[1] > 1 and collective:
             lost = LostProcessError(_lost(error, trainer))
-            _note_what_is_left(lost, trainer, folder)
+            _note_what_is_left(lost, trainer, folder, config)
             raise lost from error
-        _note_what_is_left(error, trainer, folder)
+        _note_what_is_left(error, trainer, folder, config)
         raise
 
 
@@ -234,13 +234,15 @@ def _lost(error: BaseException, trainer: Trainer) -> str:
     )
 
 
-def _note_what_is_left(error: BaseException, trainer: Trainer, folder: Path) -> None:
+def _note_what_is_left(
+    error: BaseException, trainer: Trainer, folder: Path, config: RunConfig
+) -> None:
     """Rank 0, after the first step, tells with ``error`` what it leaves in ``folder``."""
     if world()[0] > 0 or trainer.step == 0:
         return
     words, saved = rundir.what_is_left(folder, trainer), rundir.saved_at(trainer)
     if isinstance(error, KeyboardInterrupt) and saved > 0:
-        words = f"to go on from step {saved}: {rundir.how_to_resume(folder)}"
+        words = f"to go on from step {saved}: {rundir.how_to_resume(folder, config)}"
     vars(error).setdefault("__notes__", []).append(words)  # as add_note() of Python 3.11
 
 

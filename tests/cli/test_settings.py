@@ -145,7 +145,7 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
         ("accumulate=[", "is not YAML"),
         ("accumulate=7", "accumulate is 7, which does not divide the 60 images of a batch"),
         ("callbacks=5", "callbacks"),
-        ("callbacks=[own_callbacks.Stranger]", "gave a Stranger; allowed is a Callback"),
+        ("callbacks=[own_callbacks.Stranger]", "expected a subclass of Callback"),
         ("callbacks=[own_callbacks.Nobody]", "own_callbacks has no Nobody"),
     ],
 )
