@@ -44,12 +44,14 @@ _MAKES_NEW = frozenset(
     }
 )
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU)
+_DROPOUTS = (nn.Dropout, nn.Dropout2d)
+# Their backward reads their result.
+_SAVES_RESULT = (nn.ReLU, nn.Tanh, nn.Sigmoid)
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # They take channels-last tensors as fast as others and pass the layout on.
 _ANY_LAYOUT = _MAKES_NEW - {nn.GroupNorm, nn.LayerNorm} | {
     *_ELEMENTWISE,
-    nn.Dropout,
-    nn.Dropout2d,
+    *_DROPOUTS,
     nn.Identity,
     nn.Flatten,
     nn.UpsamplingNearest2d,
@@ -95,7 +97,7 @@ def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
         return x
     compiling = torch.compiler.is_compiling()
     start, count = 0, len(children)
-    fresh = turned = False
+    fresh = turned = saved = False
     while start < count:
         child = children[start]
         kind = type(child)
@@ -111,15 +113,18 @@ def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
             x = found.run(x, _keeps_input(children, found.stop))
             if kind is nn.InstanceNorm2d and not turned:
                 x = x.contiguous()  # as torch's, whatever it is given
+            saved = _is_saved(children[found.stop - 1], False)
             start, fresh = found.stop, True
             continue
         if kind in _CONVOLUTIONS and suits and not turned and not compiling:
             turned = _likes_channels_last(child, x)
             if turned:
                 x = _turn(x)
+        if fresh and saved and _overwrites(child) and suits:
+            x = _spared(x)
         x = _convolve(child, x) if turned and kind in _CONVOLUTIONS else child(x)
         start += 1
-        fresh = gives_new(child, fresh)
+        fresh, saved = gives_new(child, fresh), _is_saved(child, saved)
     # Whoever calls gets the layout that plain torch would give, and may call view() on it.
     return x.contiguous() if turned else x
 
@@ -129,9 +134,34 @@ def gives_new(child: Any, fresh: bool) -> bool:
     kind = type(child)
     if is_watched(child):
         return False
-    if kind in _ELEMENTWISE:
+    if kind in _ELEMENTWISE or (kind in _DROPOUTS and child.training and child.p > 0):
         return fresh or not child.inplace
+    if kind in _DROPOUTS:
+        return fresh
     return kind in _MAKES_NEW or (fresh and kind is nn.Identity)
+
+
+def _overwrites(child: Any) -> bool:
+    """Whether ``child`` is one of torch's in-place layers that runs as such."""
+    kind = type(child)
+    return (kind in _ELEMENTWISE or kind in _DROPOUTS) and child.inplace and not is_watched(child)
+
+
+def _is_saved(child: Any, before: bool) -> bool:
+    """Whether the backward of ``child``, or of what it hands on, reads the tensor it returned."""
+    kind = type(child)
+    if kind is nn.Identity or (kind in _DROPOUTS and not (child.training and child.p > 0)):
+        return before
+    return kind in _SAVES_RESULT or (kind in _ELEMENTWISE and child.inplace)
+
+
+def _spared(x: Tensor) -> Tensor:
+    """What an in-place layer may overwrite, where a backward needs x and nobody else holds it.
+
+    On large tensors an op takes the place of such layers and makes a new tensor; with this they can
+    be differentiated at every size.
+    """
+    return x.clone() if x.requires_grad and torch.is_grad_enabled() else x
 
 
 def usable(x: Any) -> bool:
