@@ -21,7 +21,7 @@ TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d' '
 CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
 .PHONY: demo test test-all lint format bench cpp-test dev \
-  check-headers check-machine-code check-wheel test-python test-triton test-slow clean
+  check-headers check-machine-code check-wheel test-python test-triton test-slow test-settings clean
 .DEFAULT_GOAL := test
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ test: $(VENV)/.dev
 	@$(MAKE) $(EACH) $(CHECKS)
 
 test-all: $(VENV)/.dev
-	@$(MAKE) $(EACH) $(CHECKS) test-slow
+	@$(MAKE) $(EACH) $(CHECKS) test-slow test-settings
 
 # A part that GANKIT_BUILD insists on must be there: its tests fail instead of being skipped.
 REQUIRE_cpu := native-cpu
@@ -85,6 +85,10 @@ test-python: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow --timeout 7200
+
+# Under other instruction sets, numbers of threads and an older torch, where numbers round otherwise.
+test-settings: $(VENV)/.dev
+	$(PY) tools/test_under_settings.py $(CACHE)
 
 # A process of its own: Triton reads the variable when it is imported. Every test that runs on a
 # backend has its name in brackets, as [triton-cpu-leaky_relu_dropout-torch.float32-contiguous].

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,13 +56,17 @@ def stray_exports(wheel: Path) -> list[str]:
     return stray
 
 
-def environment(cache: Path, version: str) -> Path:
-    """The Python of a virtual environment with torch `version`; kept in `cache`."""
-    folder = cache / f"venv-torch-{version}"
+def environment(cache: Path, version: str, packages: Sequence[str] = ()) -> Path:
+    """The Python of a virtual environment with torch `version`, kept in `cache`.
+
+    It has the packages of the op tests, and `packages`.
+    """
+    folder = cache / f"venv-torch-{version}{'-more' if packages else ''}"
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
         run(sys.executable, "-m", "venv", "--clear", folder)
-        run(python, "-m", "pip", "install", "--quiet", f"torch=={version}", *TEST_PACKAGES)
+        install = [python, "-m", "pip", "install", "--quiet"]
+        run(*install, f"torch=={version}", *TEST_PACKAGES, *packages)
         (folder / "complete").touch()
     return python
 

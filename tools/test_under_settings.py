@@ -26,6 +26,11 @@ SETTINGS = (
     "OMP_NUM_THREADS=4",
     "torch==2.13.0",
 )
+# What the tests of an older torch need besides: not torchvision, whose releases each fit one torch.
+PACKAGES = (
+    *("jsonargparse[signatures]>=4.30", "matplotlib", "pillow", "pytest-benchmark>=5"),
+    *("pytest-timeout>=2.3", "pyyaml", "safetensors", "scikit-learn", "tensorboard", "tqdm"),
+)
 # The others start processes, build or read files: nothing there is rounded.
 FOLDERS = ("accelerate", "losses", "metrics", "models", "nn", "ops", "recipes", "training")
 
@@ -35,7 +40,7 @@ def run(setting: str, cache: Path) -> tuple[bool, str]:
     python, variables = Path(sys.executable), dict(os.environ)
     name, _, value = setting.partition("=")
     if name == "torch":
-        python = environment(cache, value.lstrip("="), "train")
+        python = environment(cache, value.lstrip("="), PACKAGES)
         variables["PYTHONPATH"] = str(ROOT)
     else:
         variables[name] = value
