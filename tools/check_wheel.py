@@ -65,8 +65,8 @@ def environment(cache: Path, version: str, packages: Sequence[str] = ()) -> Path
     python = folder / "bin" / "python"
     if not (folder / "complete").is_file():
         run(sys.executable, "-m", "venv", "--clear", folder)
-        install = [python, "-m", "pip", "install", "--quiet"]
-        run(*install, f"torch=={version}", *TEST_PACKAGES, *packages)
+        wanted = [f"torch=={version}", *TEST_PACKAGES, *packages]
+        run(python, "-m", "pip", "install", "--quiet", *wanted)
         (folder / "complete").touch()
     return python
 
