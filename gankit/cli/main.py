@@ -98,6 +98,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.sample import sample
 
         return sample(arguments)
+    if arguments.command == "plot":
+        from gankit.cli.plot import plot
+
+        return plot(arguments)
     if arguments.command == "run":
         from gankit.cli.run import run
 
@@ -162,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_train(command("train", "train a recipe"))
     _add_sample(command("sample", "draw images from a run"))
+    drawing = command("plot", "draw the curves and the GIF of a run")
+    drawing.add_argument("run", metavar="DIR", help="folder of a run")
     add_arguments(command("run", "run a training script faster"))
     _add_export(command("export", "write a generator"))
     listing = command("recipes", "list the recipes")

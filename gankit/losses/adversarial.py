@@ -48,6 +48,7 @@ class AdversarialLoss:
         generator: ``D(fake) -> 0-d Tensor``, to be minimised by G; with ``relativistic``
             ``(D(fake), D(real)) -> 0-d Tensor``.
         scores: D's output is a score, not a probability or its logit: a critic's.
+        energies: these scores are energies, low for real images.
         relativistic: G's loss compares D's output on generated images with that on real ones.
         in_parts: a turn may take its batch part by part (``GANStep``'s ``accumulate``). False where
             each call of the two sides counts as a turn, as where a control follows them.
@@ -57,6 +58,7 @@ class AdversarialLoss:
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[..., Tensor]
     scores: bool = False
+    energies: bool = False
     relativistic: bool = False
     in_parts: bool = True
 

@@ -73,6 +73,7 @@ def ebgan(
         partial(energy_discriminator_loss, margin=margin),
         energy_generator_loss,
         scores=True,
+        energies=True,
     )
     if pulling_away == 0:
         return game
@@ -231,6 +232,7 @@ def began(discriminator: nn.Module, *, gamma: float = 0.5, rate: float = 1e-3) -
         partial(_began_d_turn, discriminator),
         partial(_began_g_turn, discriminator, gamma, rate),
         scores=True,
+        energies=True,
         in_parts=False,
     )
 

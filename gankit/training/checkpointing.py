@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gankit.errors import CheckpointError, ConfigError
-from gankit.training.callbacks import COLUMNS, Callback
+from gankit.training.callbacks import COLUMNS, Callback, names_of
 from gankit.training.checkpoint import (
     earlier_checkpoints,
     keep_checkpoint,
@@ -23,7 +23,8 @@ from gankit.training.distributed import world
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
-_JUDGES = tuple(column for column in COLUMNS if column not in ("step", "epoch"))
+# What a checkpoint can be better by than another.
+_JUDGES = tuple(c for c in COLUMNS if c not in ("step", "epoch", "images_per_second"))
 
 
 class Checkpoint(Callback):
@@ -72,6 +73,14 @@ class Checkpoint(Callback):
         self._latest, self._lowest = numbers
 
     def on_start(self, trainer: Trainer) -> None:
+        here = names_of(trainer)
+        if self.best not in (None, "critic_distance", *here) or (
+            self.best == "critic_distance" and "d_real" not in here
+        ):
+            raise ConfigError(
+                f"checkpoint_best is {self.best!r}, which this run does not have; allowed are "
+                f"null, {', '.join(here)}"
+            )
         self.saved_at = -1
         if trainer.step:  # the file may be a damaged one that this run was not resumed from
             with suppress(CheckpointError, OSError):
@@ -113,6 +122,8 @@ class Checkpoint(Callback):
             keep_checkpoint(self.path, "best")
         self.saved_at = trainer.step
         self._prune(trainer.step)
+        for callback in trainer.callbacks:
+            callback.on_checkpoint(trainer, self.path)
 
     def _prune(self, now: int) -> None:
         """Those past this step are of a run that was taken up again before them."""

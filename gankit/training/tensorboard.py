@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -13,12 +14,15 @@ from gankit.training.callbacks import COLUMNS, Callback
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
+_LOG = logging.getLogger(__name__)
+
 
 class TensorBoard(Callback):
-    """Write the columns of metrics.csv as scalars to event files in ``folder``.
+    """Write the columns of metrics.csv, and the sample pictures, to event files in ``folder``.
 
-    What an interrupted run wrote past the step at which it goes on is hidden by TensorBoard. Raises
-    MissingExtra where the package tensorboard is not installed.
+    A picture that cannot be read is left out with a warning. What an interrupted run wrote past the
+    step at which it goes on is hidden by TensorBoard. Raises MissingExtra where the package
+    tensorboard is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -43,6 +47,17 @@ class TensorBoard(Callback):
             ("d_lr", trainer.gan_step.d_optimizer),
         ):
             self._writer.add_scalar(name, float(optimizer.param_groups[0]["lr"]), metrics.step)
+
+    def on_picture(self, trainer: Trainer, path: Path) -> None:
+        try:
+            import numpy as np
+            from PIL import Image
+
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            self._writer.add_image("samples", pixels, trainer.step, dataformats="HWC")
+        except Exception as error:  # Pillow raises a dozen kinds; a picture must not cost the run
+            _LOG.warning("%s is not in TensorBoard: %s", path, " ".join(str(error).split()))
 
     def close(self) -> None:
         if self._writer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ class Callback:
 
     def on_epoch(self, trainer: Trainer) -> None:
         """Called when an epoch is done."""
+
+    def on_picture(self, trainer: Trainer, path: Path) -> None:
+        """Called when ``SampleGrid`` has written the picture ``path``."""
+
+    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+        """Called when ``Checkpoint`` has written ``path``; in the process that writes, rank 0."""
 
     def on_end(self, trainer: Trainer) -> None:
         """Called when the run has reached its end."""

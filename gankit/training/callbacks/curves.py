@@ -2,57 +2,149 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gankit.errors import MissingExtra
+from gankit.errors import DataError, MissingExtra
+from gankit.losses import AdversarialLoss, AutoencoderLoss
 from gankit.training.atomic import atomic_write
-from gankit.training.autoencoder_step import AutoencoderStep
-from gankit.training.callbacks.base import Callback
+from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.metrics_csv import read_metrics
-from gankit.training.callbacks.progress import names_of
 
 if TYPE_CHECKING:
-    from gankit.training.trainer import Trainer
+    from gankit.training.trainer import Metrics, Trainer
+
+# More points than a plot has pixels take time and show nothing.
+_MOST_POINTS = 1000
+# Axes fail on numbers beyond.
+_LARGEST = 1e300
+# The average follows a fiftieth of what is shown.
+_SMOOTHING = 50
 
 
-class LossCurves(Callback):
-    """Plot the losses and D's mean probabilities of a metrics.csv at the end of the run."""
+@dataclass(frozen=True)
+class Panel:
+    """One plot: columns of metrics.csv and what they are called, and the range of its axis."""
+
+    label: str
+    columns: dict[str, str]
+    limits: tuple[float, float] | None = None
+
+
+class LossCurves(Drawing):
+    """Plot the losses and D's mean outputs of a metrics.csv in the PNG ``path``.
+
+    Each curve is drawn with its moving average. While the run goes on they are drawn at checkpoints
+    and at sample pictures, where that costs little (see ``Drawing``).
+    """
+
+    _needs = ("matplotlib", "matplotlib")
 
     def __init__(self, metrics: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-        self.metrics, self.path = Path(metrics), Path(path)
+        super().__init__(path)
+        self.metrics = Path(metrics)
 
-    def on_end(self, trainer: Trainer) -> None:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingExtra("matplotlib", "train") from error
-        scores = trainer.gan_step.loss.scores
-        answer = "mean score" if scores else "mean probability"
-        names = names_of(trainer)
-        panels: list[tuple[list[tuple[str, str]], str]] = [
-            ([(key, names[key]) for key in ("d_loss", "g_loss") if key in names], "loss"),
-            ([(key, names[key]) for key in ("d_real", "d_fake") if key in names], answer),
-        ]
-        if scores:
-            panels[1][0].append(("critic_distance", "D(real) - D(fake)"))
-        if isinstance(trainer.gan_step, AutoencoderStep):
-            panels.pop()
-        rows = read_metrics(self.metrics)
-        steps = [int(row["step"]) for row in rows]
-        figure = Figure(figsize=(8, 6), layout="constrained")
+    def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
+        self._changed = True
+
+    def on_picture(self, trainer: Trainer, path: Path) -> None:
+        self._draw_if_cheap(trainer)
+
+    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+        self._draw_if_cheap(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        run = trainer.config.get("run")
+        recipe = run.get("recipe") if isinstance(run, dict) else None
+        title = trainer.data.name if recipe is None else f"{recipe} on {trainer.data.name}"
+        draw_curves(self.metrics, self.path, panels_of(trainer.gan_step.loss), title=title)
+
+
+def panels_of(loss: AdversarialLoss | AutoencoderLoss | None) -> list[Panel]:
+    """What is plotted of a run with ``loss``; None is one of which nothing is known."""
+    if isinstance(loss, AutoencoderLoss):
+        error = {"g_loss": "reconstruction"}
+        return [Panel("loss", {**error, "d_loss": "KL divergence"} if loss.variational else error)]
+    losses = Panel("loss", {"d_loss": "D loss", "g_loss": "G loss"})
+    answers = {"d_real": "D(real)", "d_fake": "D(fake)"}
+    if loss is None:
+        return [losses, Panel("mean of D", answers)]
+    if not loss.scores:
+        return [losses, Panel("mean probability of real", answers, (0.0, 1.0))]
+    answers["critic_distance"] = "D(real) - D(fake)"
+    return [losses, Panel("mean energy" if loss.energies else "mean score", answers)]
+
+
+def draw_curves(
+    metrics: Path, path: Path, panels: Sequence[Panel], *, title: str | None = None
+) -> None:
+    """Write the PNG ``path`` of the columns of ``metrics``, a metrics.csv, above one another.
+
+    Raises DataError if the file has no rows, MissingExtra without matplotlib, OSError if one of the
+    two cannot be read or written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "train") from error
+    rows = read_metrics(metrics)
+    if not rows:
+        raise DataError(f"{metrics} has no rows to draw")
+    # A number may be too large for an axis, a letter of the title in none of the fonts.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure = Figure(figsize=(8, 3.2 * len(panels)))
         canvas = FigureCanvasAgg(figure)
-        rows_of_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (pairs, label) in zip(rows_of_axes, panels, strict=True):
-            for column, name in pairs:
-                axes.plot(steps, [float(row[column]) for row in rows], label=name)
-            axes.set_ylabel(label)
-            axes.grid(alpha=0.3)
-            axes.legend()
-        rows_of_axes[-1].set_xlabel("step")
-        if not scores:
-            rows_of_axes[-1].set_ylim(0, 1)
-        with atomic_write(self.path) as file:
+        _fill(figure, rows, panels, title)
+        with atomic_write(path) as file:
             canvas.print_png(file)
+
+
+def _fill(
+    figure: Any, rows: Sequence[dict[str, str]], panels: Sequence[Panel], title: str | None
+) -> None:
+    steps = [int(row["step"]) for row in rows]
+    figure.subplots_adjust(0.1, 0.09, 0.98, 0.94, hspace=0.08)
+    plots = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(plots, panels, strict=True):
+        for column, name in panel.columns.items():
+            _plot(axes, steps, [float(row[column]) for row in rows], name)
+        axes.set_ylabel(panel.label)
+        axes.set_ylim(panel.limits)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper right", framealpha=0.5)
+    plots[-1].set_xlabel("step")
+    if title is not None:
+        # A path may have a dollar sign, which is no formula.
+        plots[0].set_title(title, parse_math=False)
+
+
+def _plot(axes: Any, steps: list[int], values: list[float], name: str) -> None:
+    pairs = [(s, v) for s, v in zip(steps, values, strict=True) if abs(v) < _LARGEST]
+    if not pairs:
+        return
+    size = -(-len(pairs) // _MOST_POINTS)
+    groups = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    x = [group[-1][0] for group in groups]
+    y = [math.fsum(value / len(group) for _, value in group) for group in groups]
+    smooth = _smoothed(y)
+    (line,) = axes.plot(x, smooth, label=name, marker="." if len(x) == 1 else None)
+    if smooth != y:
+        axes.plot(x, y, color=line.get_color(), alpha=0.3, linewidth=0.8, zorder=1)
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """The moving average that forgets exponentially, each a true mean of what came before it."""
+    keep = 1 - 1 / max(1.0, len(values) / _SMOOTHING)
+    total = weight = 0.0
+    averages = []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        averages.append(total / weight)
+    return averages

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,24 +18,33 @@ if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
 _NAMES = {"d_loss": "D loss", "g_loss": "G loss", "d_real": "D(real)", "d_fake": "D(fake)"}
+# Where a terminal does not say how wide it is.
+_WIDTH = 80
+_LONGEST_BAR = 30
 
 
 class Progress(Callback):
     """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``.
 
-    What is said through ``logging`` meanwhile stands above the bar, on lines of its own. Where the
-    stream is closed, then or later, the run goes on without.
+    The line fits the terminal, one of unknown width is taken for 80 columns wide; where it is
+    narrow, names are shortened and the least needed is left out first. What is said through
+    ``logging`` meanwhile stands above the bar, on lines of its own. Where the stream is closed,
+    then or later, the run goes on without.
     """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
         self.stream: TextIO | None = stream if stream is not None else sys.stderr
         self.seconds = seconds
         self._bar: Any = None
+        self._numbers: dict[str, str] = {}
         self._redirected = ExitStack()
-        self._last_line = 0.0
+        self._last_line = self._started = 0.0
+        self._first = 0
 
     def on_start(self, trainer: Trainer) -> None:
-        self._last_line = time.monotonic()
+        self._last_line = self._started = time.monotonic()
+        self._first = trainer.step
+        self._numbers = {}
         if self.stream is not None and self.stream.isatty():
             try:
                 from tqdm import tqdm
@@ -42,13 +53,21 @@ class Progress(Callback):
                 raise MissingExtra("tqdm", "train") from error
             self._redirected.enter_context(logging_redirect_tqdm())
             with self._while_someone_reads():
+                # With a delay it draws nothing yet, in tqdm's own words.
                 self._bar = tqdm(
-                    total=trainer.total_steps,
-                    initial=trainer.step,
-                    file=self.stream,
-                    unit="step",
-                    dynamic_ncols=True,
+                    total=trainer.total_steps, initial=trainer.step, file=self.stream, delay=1e-9
                 )
+                self._bar.format_meter = self._line
+                self._bar.refresh()
+
+    def _line(
+        self, n: int, total: int, elapsed: float, rate: float | None, initial: int, **_: Any
+    ) -> str:
+        """What tqdm shows, in place of ``tqdm.format_meter``."""
+        if not rate and elapsed:
+            rate = (n - initial) / elapsed
+        width = _WIDTH if self.stream is None else _width(self.stream)
+        return bar_line(n, total, elapsed, rate, self._numbers, width)
 
     def on_step(self, trainer: Trainer) -> None:
         if self._bar is not None:
@@ -56,22 +75,27 @@ class Progress(Callback):
                 self._bar.update(1)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
-        parts = [
-            f"{name} {getattr(metrics, key):.{3 if key.endswith('loss') else 2}f}"
+        self._numbers = {
+            name: _written(getattr(metrics, key), 3 if key.endswith("loss") else 2)
             for key, name in names_of(trainer).items()
-        ]
-        text = "  ".join([*parts, f"{metrics.images_per_second:,.0f} images/s"])
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-            return
-        if self.stream is None:
+        }
+        self._numbers["images/s"] = f"{metrics.images_per_second:,.0f}"
+        if self._bar is not None or self.stream is None:
             return
         now = time.monotonic()
         if now - self._last_line >= self.seconds or trainer.step == trainer.total_steps:
             self._last_line = now
-            where = f"step {metrics.step}/{trainer.total_steps}  epoch {metrics.epoch:.1f}"
+            done, left = trainer.step - self._first, trainer.total_steps - trainer.step
+            elapsed = now - self._started
+            words = [
+                f"step {metrics.step}/{trainer.total_steps}",
+                f"epoch {metrics.epoch:.1f}",
+                *_in_full(self._numbers),
+                f"elapsed {_clock(elapsed)}",
+                f"left {_clock(left * elapsed / done) if done else '?'}",
+            ]
             with self._while_someone_reads():
-                print(f"{where}  {text}", file=self.stream, flush=True)
+                print("  ".join(words), file=self.stream, flush=True)
 
     @contextmanager
     def _while_someone_reads(self) -> Iterator[None]:
@@ -87,6 +111,7 @@ class Progress(Callback):
         if self._bar is not None:
             with self._while_someone_reads():
                 self._bar.close()
+        self._bar = None
         self._redirected.close()
 
 
@@ -94,3 +119,93 @@ def names_of(trainer: Trainer) -> dict[str, str]:
     """The words for those of the four numbers of a step that this run has."""
     step = trainer.gan_step
     return step.names if isinstance(step, AutoencoderStep) else _NAMES
+
+
+def bar_line(
+    step: int,
+    total: int,
+    elapsed: float,
+    rate: float | None,
+    numbers: Mapping[str, str],
+    width: int,
+) -> str:
+    """One line of at most ``width`` - 1 columns: how far it is, how long it takes, ``numbers``.
+
+    Args:
+        step, total: steps done and to be done.
+        elapsed: seconds since the start.
+        rate: steps per second, None or 0 where it is not known yet.
+        numbers: by name, as text.
+        width: columns of the terminal; the last stays free, since some go on in the next line.
+    """
+    share = step / total if total else 1.0
+    left = _clock((total - step) / rate) if rate else "?"
+    percent, count = f"{math.floor(100 * share):3d}%", f"{step}/{total}"
+    speed = "" if not rate else f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+    times = f"{_clock(elapsed)}<{left}"
+    few = {name: value for name, value in numbers.items() if name != "images/s"}
+    forms = [
+        ([percent, count, times, speed and f"{speed[:-2]} steps/s"], _in_full(numbers), "  "),
+        ([percent, count, times, speed], _in_full(few), " "),
+        ([percent, count, f"<{left}", speed], _in_full(few), " "),
+        ([percent, count, times, speed], _in_full(_short(few)), " "),
+        ([percent, count, f"<{left}", speed], _in_full(_short(few)), " "),
+        ([percent, f"<{left}", speed], _in_full(_short(few)), " "),
+        ([percent, f"<{left}"], _in_full(_short(few)), " "),
+        ([percent, f"<{left}"], _in_full(_short(few))[:2], " "),
+        ([percent, f"<{left}"], [], " "),
+        ([percent], [], " "),
+    ]
+    room = max(width - 1, 1)
+    for parts, words, gap in forms:
+        first, *rest = (part for part in (*parts, *words) if part)
+        free = room - len(gap.join((first, *rest)))
+        if free < 0:
+            continue
+        if free >= 7:  # a bar of less says nothing
+            first = f"{first}|{_bar(share, min(free - 2, _LONGEST_BAR))}|"
+        return gap.join((first, *rest))
+    return percent[-room:]
+
+
+def _bar(share: float, width: int) -> str:
+    full = int(share * width)
+    return "#" * full + "-" * (width - full)
+
+
+def _in_full(numbers: Mapping[str, str]) -> list[str]:
+    return [
+        f"{value} {name}" if name == "images/s" else f"{name} {value}"
+        for name, value in numbers.items()
+    ]
+
+
+def _short(numbers: Mapping[str, str]) -> dict[str, str]:
+    """As in ``D 0.867 G 0.730 D(x) 0.82 D(G) 0.48``."""
+    letters = {"D loss": "D", "G loss": "G", "D(real)": "D(x)", "D(fake)": "D(G)"}
+    letters |= {"reconstruction": "rec.", "KL divergence": "KL"}
+    return {letters.get(name, name): value for name, value in numbers.items()}
+
+
+def _written(value: float, digits: int) -> str:
+    """NaN is a number that is not there, such as G's loss before its first turn."""
+    if math.isnan(value):
+        return "-"
+    if abs(value) >= 1e5:
+        return f"{value:.2e}"
+    return f"{value:.{digits}f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of the terminal behind ``stream``."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # none, or closed
+        columns = 0
+    return columns or _WIDTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from functools import partial
@@ -16,13 +17,14 @@ from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks.base import Callback
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
-from gankit.training.pictures import generate, save_grid, spread
+from gankit.training.pictures import channels_in_words, generate, save_grid, spread
 from gankit.training.point_pictures import are_points, save_points
 
 if TYPE_CHECKING:
     from gankit.training.step import GANStep
     from gankit.training.trainer import Trainer
 
+_LOG = logging.getLogger(__name__)
 # As many points make a density or a cloud.
 _POINTS = 2000
 SAMPLE_NAME = re.compile(r"epoch_\d{4,}_step_\d{7,}\.png")
@@ -66,6 +68,11 @@ class SampleGrid(Callback):
         self.distribution = distribution
         self.seed = seed
         self._drawn_at = -1
+
+    def on_start(self, trainer: Trainer) -> None:
+        said = channels_in_words(trainer.data.shape[0])
+        if said is not None:
+            _LOG.warning("%s: %s", trainer.data.name, said)
 
     def on_epoch(self, trainer: Trainer) -> None:
         if trainer.epoch == self.first or trainer.epoch % self.every == 0:
@@ -123,6 +130,8 @@ class SampleGrid(Callback):
                 column_names=names,
             )
         self._drawn_at = trainer.step
+        for callback in trainer.callbacks:
+            callback.on_picture(trainer, path)
 
 
 @torch.no_grad()

@@ -1,24 +1,34 @@
-"""The pictures of a run as one moving picture."""
+"""The sample pictures of a run as one moving picture."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gankit.errors import MissingExtra
+from gankit.errors import DataError, MissingExtra
 from gankit.training.atomic import atomic_write
-from gankit.training.callbacks.base import Callback
+from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.sample_grid import SAMPLE_NAME
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Trainer
 
 MAX_GIF_FRAMES = 200
+# Of all frames together: bounds the time, a second or two, and the memory.
+_MAX_PIXELS = 40_000_000
 
 
-class SamplesGif(Callback):
-    """Join the pictures of ``folder`` into a GIF at the end of the run."""
+class SamplesGif(Drawing):
+    """Join the pictures of ``folder`` into the GIF ``path``, at each new one and at the end.
+
+    While the run goes on it is drawn only where that costs little (see ``Drawing``). A picture that
+    cannot be read, or is of another size than most, is left out with a warning.
+    """
+
+    _needs = ("PIL", "pillow")
 
     def __init__(
         self,
@@ -27,30 +37,91 @@ class SamplesGif(Callback):
         *,
         milliseconds: int = 250,
     ) -> None:
-        self.folder, self.path, self.milliseconds = Path(folder), Path(path), milliseconds
+        super().__init__(path)
+        self.folder, self.milliseconds = Path(folder), milliseconds
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_picture(self, trainer: Trainer, path: Path) -> None:
+        self._changed = True
+        self._draw_if_cheap(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        write_gif(self.folder, self.path, milliseconds=self.milliseconds, say=self._warn)
+
+
+def write_gif(
+    folder: Path, path: Path, *, milliseconds: int = 250, say: Callable[[str], None]
+) -> int:
+    """Write the sample pictures in ``folder`` as the GIF ``path``, and return how many they are.
+
+    At most 200 of them, and fewer large ones, at equal distances up to the last. ``say`` is given a
+    sentence for each that is left out; without any nothing is written. Raises MissingExtra without
+    Pillow, DataError if no picture can be read, OSError if the GIF cannot be written.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("pillow", "train") from error
+    sizes: dict[Path, tuple[int, int]] = {}
+    for file in _pictures(folder):
         try:
-            from PIL import Image
-        except ImportError as error:
-            raise MissingExtra("pillow", "train") from error
-        files = sorted(f for f in self.folder.iterdir() if SAMPLE_NAME.fullmatch(f.name))
-        if not files:
-            return
-        stride = -(-len(files) // MAX_GIF_FRAMES)
-        files = files[::-1][::stride][::-1]
-        frames = [Image.open(file).convert("L" if _is_grey(trainer) else "RGB") for file in files]
-        durations = [self.milliseconds] * (len(frames) - 1) + [8 * self.milliseconds]
-        with atomic_write(self.path) as file:
-            frames[0].save(
-                file,
-                format="GIF",
-                save_all=True,
-                append_images=frames[1:],
-                duration=durations,
-                loop=0,
-            )
+            if not file.is_file():  # a named pipe would be waited for
+                raise DataError("it is not a file")
+            with Image.open(file) as picture:
+                sizes[file] = picture.size
+        except Exception as error:  # Pillow raises a dozen kinds for damaged files
+            say(_left_out(file, error))
+    if not sizes:
+        return 0
+    counted = Counter(reversed(sizes.values()))
+    usual = max(counted, key=counted.__getitem__)  # the newest of them where two are as frequent
+    for file, size in list(sizes.items()):
+        if size != usual:
+            what = f"it is of {size[0]}x{size[1]} pixels, most are of {usual[0]}x{usual[1]}"
+            say(_left_out(file, DataError(what)))
+            del sizes[file]
+    most = max(1, min(MAX_GIF_FRAMES, _MAX_PIXELS // (usual[0] * usual[1])))
+    stride = -(-len(sizes) // most)
+    frames = list(_frames(list(sizes)[::-1][::stride][::-1], say))
+    if not frames:
+        raise DataError(f"none of the {len(sizes)} pictures in {folder} can be read")
+    with atomic_write(path) as out:
+        frames[0].save(
+            out,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[milliseconds] * (len(frames) - 1) + [8 * milliseconds],
+            loop=0,
+        )
+    return len(frames)
 
 
-def _is_grey(trainer: Trainer) -> bool:
-    return trainer.data.shape[0] == 1
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = (file for file in folder.iterdir() if SAMPLE_NAME.fullmatch(file.name))
+    return sorted(found, key=_step)
+
+
+def _step(file: Path) -> tuple[int, str]:
+    return int(file.stem.rpartition("_")[2]), file.name
+
+
+def _frames(files: list[Path], say: Callable[[str], None]) -> Iterator[Any]:
+    from PIL import Image, ImageChops
+
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                red, green, blue = (whole := picture.convert("RGB")).split()
+        except Exception as error:
+            say(_left_out(file, error))
+            continue
+        grey = not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+        # Pillow's own choice of 256 colours takes half a second for a large picture.
+        yield red if grey else whole.quantize(method=Image.Quantize.FASTOCTREE)
+
+
+def _left_out(file: Path, error: Exception) -> str:
+    what = " ".join(str(error).split()) or type(error).__name__
+    return f"{file} is left out of the GIF: {what}"

@@ -1,0 +1,105 @@
+"""``gankit plot``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gankit.cli import main
+from gankit.cli.plot import _described
+from gankit.recipes import get, names
+from gankit.recipes.config import write_yaml
+
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
+
+
+@pytest.fixture
+def a_run() -> Path:
+    argv = ["train", "gan", "--config", "small.yaml", "--steps", "6", "--set", "log_every=2"]
+    assert main([*argv, "--out", "run", "--quiet"]) == 0
+    return Path("run")
+
+
+def test_curves_and_gif_are_drawn_again(a_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {name: (a_run / name).read_bytes() for name in ("losses.png", "samples.gif")}
+    for name in before:
+        (a_run / name).unlink()
+    Path("elsewhere").mkdir()
+    assert main(["plot", "run"]) == 0
+    assert {name: (a_run / name).read_bytes() for name in before} == before
+    said = capfd.readouterr()
+    assert said.out.splitlines() == [
+        f"the curves are in {a_run / 'losses.png'}",
+        f"the GIF of 1 picture is in {a_run / 'samples.gif'}",
+    ]
+    assert said.err == ""
+
+
+def test_what_the_settings_name_is_not_imported(
+    a_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("harmful.py").write_text("open('ran', 'w')\ndef loss(): pass\n")
+    text = (a_run / "config.yaml").read_text()
+    for loss in ("harmful.loss", "os.system", "gankit.losses.os", "gankit.cli.main.main"):
+        (a_run / "config.yaml").write_text(text.replace("loss: non-saturating", f"loss: {loss}"))
+        assert main(["plot", "run"]) == 0
+    assert not Path("ran").exists()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", [b"recipe: [", b"\xff\xfe", b"no_such_setting: 5\n", b"5"])
+def test_damaged_settings_cost_the_title_only(
+    a_run: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (a_run / "config.yaml").write_bytes(content)
+    (a_run / "losses.png").unlink()
+    assert main(["plot", "run"]) == 0
+    assert (a_run / "losses.png").is_file()
+    assert "the curves do not say what was trained: " in caplog.text
+
+
+def test_a_part_is_drawn_where_the_other_cannot_be(
+    a_run: Path, refused: Callable[..., str]
+) -> None:
+    for name in ("metrics.csv", "samples.gif", "losses.png"):
+        (a_run / name).unlink()
+    assert "metrics.csv has no rows to draw" in refused("plot", "run")
+    assert (a_run / "samples.gif").is_file()
+    assert not (a_run / "losses.png").exists()
+
+
+def test_a_broken_picture_is_named(a_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (broken,) = (a_run / "samples").iterdir()
+    broken.write_bytes(broken.read_bytes()[:50])
+    Image.new("RGB", (9, 9)).save(a_run / "samples" / "epoch_0001_step_0000001.png")
+    assert main(["plot", "run"]) == 0
+    assert caplog.text.count("is left out of the GIF") == 1
+    assert str(broken) in caplog.text
+
+
+def test_a_folder_that_is_no_run(refused: Callable[..., str]) -> None:
+    os.mkdir("empty")
+    for name in ("empty", "absent", "small.yaml"):
+        assert f"{name} has neither metrics.csv nor samples/" in refused("plot", name)
+    assert os.listdir("empty") == []
+
+
+def test_the_curves_of_each_recipe_are_labelled() -> None:
+    labels = {}
+    for name in names():
+        Path("config.yaml").write_bytes(write_yaml(get(name).config))
+        title, loss = _described(Path("config.yaml"))
+        assert title is not None
+        assert title.startswith(f"{name} on ")
+        assert loss is not None
+        labels[name] = loss
+    assert labels["ebgan"].energies  # type: ignore[union-attr]
+    assert labels["began"].energies  # type: ignore[union-attr]
+    assert labels["wgan-gp"].scores
+    assert not labels["gan-keras"].scores
+    assert not labels["dcgan"].scores
+    assert labels["vae"].variational  # type: ignore[union-attr]
