@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from gankit import losses
-from gankit.cli import rundir
+from gankit.cli.runfiles import CONFIG, CURVES, GIF, METRICS, SAMPLES
 from gankit.cli.streams import say
 from gankit.errors import ConfigError, GankitError
 from gankit.losses import AdversarialLoss, AutoencoderLoss
@@ -26,25 +26,25 @@ def plot(arguments: argparse.Namespace) -> int:
     Also of one that is going on. What a config.yaml names is not imported for it.
     """
     folder = Path(arguments.run)
-    metrics, samples = folder / rundir.METRICS, folder / rundir.SAMPLES
+    metrics, samples = folder / METRICS, folder / SAMPLES
     if not metrics.is_file() and not samples.is_dir():
         raise ConfigError(
-            f"{folder} has neither {rundir.METRICS} nor {rundir.SAMPLES}/, so there is nothing to "
+            f"{folder} has neither {METRICS} nor {SAMPLES}/, so there is nothing to "
             "draw; expected the folder of a run"
         )
     trouble: list[GankitError] = []
     try:
-        title, loss = _described(folder / rundir.CONFIG)
-        draw_curves(metrics, folder / rundir.CURVES, panels_of(loss), title=title)
-        say(f"the curves are in {folder / rundir.CURVES}")
+        title, loss = _described(folder / CONFIG)
+        draw_curves(metrics, folder / CURVES, panels_of(loss), title=title)
+        say(f"the curves are in {folder / CURVES}")
     except GankitError as error:
         trouble.append(error)
     try:
-        count = write_gif(samples, folder / rundir.GIF, say=_LOG.warning)
+        count = write_gif(samples, folder / GIF, say=_LOG.warning)
         if count:
-            say(f"the GIF of {count} picture{'s'[: count > 1]} is in {folder / rundir.GIF}")
+            say(f"the GIF of {count} picture{'s'[: count > 1]} is in {folder / GIF}")
         else:
-            _LOG.warning("%s has no sample picture, so %s is not drawn", samples, rundir.GIF)
+            _LOG.warning("%s has no sample picture, so %s is not drawn", samples, GIF)
     except GankitError as error:
         trouble.append(error)
     if trouble:

@@ -159,6 +159,7 @@ def test_a_run_that_fails_after_a_checkpoint_stays(
     assert sorted(os.listdir("runs/gan")) == [
         "checkpoint.pt",
         "config.yaml",
+        "losses.png",
         "metrics.csv",
         "samples",
     ]

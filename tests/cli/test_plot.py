@@ -78,6 +78,8 @@ def test_a_broken_picture_is_named(a_run: Path, caplog: pytest.LogCaptureFixture
     Image.new("RGB", (9, 9)).save(a_run / "samples" / "epoch_0001_step_0000001.png")
     assert main(["plot", "run"]) == 0
     assert caplog.text.count("is left out of the GIF") == 1
+    with Image.open(a_run / "samples.gif") as gif:
+        assert gif.size == (9, 9)
     assert str(broken) in caplog.text
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -346,8 +347,8 @@ def test_images_of_other_channels_are_drawn_and_it_is_said(
     assert ("bands: " in caplog.text) == (channels != 4)
     with Image.open(next((tmp_path / "samples").iterdir())) as picture:
         assert picture.mode == ("RGBA" if channels == 4 else "RGB")
-        pixel = picture.getpixel((picture.width // 2 + 10, 5))
+        colours = set(map(tuple, np.asarray(picture)[..., :2].reshape(-1, 2).tolist()))
     if channels != 4:
         order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
         first = data.images[order[0]]
-        assert any(pixel[:2] == tuple(first[:2, y, x].tolist()) for y in range(6) for x in range(6))
+        assert {tuple(first[:2, y, x].tolist()) for y in range(6) for x in range(6)} <= colours

@@ -138,8 +138,8 @@ def bar_line(
         numbers: by name, as text.
         width: columns of the terminal; the last stays free, since some go on in the next line.
     """
-    share = step / total if total else 1.0
-    left = _clock((total - step) / rate) if rate else "?"
+    share = min(step / total, 1.0) if total else 1.0
+    left = _clock(max(total - step, 0) / rate) if rate else "?"
     percent, count = f"{math.floor(100 * share):3d}%", f"{step}/{total}"
     speed = "" if not rate else f"{rate:.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
     times = f"{_clock(elapsed)}<{left}"

@@ -72,18 +72,23 @@ def write_gif(
             say(_left_out(file, error))
     if not sizes:
         return 0
-    counted = Counter(reversed(sizes.values()))
-    usual = max(counted, key=counted.__getitem__)  # the newest of them where two are as frequent
-    for file, size in list(sizes.items()):
-        if size != usual:
-            what = f"it is of {size[0]}x{size[1]} pixels, most are of {usual[0]}x{usual[1]}"
-            say(_left_out(file, DataError(what)))
-            del sizes[file]
-    most = max(1, min(MAX_GIF_FRAMES, _MAX_PIXELS // (usual[0] * usual[1])))
-    stride = -(-len(sizes) // most)
-    frames = list(_frames(list(sizes)[::-1][::stride][::-1], say))
-    if not frames:
+    frames: list[Any] = []
+    tried = []
+    # Of two sizes as frequent the newest comes first.
+    for usual, _ in Counter(reversed(sizes.values())).most_common():
+        files = [file for file, size in sizes.items() if size == usual]
+        most = max(1, min(MAX_GIF_FRAMES, _MAX_PIXELS // (usual[0] * usual[1])))
+        stride = -(-len(files) // most)
+        frames = list(_frames(files[::-1][::stride][::-1], say))
+        tried.append(usual)
+        if frames:
+            break
+    else:
         raise DataError(f"none of the {len(sizes)} pictures in {folder} can be read")
+    for file, (width, height) in sizes.items():
+        if (width, height) not in tried:
+            what = f"it is of {width}x{height} pixels, most are of {usual[0]}x{usual[1]}"
+            say(_left_out(file, DataError(what)))
     with atomic_write(path) as out:
         frames[0].save(
             out,
