@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from gankit.errors import ConfigError, MissingExtra
 from gankit.plain import plain_copy
 from gankit.saved import SavedRun, load_run
 from gankit.training.atomic import atomic_write
+from gankit.weights_file import write_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 # How far a generator with folded batch norm may be from the one that was trained.
@@ -70,13 +70,9 @@ def export(
 
 
 def _safetensors(saved: SavedRun) -> bytes:
-    from safetensors.torch import save
-
     keys = ("generator", "image_shape", "draws", "run")
     description = {key: saved.description[key] for key in keys if key in saved.description}
-    weights = {k: v.contiguous().clone() for k, v in saved.generator.state_dict().items()}
-    data: bytes = save(weights, {"format": "pt", "gankit": json.dumps(description)})
-    return data
+    return write_weights(saved.generator.state_dict(), description)
 
 
 def _torch_export(saved: SavedRun) -> bytes:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import nn
 
 from gankit._version import __version__
-from gankit.errors import CheckpointError, MissingExtra
+from gankit.errors import CheckpointError, shortened
 from gankit.recipes.build import build_generator
 from gankit.recipes.config import FIELDS, RunConfig
 from gankit.recipes.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.modules import not_finite
 from gankit.training.pictures import generate
+from gankit.training.weights import load_weights, occupy_their_size
+from gankit.weights_file import read_weights
 
 CHECKPOINT = "checkpoint.pt"
+# Of an image; the test image of a loaded run takes as much memory.
+_MAX_VALUES = 2**26
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,11 @@ class SavedRun:
 
 
 def load(
-    path: str | os.PathLike[str], *, device: torch.device | str = "cpu", trust: bool = False
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
+    generator: nn.Module | None = None,
 ) -> nn.Module:
     """The generator of a run, ready to sample: ``gankit.load(DIR)(torch.randn(16, 100))``.
 
@@ -55,21 +63,36 @@ def load(
         trust: also build a generator that is not of ``gankit.models``. Building it runs the code
             that the file names, whatever that is, so say so of files of your own, or of somebody
             whose code you would run.
+        generator: your own network, for a checkpoint that a program of your own wrote, which does
+            not say how to build it. It is given the weights and returned. The two may differ in
+            being compiled or in ``DataParallel``.
 
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients. Its
         ``z_dim`` is the length of a noise vector; a conditional one is called with labels too.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it is damaged, or of another program.
+        CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
+            weights are not those of ``generator``.
         ConfigError: the generator is not gankit's and ``trust`` is False, in which case nothing
             was imported, or its module cannot be imported.
         MissingExtra: safetensors is not installed.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return _load_safetensors(path, trust).to(device)
-    return load_run(path, trust=trust).generator.to(device)
+        description, weights = read_weights(path)
+        if generator is None and (description is None or "generator" not in description):
+            raise CheckpointError(f"{path} was not written by gankit export")
+        if generator is None:
+            generator = _built(description or {}, weights, path, trust)
+        else:
+            _fill(generator, weights, path)
+    elif generator is None:
+        generator = load_run(path, trust=trust).generator
+    else:
+        path = path / CHECKPOINT if path.is_dir() else path
+        _fill(generator, _sampled(load_checkpoint(path)), path)
+    return generator.to(device)
 
 
 def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
@@ -90,13 +113,19 @@ def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
     config = run_config(state, path).updated(trusted=trust)
     description = state["config"]
     shape = description.get("image_shape")
-    if not isinstance(shape, list) or [type(size) for size in shape] != [int] * 3:
-        raise CheckpointError(f"{path} has the image shape {shape!r}; allowed are three integers")
-    try:
-        weights = state["gan_step"].get("ema", state["generator"])
-        G = _built(description, weights, path, trust)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path} was not written by gankit train") from error
+    if (
+        not isinstance(shape, list)
+        or [type(size) for size in shape] != [int] * 3
+        or min(shape) < 1
+        or math.prod(shape) > _MAX_VALUES
+    ):
+        raise CheckpointError(
+            f"{path} has the image shape {shortened(shape)}; allowed are three integers from 1, of "
+            f"{_MAX_VALUES:,} values at most"
+        )
+    if "generator" not in description:
+        raise CheckpointError(f"{path} was not written by gankit train")
+    G = _built(description, _sampled(state), path, trust, shape)
     # One image says whether the weights are those of images of this shape.
     made = generate(G, 1, seed=0, distribution=config.z_distribution)
     if made[0].numel() != math.prod(shape):
@@ -114,6 +143,12 @@ def run_config(state: dict[str, Any], path: Path) -> RunConfig:
     A checkpoint of an older gankit may lack settings, which then have their default.
     """
     writer = state["environment"].get("gankit")
+    if not {"run", "generator"} & state["config"].keys():
+        raise CheckpointError(
+            f"{path} was written by a program with a Trainer of its own, and does not say how its "
+            f"networks are built: gankit.load({str(path)!r}, generator=G) gives yours the weights, "
+            f"and trainer.load_state_dict(load_checkpoint({str(path)!r})) goes on training"
+        )
     try:
         settings = state["config"]["run"]
         unknown = sorted(settings.keys() - set(FIELDS))
@@ -136,34 +171,55 @@ def unknown_to_the_writer(state: dict[str, Any]) -> list[str]:
     return [name for name in FIELDS if name not in state["config"]["run"]]
 
 
-def _built(description: dict[str, Any], weights: Any, path: Path, trust: bool) -> nn.Module:
+def _built(
+    description: dict[str, Any],
+    weights: Any,
+    path: Path,
+    trust: bool,
+    shape: list[int] | None = None,
+) -> nn.Module:
     if not trust:
         check_own(str(path), "generator", description["generator"])
+        _check_size(description, weights, path, shape)
     G = build_generator(description)
-    try:
-        G.load_state_dict(weights)
-    except (KeyError, AttributeError, RuntimeError, TypeError) as error:
-        what = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not fit its generator: {what}") from error
+    _fill(G, weights, path)
+    return G
+
+
+def _fill(G: nn.Module, weights: Any, path: Path) -> None:
+    """Give G the weights, and make it ready to sample."""
+    _load(G, weights, path)
     bad = not_finite(G)
     if bad is not None:
         raise CheckpointError(f"{path} is damaged: {bad} is NaN or infinite in it")
-    return G.eval().requires_grad_(False)
+    G.eval().requires_grad_(False)
 
 
-def _load_safetensors(path: Path, trust: bool) -> nn.Module:
+def _load(G: nn.Module, weights: Any, path: Path, *, assign: bool = False) -> None:
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise MissingExtra("safetensors", "export") from error
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {}).get("gankit", "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-    if not isinstance(description, dict) or "generator" not in description:
-        raise CheckpointError(f"{path} was not written by gankit export")
-    return _built(description, weights, path, trust)
+        load_weights(G, weights, assign=assign)
+    except (KeyError, AttributeError, RuntimeError, TypeError) as error:
+        what = shorten(" ".join(str(error).split()), 1000)
+        raise CheckpointError(f"{path} does not fit its generator: {what}") from error
+
+
+def _check_size(
+    description: dict[str, Any], weights: Any, path: Path, shape: list[int] | None
+) -> None:
+    """Raise CheckpointError if the network is another than the weights', before it takes memory."""
+    with torch.device("meta"):
+        G = build_generator(description)
+    if not isinstance(weights, dict) or not occupy_their_size(weights):
+        raise CheckpointError(f"{path} is damaged: its weights are not whole tensors")
+    _load(G, weights, path, assign=True)
+    made = getattr(G, "image_shape", None)
+    if shape is not None and math.prod(made or ()) != math.prod(shape):
+        raise CheckpointError(
+            f"{path} does not fit its generator, which makes images of shape {list(made or ())} in "
+            f"place of {shape}"
+        )
+
+
+def _sampled(state: dict[str, Any]) -> Any:
+    """The weights to sample with: the moving average where there is one."""
+    return state["gan_step"].get("ema", state["generator"])

@@ -27,6 +27,9 @@ from gankit.nn import Linear
 
 __all__ = ["Discriminator", "Generator"]
 
+# More would take a while to build, whatever the weights that follow say.
+_MAX_REPEATS, _MAX_LEVELS = 100, 30
+
 
 class Generator(nn.Module):
     """Noise to images: a linear layer to the smallest feature map, then levels that double it.
@@ -38,10 +41,10 @@ class Generator(nn.Module):
         z_dim: length of a noise vector.
         image_shape: ``(C, H, W)``; H and W are multiples of ``2^levels``, else anything.
         width: feature maps of every layer but the last.
-        levels: how often the size doubles. None: as often as leaves the smallest map an edge of 5
-            to 9, or an odd one. So it is 8x8 for 32x32, 64x64 and 128x128, as in the paper, 7x7 for
-            28x28; 0 times for 8x8.
-        repeats: convolutions in each level.
+        levels: how often the size doubles, 0 to 30. None: as often as leaves the smallest map an
+            edge of 5 to 9, or an odd one. So it is 8x8 for 32x32, 64x64 and 128x128, as in the
+            paper, 7x7 for 28x28; 0 times for 8x8.
+        repeats: convolutions in each level, 1 to 100.
         output: ``"linear"``, as in the paper, or ``"tanh"``.
 
     Raises:
@@ -202,14 +205,16 @@ def _plan(
     check_image_shape(image_shape)
     check_positive("width", width)
     check_positive("repeats", repeats)
+    if repeats > _MAX_REPEATS:
+        raise ConfigError(f"repeats must be at most {_MAX_REPEATS}, got {repeats}")
     _, height, columns = image_shape
     if levels is None:
         levels = 0
         while min(height, columns) >> levels >= 10 and not (height | columns) >> levels & 1:
             levels += 1
-    if levels < 0 or height % 2**levels or columns % 2**levels:
+    if not 0 <= levels <= _MAX_LEVELS or height % 2**levels or columns % 2**levels:
         raise ConfigError(
-            f"levels must be at least 0 and height and width of image_shape multiples of 2^levels, "
-            f"got levels {levels} and {tuple(image_shape)}"
+            f"levels must be 0 to {_MAX_LEVELS} and height and width of image_shape multiples of "
+            f"2^levels, got levels {levels} and {tuple(image_shape)}"
         )
     return levels, height >> levels, columns >> levels

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import random
 import re
 import shutil
 import sys
-import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from gankit.errors import CheckpointError, GankitError
+from gankit.training.archive import DAMAGED, NOT_PLAIN, archive_fault
 from gankit.training.atomic import atomic_write
 from gankit.training.entries import REQUIRED, check_entries, check_plain
 
@@ -39,19 +39,31 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     # Through memory, because torch's zip writer turns a full disk into an error of its own kind.
     buffer = io.BytesIO()
     header = {"format": FORMAT, "version": VERSION, "torch": str(torch.__version__)}
-    torch.save({**header, **state}, buffer)
+    with _checksums():
+        torch.save({**header, **state}, buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())
+
+
+@contextmanager
+def _checksums() -> Iterator[None]:
+    """Let torch.save write each record's checksum, also where the program has switched that off."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def load_checkpoint(
     path: str | os.PathLike[str], *, map_location: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Read a checkpoint with ``torch.load(weights_only=True)``.
+    """Read a checkpoint with ``torch.load(weights_only=True)``, its checksums first.
 
-    Raises CheckpointError if the file is absent, truncated, not a gankit checkpoint, of another
-    format version, or has a damaged entry; where an earlier checkpoint of the run beside it is
-    good, it is named.
+    Raises CheckpointError if the file is absent, truncated or damaged anywhere, not a gankit
+    checkpoint, of another format version, or has a damaged entry; where an earlier checkpoint of
+    the run beside it is good, it is named.
     """
     path = Path(path)
     with offering_another(path):
@@ -127,14 +139,14 @@ def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     data = path.read_bytes()
+    fault = archive_fault(data, path.suffix)
+    if fault is not None:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {fault}")
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*TorchScript archive")  # said below
-            state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except Exception as error:  # torch raises a dozen kinds on bytes it did not write
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {_what_it_is(path, data)}"
-        ) from error
+        fault = NOT_PLAIN if isinstance(error, pickle.UnpicklingError) else DAMAGED
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {fault}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a gankit checkpoint; allowed are files written by gankit"
@@ -149,32 +161,6 @@ def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
     except CheckpointError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return state
-
-
-def _what_it_is(path: Path, data: bytes) -> str:
-    """What a file holds that is not one of torch's tensors and plain values."""
-    if not data:
-        return "it is empty"
-    if path.suffix == ".onnx":
-        return "it is an exported ONNX graph, for onnxruntime and the like"
-    if path.suffix == ".safetensors":
-        return "it is a safetensors file, which gankit.load reads"
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = {name.rpartition("/")[2] for name in archive.namelist()}
-            broken = archive.testzip() is not None
-    except (zipfile.BadZipFile, RuntimeError):
-        if data.startswith(b"\x80"):  # a bare pickle, as torch.save once wrote
-            return "it holds more than tensors and plain values, or is damaged"
-        whole = not data.startswith(b"PK")
-        return "it is not a file of torch.save" if whole else "it is truncated or damaged"
-    if "archive_format" in names:
-        return "it is an exported graph, which torch.export.load reads"
-    if "constants.pkl" in names:
-        return "it is a TorchScript program, which torch.jit.load reads"
-    if broken or "data.pkl" not in names:
-        return "it is truncated or damaged"
-    return "it holds more than tensors and plain values"
 
 
 def rng_state() -> dict[str, Any]:

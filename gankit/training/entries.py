@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gankit.errors import CheckpointError
+from gankit.errors import CheckpointError, shortened
 
 _KINDS: dict[str, tuple[type | None, ...]] = {
     "generator": (dict,),
@@ -49,6 +49,7 @@ _AVERAGING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.op
 
 def check_entries(state: Mapping[str, Any]) -> None:
     """Raise CheckpointError, which names the entry, unless ``state`` has all of the right kind."""
+    check_size(state)
     missing = sorted(REQUIRED - state.keys())
     if missing:
         raise CheckpointError(f"it lacks {', '.join(missing)}")
@@ -59,8 +60,10 @@ def check_entries(state: Mapping[str, Any]) -> None:
                 raise CheckpointError(f"its entry {name} lacks {key}")
             _check_kind(f"{name}.{key}", state[name][key], inner)
     for name in ("step", "epoch"):
-        if state[name] < 0:
-            raise CheckpointError(f"its {name} is {state[name]}; allowed are integers from 0")
+        if not 0 <= state[name] < 2**63:
+            raise CheckpointError(
+                f"its {name} is {state[name]}; allowed are integers from 0 and below 2**63"
+            )
     for name, kept in state["callbacks"].items():
         _check_kind(f"callbacks.{name}", kept, (dict,))
     for key, row in state["pending"].items():
@@ -95,10 +98,36 @@ def check_plain(name: str, value: Any) -> None:
             check_plain(f"a key of {name}", key)
 
 
+# A file of a few bytes can hold a list that contains itself, or doubles sixty times.
+_MAX_VALUES, _MAX_DEPTH, _MAX_BITS = 2_000_000, 64, 128
+
+
+def check_size(state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError, which names the entry, unless its values can be walked and printed."""
+    sizes: dict[int, int] = {}
+    for name, entry in state.items():
+        if _size(str(name), entry, 0, sizes) > _MAX_VALUES:
+            raise CheckpointError(f"its entry {name} has lists in lists without end")
+
+
+def _size(name: str, value: Any, depth: int, sizes: dict[int, int]) -> int:
+    """How many values a walk through ``value`` meets; ``sizes`` has those of the lists walked."""
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise CheckpointError(f"its entry {name} has an integer of {value.bit_length()} bits")
+    if not isinstance(value, (dict, list, tuple, set)):
+        return 1
+    if id(value) not in sizes:
+        if depth == _MAX_DEPTH:
+            raise CheckpointError(f"its entry {name} has lists in lists without end")
+        inside = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(name, item, depth + 1, sizes) for item in inside)
+    return sizes[id(value)]
+
+
 def _check_kind(name: str, value: Any, kinds: tuple[type | None, ...]) -> None:
     fits = any(value is None if kind is None else isinstance(value, kind) for kind in kinds)
     if not fits or isinstance(value, bool):
-        came = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+        came = shortened(value) if isinstance(value, (int, float, str)) else type(value).__name__
         came = "None" if value is None else came
         allowed = " or ".join(_WORDS[kind] for kind in kinds)
         raise CheckpointError(f"its entry {name} is {came}; allowed is {allowed}")

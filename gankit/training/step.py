@@ -30,6 +30,7 @@ from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.optimizers import match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
 from gankit.training.sharing import alone_in, frozen, shared_parameters
+from gankit.training.weights import load_weights
 
 Penalty = Callable[..., Tensor]
 Part = tuple[Tensor, Tensor | None]
@@ -338,7 +339,7 @@ class GANStep:
             has, here = ("an", "none") if self._average is None else ("no", "one")
             raise CheckpointError(f"the step's state has {has} average of G, and here is {here}")
         if self._average is not None:
-            self._average.module.load_state_dict(state["ema"])
+            load_weights(self._average.module, state["ema"])
         self.calls, self._g_loss = calls, g_loss.to(self._device)
 
     def _reason_for_two_passes(self) -> str:

@@ -24,6 +24,7 @@ from gankit.training.entries import average_not_finite, check_entries, check_opt
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
 from gankit.training.modules import not_finite
 from gankit.training.step import KEYS, GANStep
+from gankit.training.weights import load_weights
 
 
 class DivergedError(GankitError, ArithmeticError):
@@ -227,9 +228,9 @@ class Trainer:
     def _restore(self, state: Mapping[str, Any]) -> None:
         step = self.gan_step
         with named("generator"):
-            step.G.load_state_dict(state["generator"])
+            load_weights(step.G, state["generator"])
         with named("discriminator"):
-            step.D.load_state_dict(state["discriminator"])
+            load_weights(step.D, state["discriminator"])
         with named("g_optimizer"):
             step.g_optimizer.load_state_dict(state["g_optimizer"])
         with named("d_optimizer"):

@@ -1,0 +1,43 @@
+"""State dicts into networks, also those of a network that was wrapped or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Any], *, assign: bool = False) -> None:
+    """``module.load_state_dict(weights)``, whatever of the two is compiled or wrapped.
+
+    ``torch.compile`` puts ``_orig_mod`` into the keys, ``DataParallel`` and
+    ``DistributedDataParallel`` put ``module`` in front of them. Raises what torch raises if the
+    rest differs.
+    """
+    own = {bare: name for name, bare in _bare(module.state_dict()).items()}
+    given = _bare(weights)
+    if set(given) != set(own.values()) and len(set(given.values())) == len(given):
+        weights = {own.get(bare, bare): weights[name] for name, bare in given.items()}
+    module.load_state_dict(weights, assign=assign)
+
+
+def _bare(names: Iterable[str]) -> dict[str, str]:
+    """Each name without what a wrapper has put into it."""
+    parts = {name: [part for part in name.split(".") if part != "_orig_mod"] for name in names}
+    while parts and all(len(path) > 1 and path[0] == "module" for path in parts.values()):
+        parts = {name: path[1:] for name, path in parts.items()}
+    return {name: ".".join(path) for name, path in parts.items()}
+
+
+def occupy_their_size(weights: Mapping[str, Any]) -> bool:
+    """Whether all are plain tensors that share no memory, so that a copy is no larger than they."""
+    stores, size = {}, 0
+    for value in weights.values():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_meta:
+            return False
+        store = value.untyped_storage()
+        stores[store.data_ptr()] = store.nbytes()
+        size += value.numel() * value.element_size()
+    return size <= sum(stores.values())
