@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.training.weights import load_weights
 
 Lists = tuple[list[Tensor], list[Tensor]]
 
@@ -53,3 +56,7 @@ class Average:
         torch._foreach_lerp_(average, new, 1.0 - self.decay)
         for mine, theirs in zip(*self._buffers, strict=True):
             mine.copy_(theirs)
+
+    def load_state_dict(self, weights: Mapping[str, Any]) -> None:
+        """Take ``weights``, of a network that may be compiled or wrapped where this is not."""
+        load_weights(self.module, weights)

@@ -30,7 +30,6 @@ from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.optimizers import match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
 from gankit.training.sharing import alone_in, frozen, shared_parameters
-from gankit.training.weights import load_weights
 
 Penalty = Callable[..., Tensor]
 Part = tuple[Tensor, Tensor | None]
@@ -339,7 +338,7 @@ class GANStep:
             has, here = ("an", "none") if self._average is None else ("no", "one")
             raise CheckpointError(f"the step's state has {has} average of G, and here is {here}")
         if self._average is not None:
-            load_weights(self._average.module, state["ema"])
+            self._average.load_state_dict(state["ema"])
         self.calls, self._g_loss = calls, g_loss.to(self._device)
 
     def _reason_for_two_passes(self) -> str:
