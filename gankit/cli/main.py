@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 from gankit._version import __version__
 from gankit.cli.run import add_arguments
-from gankit.cli.streams import abandon, gone
+from gankit.cli.streams import abandon, every_name_printable, gone
 from gankit.errors import GankitError
 
 
@@ -47,7 +47,9 @@ def _main(argv: Sequence[str] | None) -> int:
             words = " ".join(unknown)
             help = f"gankit {arguments.command} --help"
             raise _Stop(f"unrecognized arguments: {words} (see {help})")
-        return _run(arguments)
+        # A script that is run prints as it would without us.
+        with nullcontext() if arguments.command == "run" else every_name_printable():
+            return _run(arguments)
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except (GankitError, _Stop) as error:

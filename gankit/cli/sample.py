@@ -43,7 +43,7 @@ def sample(arguments: argparse.Namespace) -> int:
         save_points(out, images)
     else:
         save_grid(out, [images], columns=columns, inverted=config.grid_inverted)
-    print(f"{arguments.n} images are in {out}")
+    print(f"{arguments.n} image{'s are' if arguments.n > 1 else ' is'} in {out}")
     return 0
 
 

@@ -1,12 +1,41 @@
-"""Output that nobody reads any more."""
+"""Output that nobody reads any more, and names that the console cannot print."""
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
+
+
+@contextmanager
+def every_name_printable() -> Iterator[None]:
+    """In the block, what stdout or stderr cannot encode is written as an escape, as ``\\u5199``.
+
+    Paths have any characters, also some that stand for bytes of no encoding at all.
+    """
+    changed = []
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not _takes_all(stream):
+            changed.append((stream, stream.errors))
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            with suppress(OSError, ValueError):  # it flushes, and the reader may have gone
+                stream.reconfigure(errors=errors)
+
+
+def _takes_all(stream: io.TextIOWrapper) -> bool:
+    try:
+        "\u00e9\u5199\U0001f600\udcff".encode(stream.encoding, stream.errors or "strict")
+    except UnicodeError:
+        return False
+    return True
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import textwrap
 from pathlib import Path
 
 from gankit.data.idx import PREFIXES, find_idx, load_idx
@@ -62,9 +63,10 @@ def _fetch(name: str, folder: Path, prefixes: tuple[str, ...]) -> None:
             for prefix in prefixes
             for kind in ("images-idx3", "labels-idx1")
         )
-        reason = str(error).strip(" :\n").splitlines()
+        # torchvision says on a line each which file it was, and what came of every mirror.
+        reason = textwrap.shorten(str(error).strip(" :\n"), 300) or type(error).__name__
         raise DataError(
             f"{name} is not in {folder} and could not be fetched "
-            f"({reason[0] if reason else type(error).__name__}): put {wanted} there, "
+            f"({reason}): put {wanted} there, "
             "or name another folder with idx:PATH"
         ) from error

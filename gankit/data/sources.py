@@ -11,7 +11,7 @@ from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
 from gankit.data.toy import TOYS, load_toy
-from gankit.errors import DataError
+from gankit.errors import DataError, shortened
 
 NAMES = ("digits", "mnist", "fashion-mnist", "idx:PATH", "toy:NAME")
 SPLITS = ("train", "test", "all")
@@ -61,7 +61,10 @@ def load(
             raise DataError(f"data 'toy:' lacks a name, allowed are toy:{', toy:'.join(TOYS)}")
         data = load_toy(path, split=split)
     else:
-        raise DataError(f"unknown data {name!r}, allowed are {', '.join(NAMES)}")
+        raise DataError(
+            f"unknown data {shortened(name)}, allowed are {', '.join(NAMES)}, or in a run the "
+            "import path of a callable that returns an ImageData, such as my_data.faces"
+        )
     if image_size is not None:
         data = data.resize(image_size)
     return data.to(device)

@@ -57,6 +57,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
     for key, meaning in _MEANING.items():
         if key in before and before[key] != now[key]:
-            was, here = (_WORDS[key].format(place[key]) for place in (before, now))
+            was, here = (_words(key, place[key]) for place in (before, now))
             found.append(f"The run was {was} and goes on {here}: {meaning}.")
     return found
+
+
+def _words(key: str, value: object) -> str:
+    words = _WORDS[key].format(value)
+    return (
+        words.replace("threads", "thread").replace("processes", "process") if value == 1 else words
+    )

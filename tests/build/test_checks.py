@@ -120,3 +120,12 @@ def test_triton_run_takes_every_op_through_every_test_on_a_backend() -> None:
 )
 def test_python_tests_require_what_the_build_insists_on(mode: str, wanted: str) -> None:
     assert f"GANKIT_TEST_REQUIRE={wanted} " in recipe("test-python", GANKIT_BUILD=mode)
+
+
+def test_the_source_distribution_has_what_the_readme_links_to() -> None:
+    manifest = (ROOT / "MANIFEST.in").read_text().split()
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    for link in links:
+        assert Path(link).parts[0] in {"gankit", *manifest}, link
+        assert (ROOT / link).exists()

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from gankit import doctor
+from gankit import doctor, ops
 from gankit.ops import backends
 
 
@@ -19,6 +19,19 @@ def test_compiler_and_instruction_set_are_told_without_a_build_report(
     assert section["build"].startswith("no build report")
     assert "C++" in section["compiled by"]
     assert section["instruction set in use"]
+
+
+def test_every_op_is_listed() -> None:
+    listed = doctor.collect()["ops"]
+    for op in set(ops.__all__) - {"backend", "draw_seed"}:
+        assert {op, f"{op} on cpu"} & listed.keys(), op
+
+
+def test_a_build_of_nothing_is_against_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_out = {"built": False, "reason": "GANKIT_BUILD=reference"}
+    report = {"torch": None, "cpu": left_out, "cuda": left_out}
+    monkeypatch.setattr(backends, "build_report", lambda: report)
+    assert doctor.collect()["build"]["built against"] == "no torch: nothing is compiled"
 
 
 def test_nothing_built_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from gankit.cli import main
 
@@ -95,6 +96,12 @@ def test_what_leaves_the_training_alone_may_change_at_a_resume(
     assert "settings: accumulate is 1, not 2" in capfd.readouterr().err
 
 
+def documented(file: str) -> str:
+    """What docs/training.md says that ``file`` holds."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text()
+    return text.split(f"```python\n# {file}\n")[1].split("```")[0]
+
+
 class FakeService:
     """What the callback in docs/training.md uses of wandb."""
 
@@ -119,8 +126,7 @@ class FakeService:
 def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text()
-    Path("my_callbacks.py").write_text(text.split("```python\n")[1].split("```")[0])
+    Path("my_callbacks.py").write_text(documented("my_callbacks.py"))
     service = FakeService()
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.delitem(sys.modules, "my_callbacks", raising=False)
@@ -235,3 +241,25 @@ def test_numbers_are_numbers_wherever_they_stand() -> None:
     again = ["train", "--config", "run/config.yaml", "--out", "again", "--quiet"]
     assert main(again) == 0
     assert Path("again/config.yaml").read_bytes() == Path("run/config.yaml").read_bytes()
+
+
+def test_the_images_of_ones_own_as_the_docs_load_them() -> None:
+    Path("my_data.py").write_text(documented("my_data.py"))
+    Path("photos/more").mkdir(parents=True)
+    for number, mode in enumerate(("RGB", "L", "RGBA", "P", "CMYK")):
+        suffix = "jpg" if mode == "CMYK" else "png"
+        picture = Image.new(mode, (20 + number, 31))
+        picture.save(f"photos/{'more/' if number % 2 else ''}{number}.{suffix}")
+    argv = ["train", "dcgan", "--data", "my_data.folder", "--set", "data.path=photos", "--quiet"]
+    sizes = [
+        "--set",
+        "image_size=32",
+        "--set",
+        "generator.width=4",
+        "--set",
+        "discriminator.width=4",
+    ]
+    few = ["--batch-size", "5", "--steps", "2", "--out", "run"]
+    assert main([*argv, *sizes, *few]) == 0
+    state = torch.load("run/checkpoint.pt", weights_only=True)
+    assert state["config"]["image_shape"] == [3, 32, 32]

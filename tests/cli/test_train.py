@@ -130,10 +130,11 @@ def test_resume_is_exact() -> None:
     assert yaml.safe_load(Path("halves/config.yaml").read_text())["steps"] == 40
 
 
-def test_resuming_a_finished_run_changes_no_weight() -> None:
+def test_resuming_a_finished_run_changes_no_weight(capfd: pytest.CaptureFixture[str]) -> None:
     assert train("--steps", 4, "--quiet") == 0
     before = weights("runs/gan")
-    assert main(["train", "gan", "--resume", "--quiet"]) == 0
+    assert main(["train", "gan", "--resume"]) == 0
+    assert "Nothing is left to train: the run has all its 4 steps" in capfd.readouterr().out
     after = weights("runs/gan")
     assert all(torch.equal(before[key], after[key]) for key in before)
 

@@ -62,7 +62,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     ("name", "message"),
     [
         ("minst", "unknown data 'minst', allowed are digits, mnist, fashion-mnist, idx:PATH"),
-        ("folder:x", "unknown data 'folder:x'"),
+        ("folder:x", "unknown data 'folder:x'.* or in a run the import path of a callable that"),
         ("idx:", "lacks a path"),
         ("", "unknown data ''"),
     ],
@@ -116,6 +116,7 @@ def test_offline_and_absent_says_where_to_put_the_files(tmp_path, offline):
     message = str(caught.value)
     assert str(tmp_path / "MNIST" / "raw") in message
     assert "put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz there" in message
+    assert "(Error downloading train-images-idx3-ubyte.gz: no route): put" in message
     assert "\n" not in message
     assert not list(tmp_path.iterdir()), "a download that failed left something behind"
 

@@ -23,6 +23,7 @@ from gankit.training import (
     load_checkpoint,
     noise_for,
 )
+from gankit.training.environment import differences, environment
 from tests.training.nets import small_discriminator, small_generator, small_images
 from tests.training.test_trainer import everything, metrics_of
 
@@ -98,7 +99,7 @@ def test_what_differs_is_said_with_what_it_means(tmp_path: Path) -> None:
     assert setting.startswith("The setting lr was 0.1 and is 0.2 from here on")
     assert device.startswith("The run was on cuda (NVIDIA H100) and goes on on cpu: random numbers")
     here = torch.get_num_threads()
-    assert threads.startswith(f"The run was with 64 threads and goes on with {here} threads: sums")
+    assert threads.startswith(f"The run was with 64 threads and goes on with {here} thread")
     assert version.startswith("The run was with torch 2.11.0 and goes on with torch ")
 
 
@@ -121,3 +122,10 @@ def test_the_callbacks_state_comes_back(tmp_path: Path) -> None:
     again = make("gan", Counter())
     again.load_state_dict(load_checkpoint(tmp_path / "c.pt"))
     assert again.callbacks[0].n == counter.n == 3  # type: ignore[attr-defined]
+
+
+def test_one_is_not_many() -> None:
+    here = environment("cpu") | {"threads": 1, "processes": 1}
+    said = differences(here | {"threads": 2, "processes": 2}, here)
+    assert said[0].startswith("The run was with 2 threads and goes on with 1 thread: ")
+    assert said[1].startswith("The run was in 2 processes and goes on in 1 process: ")
