@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gankit.data.images import ImageData
-from gankit.errors import DataError
+from gankit.errors import DataError, shortened
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MAX_DIMS = 64  # NumPy's own limit
+_CHUNK = 2**16
+# Deflate packs 1,032 bytes into one at most. Of a large file, images are never packed as much as
+# the second ratio says: it is made to fill the memory.
+_MAX_RATIO, _BLANK_RATIO, _LARGE = 1040, 200, 2**30
 # How the files of each split begin.
 PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 
@@ -27,35 +36,72 @@ PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 def read_idx(path: str | Path) -> np.ndarray:
     """One idx file, compressed or not, whole and checked, as an array of its own type and shape.
 
+    No more is read than the header says, and no memory taken for what the file cannot hold.
+
     Raises:
-        DataError: not an idx file, or its length is not what its header says.
+        DataError: not a file, not an idx file, or its length is not what its header says.
     """
     path = Path(path)
-    content = _read_bytes(path)
+    with _opened(path) as (file, size):
+        shape, dtype = _read_header(path, file)
+        start = 4 + 4 * len(shape)
+        expected = start + math.prod(shape) * dtype.itemsize
+        compressed = isinstance(file, gzip.GzipFile)
+        ends_early = f"{expected} are expected for shape {shortened(list(shape))}"
+        if compressed:
+            if expected > _MAX_RATIO * size + start:
+                raise DataError(f"{path}: truncated: {size} compressed bytes, {ends_early}")
+            if expected > _LARGE and expected > _BLANK_RATIO * size:
+                raise DataError(
+                    f"{path}: unpacks to {expected} bytes, {expected // size} times its size, as "
+                    "images do not; unpack it first if that is right"
+                )
+        elif size != expected:
+            what = "truncated" if size < expected else "longer than its header says"
+            raise DataError(f"{path}: {what}: {size} bytes, {ends_early}")
+        content = _read_up_to(file, expected - start + _CHUNK)
+        total = start + len(content)
+    if total != expected:
+        what = "truncated" if total < expected else "longer than its header says"
+        more = "or more, " if total == expected + _CHUNK else ""
+        raise DataError(f"{path}: {what}: {total} bytes, {more}{ends_early}")
+    return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    content = file.read(4)
     if len(content) < 4:
         raise DataError(f"{path}: {len(content)} bytes, an idx file has at least 4")
-    zeros, kind, dims = struct.unpack(">HBB", content[:4])
+    zeros, kind, dims = struct.unpack(">HBB", content)
     if zeros != 0 or kind not in _TYPES or dims == 0:
         raise DataError(
-            f"{path}: not an idx file: starts with 0x{content[:4].hex()}, "
+            f"{path}: not an idx file: starts with 0x{content.hex()}, "
             "expected 0x00000803 (images) or 0x00000801 (labels)"
         )
-    start = 4 + 4 * dims
-    if len(content) < start:
+    sizes = file.read(4 * dims)
+    if len(sizes) < 4 * dims:
         raise DataError(
-            f"{path}: truncated in its header: {len(content)} bytes, {start} are expected"
+            f"{path}: truncated in its header: {4 + len(sizes)} bytes, {4 + 4 * dims} are expected"
         )
-    shape = struct.unpack(f">{dims}I", content[4:start])
-    dtype = np.dtype(_TYPES[kind])
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        what = "truncated" if len(content) < expected else "longer than its header says"
+    shape, dtype = struct.unpack(f">{dims}I", sizes), np.dtype(_TYPES[kind])
+    # Of no values, the other sizes could still be more than NumPy counts.
+    if dims > _MAX_DIMS or (0 in shape and math.prod(filter(None, shape)) >= 2**60):
         raise DataError(
-            f"{path}: {what}: {len(content)} bytes, {expected} are expected for shape {list(shape)}"
+            f"{path}: {dims} dimensions of {', '.join(map(str, shape[:4]))}...; expected are 1 "
+            "(labels) or 3 (images)"
         )
-    return (
-        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-    )
+    return shape, dtype
+
+
+def _read_up_to(file: BinaryIO, count: int) -> bytearray:
+    """As many bytes as there are, ``count`` at most; memory is taken as they come."""
+    content = bytearray()
+    while len(content) < count:
+        chunk = file.read(min(_CHUNK, count - len(content)))
+        if not chunk:
+            break
+        content += chunk
+    return content
 
 
 def read_images(path: str | Path) -> Tensor:
@@ -103,9 +149,13 @@ def load_idx(path: str | Path, *, split: str = "train", name: str | None = None)
     Raises:
         DataError: nothing there, or any file that :func:`read_idx` refuses.
     """
-    path = Path(path).expanduser()
     name = name or f"idx:{path}"
-    if not path.exists():
+    try:
+        path = Path(path).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL in it
+        raise DataError(f"{shortened(name)}: not a path ({error})") from error
+    if not exists:
         raise DataError(f"{name}: {path} does not exist, expected a folder or a file in idx format")
     files = (
         _images_in_folder(path, split, name) if path.is_dir() else _single_file(path, split, name)
@@ -177,14 +227,18 @@ def _labels_beside(images: Path) -> Path | None:
     return None
 
 
-def _read_bytes(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The file to read from, unpacked where it is compressed, and its size on the disk."""
     try:
+        if not path.is_file():  # a pipe or a device has no end
+            raise DataError(f"{path}: not a regular file, expected one in idx format")
         with path.open("rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"
-        if not compressed:
-            return path.read_bytes()
-        with gzip.open(path, "rb") as unpacked:
-            return unpacked.read()
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            with gzip.open(file, "rb") if compressed else nullcontext(file) as unpacked:
+                yield cast(BinaryIO, unpacked), size
     except EOFError as error:
         raise DataError(
             f"{path}: truncated: the compressed data ends early, a whole gzip file is expected"
