@@ -143,7 +143,7 @@ def run_config(state: dict[str, Any], path: Path) -> RunConfig:
     A checkpoint of an older gankit may lack settings, which then have their default.
     """
     writer = state["environment"].get("gankit")
-    if not {"run", "generator"} & state["config"].keys():
+    if "run" not in state["config"]:
         raise CheckpointError(
             f"{path} was written by a program with a Trainer of its own, and does not say how its "
             f"networks are built: gankit.load({str(path)!r}, generator=G) gives yours the weights, "
