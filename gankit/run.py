@@ -8,6 +8,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import itertools
+import math
 import os
 import random
 import statistics
@@ -38,6 +39,13 @@ _WARM_UP = 3
 _FEW = 20
 # Of what a failed run printed, as many are shown.
 _LINES_OF_ERROR = 20
+
+
+# What the accelerated run is compared with, in words.
+_COMPARED = {
+    "plain torch": "plain",
+    "the reference backend (the same layers accelerated, by the ops' definition)": "reference",
+}
 
 
 class _Enough(BaseException):
@@ -95,6 +103,11 @@ def _check(script: str, module: bool) -> None:
             raise ConfigError(f"{script}: {what}; expected the path of a Python script")
         if not os.access(script, os.R_OK):
             raise ConfigError(f"{script}: it may not be read; expected a Python script")
+        if script.endswith(".ipynb"):
+            raise ConfigError(
+                f"{script}: a notebook; expected a Python script, which "
+                f"`jupyter nbconvert --to script {script}` makes of it"
+            )
         return
     parts = script.split(".")
     if not all(part.isidentifier() for part in parts):
@@ -211,7 +224,7 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
 def compare(script: str, arguments: Sequence[str], steps: int, *, module: bool = False) -> str:
     """Run a script's first steps as it is and accelerated, each in a process of its own.
 
-    And once more with the ops' definition in plain PyTorch. Its standard input is empty.
+    And once more accelerated by the ops' definition in plain PyTorch. Its standard input is empty.
 
     A step is one call of ``step`` of the optimizer that steps first. Each run starts from the same
     seeds of torch, NumPy and random.
@@ -224,7 +237,8 @@ def compare(script: str, arguments: Sequence[str], steps: int, *, module: bool =
 
     Returns:
         Words: the speed of both, and the largest difference of a parameter, relative to the largest
-        in its tensor, between the fused ops and their definition in plain PyTorch.
+        in its tensor: of the accelerated script from the script as it is, and from the accelerated
+        one by the ops' definition.
 
     Raises:
         ConfigError: the script is missing, fails, or ends before it has made a step.
@@ -290,27 +304,35 @@ def _words(results: dict[str, Any]) -> str:
             )
     else:
         lines.append(f"too few steps to time: the first {_WARM_UP} are not counted")
-    reference = results["reference"]
     for name in ("first", "last"):
-        gap = _difference(ours[name], reference[name])
         step = 1 if name == "first" else ours["steps"]
-        lines.append(
-            f"largest relative difference of a parameter from the reference backend after "
-            f"{step} step(s): {gap:.1e}"
-        )
+        lines.append(f"largest relative difference of a parameter after {step} step(s):")
+        for title, mode in _COMPARED.items():
+            other = results[mode]
+            if name == "last" and other["steps"] != ours["steps"]:
+                gap = f"it made {other['steps']} step(s)"
+            else:
+                gap = f"{_difference(ours[name], other[name]):.1e}"
+            lines.append(f"    accelerated from {title}: {gap}")
     if ours["drops"]:
         lines.append(
-            "the script uses dropout: the reference draws the same masks, plain torch draws others"
+            "the script uses dropout: the reference draws the same masks, plain torch draws others,"
+            " so only the difference from the reference tells of rounding"
         )
     return "\n".join(lines)
 
 
 def _difference(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
+    """Infinite where one is NaN or infinite and the other is not the same."""
     worst = 0.0
     for a, b in zip(ours, theirs, strict=True):
+        wide = torch.complex128 if a.is_complex() or b.is_complex() else torch.float64
+        a, b = a.to(wide), b.to(wide)
+        same = (a == b) | (a.isnan() & b.isnan())
+        gap = torch.where(same, 0.0, (a - b).abs()).nan_to_num(math.inf, math.inf)
         if b.numel():
-            scale = b.double().abs().max().item() or 1.0
-            worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
+            largest = b.abs().nan_to_num(0.0, 0.0).max().item() or 1.0
+            worst = max(worst, gap.max().item() / largest)
     return worst
 
 

@@ -81,10 +81,15 @@ def accelerate(
         for path, module in target.named_modules(prefix=str(index)):
             if type(module).__module__.partition(".")[0] in ("torch", "gankit"):
                 continue
+            found: list[Row] = []
             if trace or is_traced(module):
-                rows += record_forward(module, path)
+                found = record_forward(module, path)
             elif any(map(is_replaceable, module.children())):
-                rows.append(Row(path, (type(module).__name__,), reason=_CALLS_ITSELF))
+                found = [Row(path, (type(module).__name__,), reason=_CALLS_ITSELF)]
+            if found and id(module) not in seen:
+                # What was said of it as a layer of a Sequential is said here.
+                rows = [row for row in rows if row.module != path] + found
+                seen.add(id(module))
     return AccelerationReport(tuple(rows), sequentials, optimizers)
 
 

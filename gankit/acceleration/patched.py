@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing, leaky_relu_dropout
-from .optimizers import KINDS, fuse
+from .optimizers import KINDS, Steps, fuse, steps_of
 from .patterns import is_row_major, match, pays
 from .report import AccelerationReport, History, Row
 from .run import Ran, run_children, takes
@@ -40,31 +42,88 @@ class Recorder:
     def __init__(self) -> None:
         self._histories: list[History] = []
         self._of: weakref.WeakKeyDictionary[nn.Sequential, History] = weakref.WeakKeyDictionary()
+        self._names: Counter[str] = Counter()
         self._others: dict[str, Row] = {}
-        self.optimizers = 0
+        self._optimizers: list[tuple[str, Steps | str]] = []
 
     def sequential(self, module: nn.Sequential) -> Ran:
         """Where a call of ``module`` notes what ran as what."""
         history = self._of.get(module)
         if history is None:
-            history = History(module, f"Sequential {len(self._histories) + 1}")
+            name = _whose(module) or f"Sequential {len(self._histories) + 1}"
+            self._names[name] += 1
+            if self._names[name] > 1:
+                name += f" ({self._names[name]})"
+            history = History(module, name)
             self._of[module] = history
             self._histories.append(history)
         history.called(module)
         return history.ran
 
-    def other(self, name: str, op: str, reason: str = "") -> None:
-        """Notes a layer, function or optimizer outside of every ``nn.Sequential``."""
-        key = f"{name} {op}{reason}"
-        if key not in self._others:
-            self._others[key] = Row("by itself", (name,), op, reason)
+    def other(self, name: str, op: str) -> None:
+        """Notes a layer or function outside of every ``nn.Sequential``."""
+        self._others.setdefault(f"{name} {op}", Row("by itself", (name,), op))
+
+    def optimizer(self, name: str, steps: Steps | str) -> None:
+        """Notes an optimizer: the count of its steps, or why it was left alone."""
+        self._optimizers.append((name, steps))
+
+    @property
+    def optimizers(self) -> int:
+        """How many took fused steps."""
+        return sum(bool(row.fused) for row in self._optimizer_rows())
+
+    def _optimizer_rows(self) -> list[Row]:
+        """What most steps of each were."""
+        rows = []
+        for number, (name, steps) in enumerate(self._optimizers, 1):
+            op, reason = f"fused {name}", steps if isinstance(steps, str) else ""
+            if isinstance(steps, Steps) and steps.plain > steps.fused:
+                reason = steps.reason
+            elif isinstance(steps, Steps) and not steps.fused:
+                reason = f"it made no step, which would have been a {op}"
+            rows.append(Row(f"optimizer {number}", (name,), "" if reason else op, reason))
+        return rows
 
     def report(self) -> AccelerationReport:
         """All of it."""
         rows = [row for history in self._histories for row in history.rows()]
         return AccelerationReport(
-            (*rows, *self._others.values()), len(self._histories), self.optimizers
+            (*rows, *self._others.values(), *self._optimizer_rows()),
+            len(self._histories),
+            self.optimizers,
         )
+
+
+def _whose(module: nn.Module) -> str:
+    """Where a module that is being called lies, such as ``"Generator netG.main"``.
+
+    The class and the variable of the outermost module around it, as far as the calls that lead here
+    tell; empty for a Sequential by itself that no variable holds.
+    """
+    owner, frames = module, []
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        frames.append(frame)
+        holder = frame.f_locals.get("self")
+        if (
+            isinstance(holder, nn.Module)
+            and not type(holder).__module__.startswith("torch.nn.parallel")
+            and any(m is owner for m in holder.modules())
+        ):
+            owner = holder
+    variable = ""
+    for frame in frames:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "gankit"):
+            continue
+        held = (k for k, v in list(frame.f_locals.items()) if v is owner and k != "self")
+        variable = variable or next(held, "")
+    if owner is module and not variable:
+        return ""
+    path = next(path for path, inner in owner.named_modules() if inner is module)
+    name = " ".join(filter(None, (type(owner).__name__, variable)))
+    return f"{name}.{path}" if path else name
 
 
 @contextlib.contextmanager
@@ -195,8 +254,6 @@ def _optimizer(kind: Any, recorder: Recorder) -> Callable[..., None]:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if type(self) is kind:
-            reason = fuse(self)
-            recorder.optimizers += not reason
-            recorder.other(kind.__name__, "" if reason else f"fused {kind.__name__}", reason)
+            recorder.optimizer(kind.__name__, fuse(self) or steps_of(self))
 
     return __init__

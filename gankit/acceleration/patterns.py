@@ -26,6 +26,8 @@ _GLOBAL_HOOKS = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
+# The reason for a layer that runs as an op without anybody's help.
+OWN = "it is gankit's own, and calls its op itself"
 # On a CPU an op is faster than torch's layers from so much work on, as measured: elements, or of a
 # linear layer products. Below that the calls take the time, and torch has fewer.
 LEAST = {
@@ -122,8 +124,10 @@ def objection(children: Children, start: int, fresh: bool) -> str:
     if is_watched(module):
         return "it has hooks, its own forward or is compiled by itself"
     if kind.__module__.startswith("gankit.nn."):
-        return "it is gankit's own, and calls its op itself"
+        return OWN
     if not is_replaceable(module):
+        if next(module.children(), None) is not None:
+            return "it calls its layers itself"
         return "no op replaces this layer"
     if isinstance(module, (nn.Dropout, nn.Dropout2d)):
         if not _drops(module):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-from .patterns import Children, match, objection
+from .patterns import OWN, Children, match, objection
 from .run import Ran, gives_new
+
+# A longer table has one line for all rows of the same layers that run as the same.
+_LONG = 24
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,17 @@ class Row:
     fused: str = ""
     reason: str = ""
 
+    @property
+    def runs_as(self) -> str:
+        """The op, or that it is plain torch and why, in words."""
+        if self.fused or self.reason == OWN:
+            return self.fused or self.reason
+        return f"plain torch: {self.reason}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class AccelerationReport:
-    """What :func:`gankit.accelerate` did; ``print`` shows it as a table.
+    """What :func:`gankit.accelerate` did; ``print``, and a notebook, show it as a table.
 
     Attributes:
         rows: one for each run of layers, in order.
@@ -58,19 +69,39 @@ class AccelerationReport:
             "rows": [{**asdict(row), "layers": list(row.layers)} for row in self.rows],
         }
 
-    def __str__(self) -> str:
-        lines = [("module", "layers", "runs as")]
-        lines += [
-            (row.module, " ".join(row.layers), row.fused or f"plain torch: {row.reason}")
-            for row in self.rows
+    @property
+    def summary(self) -> str:
+        """All of it in one line."""
+        counts = ", ".join(f"{op} {n}" for op, n in sorted(self.counts.items())) or "nothing"
+        return f"{self.sequentials} Sequential, {self.optimizers} optimizer(s); fused: {counts}"
+
+    def _lines(self) -> list[tuple[str, str, str]]:
+        if len(self.rows) <= _LONG:
+            return [(row.module, " ".join(row.layers), row.runs_as) for row in self.rows]
+        alike: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            alike.setdefault((" ".join(row.layers), row.runs_as), []).append(row.module)
+        return [
+            (places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else ""), *kind)
+            for kind, places in alike.items()
         ]
+
+    def __str__(self) -> str:
+        lines = [("module", "layers", "runs as"), *self._lines()]
         widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
         table = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in lines]
-        counts = ", ".join(f"{op} {n}" for op, n in sorted(self.counts.items())) or "nothing"
-        table.append(
-            f"{self.sequentials} Sequential, {self.optimizers} optimizer(s); fused: {counts}"
-        )
-        return "\n".join(table)
+        return "\n".join([self.summary, *table])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def row(cells: tuple[str, str, str], tag: str) -> str:
+            inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            return f"<tr>{inside}</tr>"
+
+        body = "".join(row(line, "td") for line in self._lines())
+        head = row(("module", "layers", "runs as"), "th")
+        return f"<p>{html.escape(self.summary)}</p><table>{head}{body}</table>"
 
 
 def rows_of(children: Children, names: list[str], path: str) -> list[Row]:

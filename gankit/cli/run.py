@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 USAGE = "gankit run [--compare N] [--quiet] SCRIPT [ARGS ...]"
@@ -24,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     keep_freed_memory()
     code, report = run_script(script, arguments.arguments, module=module)
-    if not arguments.quiet:
+    # Under torchrun the first process tells it for all.
+    if not arguments.quiet and os.environ.get("RANK", "0") == "0":
         print(f"\ngankit run: {script}\n{report}", file=sys.stderr)
     return code
 

@@ -155,6 +155,49 @@ def test_reasons_are_the_true_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.reason == "torch's own product is taken: MKL is fast on this processor"
 
 
+class Residual(Calls):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
+class Mine(nn.Sequential):
+    pass
+
+
+@needs_kernels
+@pytest.mark.parametrize("trace", [False, True])
+def test_no_module_is_listed_twice(trace: bool) -> None:
+    shared = Calls()
+    network = nn.Sequential(Calls(), Residual(), Mine(nn.ReLU(), nn.Linear(2, 2)), shared)
+    for report in (
+        gankit.accelerate(network, network, shared, trace=trace),
+        gankit.accelerate(nn.ModuleList([network, shared]), trace=trace),
+    ):
+        places = [row.module for row in report.rows]
+        assert len(set(places)) == len(places)
+        rows = {row.module.removeprefix("0."): row for row in report.rows}
+        told = [row for place, row in rows.items() if "Residual" in row.layers]
+        assert [("calls its layers itself" in row.reason) for row in told] == [not trace]
+        assert sum("Calls" in row.layers for row in report.rows) == (0 if trace else 2)
+
+
+@needs_kernels
+def test_long_reports_are_short() -> None:
+    blocks = [nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Softplus()) for _ in range(9)]
+    report = gankit.accelerate(nn.Sequential(*blocks, gankit.nn.LeakyReLUDropout()))
+    lines = str(report).splitlines()
+    assert lines[0] == "10 Sequential, 0 optimizer(s); fused: batch_norm_act 9"
+    assert len(report.rows) == 28
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        *("module", "0.9", "0.0.0 and 8 more", "0.0.1 and 8 more", "0.0.2 and 8 more"),
+    ]
+    assert lines[2].endswith("  it is gankit's own, and calls its op itself")
+    assert repr(report) == str(report)
+    shown = report._repr_html_()
+    assert shown.count("<tr>") == 5
+    assert "gankit&#x27;s own" in shown
+
+
 @needs_kernels
 def test_layers_that_a_module_calls_itself_are_mentioned_once_and_again() -> None:
     network = Calls()

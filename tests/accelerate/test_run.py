@@ -80,6 +80,28 @@ def test_the_script_runs_as_under_python_and_leaves_no_trace(
     assert capfd.readouterr().err == "it ends so\n"
 
 
+def test_one_process_of_torchrun_prints_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none.py").write_text("")
+    for rank, prints in (("0", True), ("1", False), ("7", False), (None, True)):
+        if rank is None:
+            monkeypatch.delenv("RANK", raising=False)
+        else:
+            monkeypatch.setenv("RANK", rank)
+        assert main(["run", str(tmp_path / "none.py")]) == 0
+        assert ("0 Sequential" in capfd.readouterr().err) is prints
+
+
+def test_a_notebook_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.ipynb").write_text('{"cells": []}')
+    for option in ([], ["--compare", "3"]):
+        assert main(["run", *option, str(tmp_path / "train.ipynb")]) == 2
+        out, err = capfd.readouterr()
+        assert "a notebook; expected a Python script" in err
+        assert (out, err.count("\n")) == ("", 1)
+
+
 @needs_kernels
 def test_a_script_that_fails_shows_its_own_traceback(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -136,6 +158,68 @@ def test_networks_that_come_and_go_are_all_counted() -> None:
     assert recorder.report().sequentials == 20
 
 
+class Generator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Tanh()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.main(x)
+
+
+@needs_kernels
+def test_rows_say_whose_layers_they_are() -> None:
+    G, other, D = Generator(), Generator(), nn.Sequential(nn.Softplus())
+    x = torch.randn(3, 4)
+
+    def call(network: nn.Module) -> None:
+        network(x)
+
+    with patched() as recorder:
+        nn.parallel.DataParallel(G)(x)
+        call(other)
+        D(x)
+        nn.Sequential(nn.Softplus())(x)
+        (lambda: Generator()(x))()
+        (lambda: Generator()(x))()
+    assert [row.module for row in recorder.report().rows] == [
+        *("Generator G.main.0", "Generator G.main.1.0"),
+        *("Generator network.main.0", "Generator network.main.1.0"),
+        *("Sequential D.0", "Sequential 6.0"),
+        *("Generator.main.0", "Generator.main.1.0"),
+        *("Generator.main (2).0", "Generator.main.1 (2).0"),
+    ]
+
+
+@needs_kernels
+def test_each_optimizer_has_a_row_of_what_its_steps_were() -> None:
+    p = nn.Parameter(torch.ones(3, 2))
+    with patched() as recorder:
+        always = [torch.optim.Adam([p]) for _ in range(2)]
+        never, refused = torch.optim.SGD([p], lr=0.1), torch.optim.SGD([p], lr=0.1, foreach=True)
+        mostly_plain = torch.optim.AdamW([p])
+        for step in range(5):
+            p.grad = torch.ones(3, 2)
+            for optimizer in (*always, refused):
+                optimizer.step()
+            if step:
+                p.grad = torch.ones(2, 3).T
+            mostly_plain.step()
+        del never
+    report = recorder.report()
+    assert report.counts == {"fused Adam": 2}
+    assert report.optimizers == recorder.optimizers == 2
+    assert [row.layers for row in report.rows] == [
+        *(("Adam",), ("Adam",), ("SGD",), ("SGD",), ("AdamW",)),
+    ]
+    reasons = [row.reason for row in report.rows]
+    assert reasons[:2] == ["", ""]
+    for reason, words in zip(
+        reasons[2:], ("made no step", "chose foreach", "strides"), strict=True
+    ):
+        assert words in reason
+
+
 @needs_kernels
 def test_the_report_is_of_what_ran(ops_on_any_size: dict[str, int]) -> None:
     D = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Dropout(0.5), nn.Dropout(0.0))
@@ -154,7 +238,7 @@ def test_the_report_is_of_what_ran(ops_on_any_size: dict[str, int]) -> None:
         D.eval()(torch.ones(1000, 4))
         report = recorder.report()
     assert report.counts == {"leaky_relu_dropout": 1}
-    assert report.rows[1].module == "Sequential 1.1-2"
+    assert report.rows[1].module == "Sequential D.1-2"
     assert report.rows[1].fused
     assert not report.rows[1].reason
     # Where calls differ, what most of them were counts.
@@ -178,9 +262,14 @@ def test_compare_prints_speed_and_difference(script: str) -> None:
     assert "per step" in words
     assert "after 8 step(s)" in words
     assert "dropout" in words
-    gaps = [float(line.rsplit(" ", 1)[1]) for line in words.splitlines() if "relative" in line]
-    assert len(gaps) == 2
-    assert max(gaps) < 1e-3
+    gaps = {"plain torch": [], "the reference backend": []}
+    for line in words.splitlines():
+        for title, found in gaps.items():
+            if line.strip().startswith(f"accelerated from {title}"):
+                found.append(float(line.rsplit(" ", 1)[1]))
+    assert max(gaps["the reference backend"]) < 1e-3
+    assert max(gaps["plain torch"]) > 1e-3  # other masks of dropout
+    assert len(gaps["plain torch"]) == len(gaps["the reference backend"]) == 2
 
 
 @needs_kernels
@@ -199,14 +288,51 @@ def test_one_run_of_a_comparison(script: str) -> None:
         compare(script, [], 2)
 
 
-def test_few_steps_are_not_timed_and_dropout_is_named_where_it_is() -> None:
-    result = {"seconds": [], "first": [torch.ones(2)], "last": [torch.zeros(0)], "steps": 2}
-    other = {**result, "first": [torch.tensor([1.0, 2.0])], "drops": False}
-    words = _words({"plain": result, "accelerated": {**result, "drops": False}, "reference": other})
+def result(first: list[float], last: list[float], **more: Any) -> dict[str, Any]:
+    return {
+        "seconds": [],
+        "first": [torch.tensor(first)],
+        "last": [torch.tensor(last)],
+        "steps": 2,
+        "drops": False,
+        **more,
+    }
+
+
+def test_few_steps_are_not_timed_and_each_comparison_is_named() -> None:
+    words = _words(
+        {
+            "plain": result([1.0, 4.0], [1.0, 1.0]),
+            "accelerated": result([1.0, 1.0], [1.0, 1.0]),
+            "reference": result([1.0, 2.0], [1.0, 1.0]),
+        }
+    )
     assert "too few steps" in words
-    assert "after 1 step(s): 5.0e-01" in words
-    assert "after 2 step(s): 0.0e+00" in words
+    first, last = words.split("after 1 step(s):")[1].split("after 2 step(s):")
+    assert [line.rsplit(" ", 1)[1] for line in first.splitlines() if "from" in line] == [
+        *("7.5e-01", "5.0e-01"),  # plain torch, then the reference
+    ]
+    assert "from plain torch: 0.0e+00" in last
+    assert first.index("from plain torch") < first.index("from the reference backend")
     assert "dropout" not in words
+
+
+def test_differences_that_are_not_numbers_are_told() -> None:
+    nan, inf = float("nan"), float("inf")
+    for ours, theirs, gap in (
+        ([nan, 1.0], [2.0, 1.0], "inf"),
+        ([2.0, 1.0], [nan, 1.0], "inf"),
+        ([nan, inf], [nan, inf], "0.0e+00"),
+        ([inf, 1.0], [-inf, 1.0], "inf"),
+        ([1j, 2.0], [1.0, 2.0], "7.1e-01"),
+    ):
+        other = result(theirs, theirs)
+        words = _words({"plain": other, "accelerated": result(ours, ours), "reference": other})
+        assert words.count(f": {gap}") == 4
+    other = result([1.0], [1.0], steps=3)
+    words = _words({"plain": other, "accelerated": result([1.0], [1.0]), "reference": other})
+    assert words.count("it made 3 step(s)") == 2
+    assert words.count("0.0e+00") == 2
 
 
 @needs_kernels
