@@ -13,21 +13,27 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import data, losses, metrics, models, nn, ops, recipes, training
     from .acceleration import AccelerationReport, accelerate, restore
+    from .exporting import export
+    from .loaded import LoadedGenerator
     from .ops import backend
+    from .plain import plain_copy
     from .saved import load
 
 __all__ = [
     "AccelerationReport",
+    "LoadedGenerator",
     "__version__",
     "accelerate",
     "backend",
     "data",
+    "export",
     "load",
     "losses",
     "metrics",
     "models",
     "nn",
     "ops",
+    "plain_copy",
     "recipes",
     "restore",
     "training",
@@ -35,9 +41,12 @@ __all__ = [
 
 _FUNCTIONS = {
     "AccelerationReport": ".acceleration",
+    "LoadedGenerator": ".loaded",
     "accelerate": ".acceleration",
     "backend": ".ops",
+    "export": ".exporting",
     "load": ".saved",
+    "plain_copy": ".plain",
     "restore": ".acceleration",
 }
 

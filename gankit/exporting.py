@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,128 +16,252 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gankit._version import __version__
 from gankit.errors import ConfigError, MissingExtra
-from gankit.plain import plain_copy
+from gankit.export_check import ADVICE, TRACED, Expected, Inputs, reason
+from gankit.loaded import Interface, LoadedGenerator
+from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
 from gankit.training.atomic import atomic_write
+from gankit.training.noise import Noise, noise_for
 from gankit.weights_file import write_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
-# How far a generator with folded batch norm may be from the one that was trained.
-TOLERANCE = 1e-5
-_BATCH = 3
+# The file within a .pt2 that holds the metadata, as JSON.
+PT2_METADATA = "gankit.json"
 
 
 def export(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | nn.Module,
     format: str,
     out: str | os.PathLike[str] | None = None,
     *,
+    inputs: Sequence[Tensor] | None = None,
     trust: bool = False,
 ) -> Path:
-    """Write the generator of a run, or of one of its checkpoints, to a file.
+    """Write the generator of a run, or any network, to a file.
 
-    The graphs of ``"torch-export"`` and ``"onnx"`` take noise ``[N, z_dim]`` (and int64 labels
-    ``[N]`` where G is conditional) for any N from 1 and hold no op of gankit's; batch norm is
-    folded into the layers before it. They are checked against the trained generator first.
-    ``"safetensors"`` holds the weights under their own names, for ``gankit.load``.
+    The graphs of ``"torch-export"`` and ``"onnx"`` take a batch of any size from 1, as ``z``
+    ``[N, z_dim]`` (and int64 ``labels`` ``[N]`` where the generator is conditional), and hold no op
+    of gankit's; batch norm is folded into the layers before it. Before a file is there, its very
+    bytes are loaded and compared with the network at batches of 1, 2, 5 and 17. They are made on
+    the CPU. ``"safetensors"`` holds the weights of a run as they were trained, for ``gankit.load``.
+
+    Each says what is needed to sample: ``z_dim``, ``z_distribution``, ``n_classes``,
+    ``image_shape``, ``value_range``, ``step`` and ``gankit_version``, as text, in ONNX's
+    ``metadata_props``, safetensors' metadata, and the extra file ``gankit.json`` of a ``.pt2``.
 
     Args:
-        run: folder of a run, or a checkpoint.
-        format: ``"safetensors"``, ``"torch-export"`` or ``"onnx"``.
+        run: folder of a run, a checkpoint, or a network, whose eval mode is written.
+        format: ``"safetensors"`` (of runs), ``"torch-export"`` or ``"onnx"``.
         out: the file; None: ``generator.safetensors``, ``.pt2`` or ``.onnx`` in the run's folder.
+        inputs: what the network is called with, a batch in each first dimension. Not needed for
+            one with an int attribute ``z_dim``, nor allowed for a run.
         trust: as for ``gankit.load``.
 
     Returns:
         The file that was written, whole or not at all.
 
     Raises:
-        ConfigError: another format, or a generator that cannot be exported.
+        ConfigError: another format, or a network that cannot be exported for every batch size.
         CheckpointError: as ``gankit.load``.
         MissingExtra: the package for the format is not installed.
         OSError: the file cannot be written.
     """
     if format not in SUFFIXES:
         raise ConfigError(f"format is {format!r}; allowed are {', '.join(SUFFIXES)}")
-    needed = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript")}
+    needed = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
     for package in needed.get(format, ()):
         if find_spec(package) is None:
             raise MissingExtra(package, "export")
-    saved = load_run(run, trust=trust)
-    path = Path(out) if out is not None else saved.path.with_name("generator" + SUFFIXES[format])
-    write = {"safetensors": _safetensors, "torch-export": _torch_export, "onnx": _onnx}[format]
-    data = write(saved)
+    if isinstance(run, nn.Module):
+        if format == "safetensors":
+            raise ConfigError(
+                "format is 'safetensors', which is for runs; allowed for a network are "
+                "torch-export and onnx, or safetensors.torch.save_file(network.state_dict(), ...)"
+            )
+        if out is None:
+            raise ConfigError("out is None; allowed for a network is the file to write")
+        path, data = Path(out), _graph(_subject(run, inputs), format)
+    else:
+        if inputs is not None:
+            raise ConfigError("inputs are for a network; allowed for a run is None")
+        saved = load_run(run, trust=trust)
+        name = "generator" + SUFFIXES[format]
+        path = Path(out) if out is not None else saved.path.with_name(name)
+        if format == "safetensors":
+            data = _safetensors(saved)
+        else:
+            data = _graph(_generator(saved.generator, saved.interface), format)
     with atomic_write(path) as file:
         file.write(data)
     return path
 
 
 def _safetensors(saved: SavedRun) -> bytes:
-    keys = ("generator", "image_shape", "draws", "run")
+    keys = ("generator", "image_shape", "draws", "classes", "run")
     description = {key: saved.description[key] for key in keys if key in saved.description}
-    return write_weights(saved.generator.state_dict(), description)
+    description["step"] = saved.step
+    return write_weights(saved.generator.state_dict(), description, saved.interface.metadata())
 
 
-def _torch_export(saved: SavedRun) -> bytes:
-    network, inputs = _checked_copy(saved)
-    program = _traced(saved, lambda: torch.export.export(network, inputs, **_any_batch(inputs)))
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class _Subject:
+    """A network to be written, what it is called with, and what the file says of it."""
+
+    name: str
+    network: nn.Module
+    inputs: Callable[[int], Inputs]
+    names: tuple[str, ...]
+    metadata: dict[str, str]
 
 
-def _onnx(saved: SavedRun) -> bytes:
-    network, inputs = _checked_copy(saved)
-    names = ["z", "labels"][: len(inputs)]
-    program = _traced(
-        saved,
-        lambda: torch.onnx.export(
-            network,
-            inputs,
-            dynamo=True,
-            input_names=names,
-            output_names=["images"],
-            verbose=False,
-            **_any_batch(inputs),
-        ),
+def _subject(network: nn.Module, inputs: Sequence[Tensor] | None) -> _Subject:
+    if inputs is None and isinstance(network, LoadedGenerator):
+        return _generator(network.network, network.interface)
+    if inputs is None:
+        if not hasattr(network, "z_dim"):
+            raise ConfigError(
+                "inputs is None; allowed for a network without an attribute z_dim is what it is "
+                "called with, such as inputs=[torch.randn(2, 100)]"
+            )
+        z_dim, n_classes = noise_for(network).shape[0], getattr(network, "n_classes", None)
+        subject = _generator(network, Interface(z_dim, None, (), n_classes))
+        known = ("gankit_version", "z_dim", "n_classes")
+        metadata = {key: text for key, text in subject.metadata.items() if key in known}
+        return replace(subject, metadata=metadata)
+    given = tuple(inputs)
+    if not given or not all(isinstance(x, Tensor) and x.ndim and len(x) for x in given):
+        raise ConfigError("inputs are no tensors with a batch in their first dimension")
+    # The rows that were given, and no others: they may be images, codes or masks.
+    some = [x.detach().cpu() for x in given]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(network.forward).parameters.values()
+    named = [parameter.name for parameter in parameters if parameter.kind in positional]
+    names = [*named, *(f"input_{number}" for number in range(len(named), len(some)))]
+    return _Subject(
+        f"the network {type(network).__name__}",
+        network,
+        lambda n: tuple(x[torch.arange(n) % len(x)] for x in some),
+        tuple(names[: len(some)]),
+        {"gankit_version": __version__},
     )
-    data: bytes = program.model_proto.SerializeToString()
+
+
+def _generator(network: nn.Module, interface: Interface) -> _Subject:
+    like = next(network.parameters(), torch.empty(0))
+
+    def inputs(n: int) -> Inputs:
+        random = torch.Generator().manual_seed(n)
+        distribution = interface.z_distribution or "normal"
+        z = Noise((interface.z_dim,), distribution, "cpu", like.dtype, random)(n)
+        labels = interface.labels(n)
+        return (z,) if labels is None else (z, labels)
+
+    names = ("z",) if interface.n_classes is None else ("z", "labels")
+    name = f"the generator {type(network).__name__}"
+    return _Subject(name, network, inputs, names, interface.metadata())
+
+
+def _graph(subject: _Subject, format: str) -> bytes:
+    """The bytes of the file, after they were seen to compute what the network does."""
+    try:
+        network = unwrapped_copy(subject.network).cpu().eval().requires_grad_(False)
+    except Exception as error:  # a network of one's own may hold anything
+        raise ConfigError(f"{subject.name} cannot be copied: {reason(error)}") from error
+    expected = Expected.of(subject.name, network, subject.inputs)
+    plain = plain_copy(network)
+    with torch.no_grad():
+        what = f"{expected.name} with layers of torch alone"
+        expected.check(what, plain, in_file=False)
+    write = {"torch-export": _torch_export, "onnx": _onnx}[format]
+    return write(subject, plain, expected)
+
+
+def _torch_export(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
+    inputs = subject.inputs(TRACED)
+    shapes = _any_batch(plain, len(inputs))
+    program = _traced(expected, lambda: torch.export.export(plain, inputs, dynamic_shapes=shapes))
+    own = {str(node.target) for node in program.graph.nodes if "gankit" in str(node.target)}
+    if own:
+        raise ConfigError(
+            f"{expected.name} cannot be exported: its forward calls {', '.join(sorted(own))}, "
+            "which a program without gankit does not know; allowed are layers of gankit.nn, and "
+            "torch's"
+        )
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={PT2_METADATA: json.dumps(subject.metadata)})
+    data = buffer.getvalue()
+    loaded = torch.export.load(io.BytesIO(data)).module()
+    expected.check(f"{expected.name} cannot be exported: its file", loaded, in_file=True)
     return data
 
 
-def _any_batch(inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-    batch = torch.export.Dim("batch", min=1)
-    return {"dynamic_shapes": tuple({0: batch} for _ in inputs)}
+def _onnx(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
+    import onnxruntime
+
+    inputs = subject.inputs(TRACED)
+    if torch.bfloat16 in [x.dtype for x in inputs]:
+        raise ConfigError(
+            f"{expected.name} takes bfloat16, which ONNX programs do not read from NumPy; allowed "
+            "are float16, float32 and float64, such as network.float()"
+        )
+    program = _traced(
+        expected,
+        lambda: torch.onnx.export(
+            plain,
+            inputs,
+            dynamo=True,
+            input_names=subject.names,
+            output_names=["images"],
+            verbose=False,
+            dynamic_shapes=_any_batch(plain, len(inputs)),
+        ),
+    )
+    model = program.model_proto
+    for key, value in subject.metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    data: bytes = model.SerializeToString()
+    wrong = f"{expected.name} cannot be exported: its file"
+    for given in model.graph.input:
+        size = given.type.tensor_type.shape.dim[0]
+        if not size.dim_param:
+            raise ConfigError(f"{wrong} takes batches of {size.dim_value} alone; {ADVICE}")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised as well
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # has classes of its own
+        raise ConfigError(f"{wrong} cannot be run by onnxruntime: {reason(error)}") from error
+
+    def call(*inputs: Tensor) -> Tensor:
+        fed = {name: x.numpy() for name, x in zip(subject.names, inputs, strict=True)}
+        return torch.from_numpy(session.run(["images"], fed)[0])
+
+    expected.check(wrong, call, in_file=True)
+    return data
 
 
-def _traced(saved: SavedRun, trace: Callable[[], Any]) -> Any:
+def _any_batch(network: nn.Module, count: int) -> tuple[Any, ...]:
+    """The dynamic shapes of ``count`` inputs, arranged as the forward's parameters take them."""
+    left: list[Any] = [{0: torch.export.Dim("batch", min=1)} for _ in range(count)]
+    shapes: list[Any] = []
+    for parameter in inspect.signature(network.forward).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            shapes.append(tuple(left))
+            break
+        if left:
+            shapes.append(left.pop(0))
+    return tuple(shapes)
+
+
+def _traced(expected: Expected, trace: Callable[[], Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return trace()
-    except Exception as error:  # a generator of one's own may do anything
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        first = str(cause).strip().split("\n")[0]
-        name = type(saved.generator).__name__
-        raise ConfigError(f"the generator {name} cannot be exported: {first}") from error
-
-
-def _checked_copy(saved: SavedRun) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """The generator of torch's layers, and inputs on which it was seen to be the same."""
-    G = saved.generator
-    random = torch.Generator().manual_seed(0)
-    inputs: tuple[Tensor, ...] = (torch.randn(_BATCH, G.z_dim, generator=random),)  # type: ignore
-    classes = getattr(G, "n_classes", None)
-    if classes is not None:
-        inputs += (torch.arange(_BATCH) % classes,)
-    network = plain_copy(G)
-    with torch.no_grad():
-        error = float((network(*inputs) - G(*inputs)).abs().max())
-    if not error <= TOLERANCE:
-        raise ConfigError(
-            f"the generator {type(G).__name__} of torch's layers differs by {error:.2g} from the "
-            f"trained one; allowed is {TOLERANCE}"
-        )
-    return network, inputs
+    except Exception as error:  # a network of one's own may do anything
+        what = reason(error).partition(" For more information")[0]
+        if "Constraints violated" in what:
+            what = f"its forward does not hold for every batch size; {ADVICE}"
+        raise ConfigError(f"{expected.name} cannot be exported: {what}") from error

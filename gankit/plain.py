@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from gankit.loaded import LoadedGenerator
 from gankit.nn import (
     BatchNormAct1d,
     BatchNormAct2d,
@@ -36,13 +38,37 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 def plain_copy(module: nn.Module) -> nn.Module:
     """A copy of ``module`` in eval mode in which layers of gankit are layers of torch.
 
-    Dropout is gone, and inside ``nn.Sequential`` batch norm is folded into the linear layer or
-    convolution before it. Layers keep their places: one that is gone is an ``nn.Identity``. Layers
-    with hooks, parametrizations or a second place in the network stay as they are.
+    It computes the same without gankit, so it can be pickled, scripted and traced for programs that
+    have torch alone. Dropout is gone, and inside ``nn.Sequential`` batch norm is folded into the
+    linear layer or convolution before it. Layers keep their places: one that is gone is an
+    ``nn.Identity``. Layers with hooks, parametrizations or a second place in the network stay as
+    they are. ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel`` are taken off.
     """
-    copied = copy.deepcopy(module).eval().requires_grad_(False)
+    copied = unwrapped_copy(module).eval().requires_grad_(False)
     places = Counter(id(child) for parent in copied.modules() for child in parent._modules.values())
     return _rebuilt(copied, places)
+
+
+def unwrapped_copy(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` without ``torch.compile``, ``DataParallel`` and their like in it."""
+    copied = copy.deepcopy(_inside(module))
+    for parent in list(copied.modules()):
+        for name, child in parent._modules.items():
+            if child is not None:
+                parent._modules[name] = _inside(child)
+    return copied
+
+
+def _inside(module: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(module, LoadedGenerator):
+            module = module.network
+        elif isinstance(module, (nn.DataParallel, DistributedDataParallel)):
+            module = module.module
+        elif "_orig_mod" in module._modules:  # of torch.compile
+            module = module.get_submodule("_orig_mod")
+        else:
+            return module
 
 
 def _rebuilt(module: nn.Module, places: Counter[int]) -> nn.Module:

@@ -7,22 +7,25 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeGuard, TypeVar, overload
 
 import torch
 from torch import nn
 
 from gankit._version import __version__
 from gankit.errors import CheckpointError, shortened
+from gankit.loaded import Interface, LoadedGenerator
 from gankit.recipes.build import build_generator
 from gankit.recipes.config import FIELDS, RunConfig
 from gankit.recipes.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.modules import not_finite
+from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
 from gankit.training.weights import load_weights, occupy_their_size
 from gankit.weights_file import read_weights
 
+M = TypeVar("M", bound=nn.Module)
 CHECKPOINT = "checkpoint.pt"
 # Of an image; the test image of a loaded run takes as much memory.
 _MAX_VALUES = 2**26
@@ -44,6 +47,31 @@ class SavedRun:
     image_shape: tuple[int, ...]
     draws: bool
 
+    @property
+    def interface(self) -> Interface:
+        """How the generator is sampled."""
+        return _interface(self.generator, self.description, self.step, self.path)
+
+
+@overload
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
+    generator: None = None,
+) -> LoadedGenerator: ...
+
+
+@overload
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
+    generator: M,
+) -> M: ...
+
 
 def load(
     path: str | os.PathLike[str],
@@ -52,7 +80,7 @@ def load(
     trust: bool = False,
     generator: nn.Module | None = None,
 ) -> nn.Module:
-    """The generator of a run, ready to sample: ``gankit.load(DIR)(torch.randn(16, 100))``.
+    """The generator of a run, ready to sample: ``gankit.load(DIR).sample(16)``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
 
@@ -68,8 +96,9 @@ def load(
             being compiled or in ``DataParallel``.
 
     Returns:
-        The moving average of G where the run kept one, else G; in eval mode, without gradients. Its
-        ``z_dim`` is the length of a noise vector; a conditional one is called with labels too.
+        The moving average of G where the run kept one, else G; in eval mode, without gradients, as
+        a ``LoadedGenerator``, which knows the distribution of z, the classes and the shape of the
+        images. ``generator`` itself where it is given.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
@@ -81,18 +110,20 @@ def load(
     path = Path(path)
     if path.suffix == ".safetensors":
         description, weights = read_weights(path)
-        if generator is None and (description is None or "generator" not in description):
-            raise CheckpointError(f"{path} was not written by gankit export")
-        if generator is None:
-            generator = _built(description or {}, weights, path, trust)
-        else:
+        if generator is not None:
             _fill(generator, weights, path)
-    elif generator is None:
-        generator = load_run(path, trust=trust).generator
-    else:
+            return generator.to(device)
+        if description is None or "generator" not in description:
+            raise CheckpointError(f"{path} was not written by gankit export")
+        G = _built(description, weights, path, trust)
+        interface = _interface(G, description, description.get("step"), path)
+        return LoadedGenerator(G, interface).to(device)
+    if generator is not None:
         path = path / CHECKPOINT if path.is_dir() else path
         _fill(generator, _sampled(load_checkpoint(path)), path)
-    return generator.to(device)
+        return generator.to(device)
+    saved = load_run(path, trust=trust)
+    return LoadedGenerator(saved.generator, saved.interface).to(device)
 
 
 def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
@@ -223,3 +254,37 @@ def _check_size(
 def _sampled(state: dict[str, Any]) -> Any:
     """The weights to sample with: the moving average where there is one."""
     return state["gan_step"].get("ema", state["generator"])
+
+
+def _interface(
+    G: nn.Module, description: dict[str, Any], step: int | None, path: Path
+) -> Interface:
+    """How the generator of the run with that ``description`` in its checkpoint is sampled."""
+    run, shape = description.get("run"), description.get("image_shape")
+    distribution = run.get("z_distribution", "normal") if isinstance(run, dict) else "normal"
+    n_classes = getattr(G, "n_classes", None)
+    classes = (description.get("classes") or ()) if n_classes else ()
+    if (
+        distribution not in DISTRIBUTIONS
+        or not _are_integers(shape, 1, 2**31)
+        or not _are_integers(classes, 0, n_classes or 0)
+        or not (step is None or _are_integers([step], 0, 2**63))
+    ):
+        raise CheckpointError(
+            f"{path} is damaged: what it says of its generator's noise, images or classes is "
+            "something that gankit does not write"
+        )
+    return Interface(
+        z_dim=noise_for(G).shape[0],
+        z_distribution=distribution if description.get("draws", True) else None,
+        image_shape=tuple(shape),
+        n_classes=n_classes,
+        classes=tuple(classes),
+        step=step,
+    )
+
+
+def _are_integers(values: Any, least: int, end: int) -> TypeGuard[list[int]]:
+    return isinstance(values, (list, tuple)) and all(
+        type(value) is int and least <= value < end for value in values
+    )

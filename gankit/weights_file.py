@@ -16,14 +16,17 @@ from gankit.errors import CheckpointError, MissingExtra
 _DESCRIPTION, _DIGEST = "gankit", "gankit_sha256"
 
 
-def write_weights(weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> bytes:
-    """The file's content. Needs the package safetensors."""
+def write_weights(
+    weights: Mapping[str, Tensor], description: Mapping[str, Any], more: Mapping[str, str]
+) -> bytes:
+    """The file with ``more`` metadata for other programs. Needs the package safetensors."""
     from safetensors.torch import save
 
     weights = {name: value.cpu().contiguous().clone() for name, value in weights.items()}
     text = json.dumps(description)
     digest = _digest(weights, text)
-    data: bytes = save(weights, {"format": "pt", _DESCRIPTION: text, _DIGEST: digest})
+    metadata = {**more, "format": "pt", _DESCRIPTION: text, _DIGEST: digest}
+    data: bytes = save(weights, metadata)
     return data
 
 
