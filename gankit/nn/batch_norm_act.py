@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
 
 from ..ops import batch_norm_act
 from .convert import activation_layer, activation_of, adopt, check_layer
+from .recording import activated, records_graph, refuse_scripting
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,6 +57,9 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         self.process_group = process_group
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        alone = self.groups == 1 and self.process_group is None
+        if (alone or not self.training) and records_graph():
+            return activated(super().forward(x), self.activation, self.negative_slope)
         self._check_input_dim(x)
         if x.dim() >= 2 and x.shape[1] != self.num_features:
             raise ValueError(
@@ -118,6 +122,9 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         extra = ("activation", "negative_slope", "groups", "process_group")
         norm = adopt(self._torch, self, extra)
         return norm, activation_layer(self.activation, self.negative_slope).train(self.training)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
 
     def extra_repr(self) -> str:
         parts = [super().extra_repr(), f"activation={self.activation!r}"]

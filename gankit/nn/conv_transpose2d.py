@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from ..ops import conv_transpose2d
 from ..ops.conv_transpose2d.reference import ACTIVATIONS
 from .convert import activation_layer, activation_of, adopt, check_layer
+from .recording import activated, records_graph, refuse_scripting
 
 
 class ConvTransposeAct2d(nn.ConvTranspose2d):
@@ -77,6 +78,9 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
         return convolution, layer.train(self.training)
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        if records_graph():
+            y = super().forward(x, output_size)
+            return activated(y, self.activation, self.negative_slope)
         output_padding: Any = self.output_padding
         if output_size is not None:
             sizes: Any = (self.stride, self.padding, self.kernel_size, 2, self.dilation)
@@ -90,6 +94,9 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
             activation=self.activation,
             negative_slope=self.negative_slope,
         )
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
 
     def extra_repr(self) -> str:
         slope = f", negative_slope={self.negative_slope}" if self.activation == "leaky_relu" else ""

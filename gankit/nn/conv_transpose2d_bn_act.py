@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from ..ops import conv_transpose2d, conv_transpose2d_bn_act
 from .batch_norm_act import BatchNormAct2d
 from .convert import adopt, check_layer
+from .recording import records_graph, refuse_scripting
 
 
 class ConvTransposeBNAct2d(nn.ConvTranspose2d):
@@ -105,8 +106,14 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
         del convolution._modules["bn"]
         return convolution, norm, activation
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
+
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         bn = self.bn
+        if records_graph():
+            z: torch.Tensor = bn(super().forward(x, output_size))
+            return z
         extra: Any = self.output_padding
         if output_size is not None:
             sizes: Any = (self.stride, self.padding, self.kernel_size, 2, self.dilation)

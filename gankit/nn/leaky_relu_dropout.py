@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 import torch.fx
+import torch.nn.functional as F
 from torch import nn
 
 from ..ops.leaky_relu_dropout import check_slope_and_p, leaky_relu_dropout
 from .convert import check_layer
+from .recording import records_graph, refuse_scripting
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("leaky_relu_dropout")
@@ -60,7 +64,13 @@ class LeakyReLUDropout(nn.Module):
         return nn.LeakyReLU(self.negative_slope, self.inplace).train(self.training), dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if records_graph():
+            y = F.leaky_relu(x, self.negative_slope, self.inplace)
+            return F.dropout(y, self.p, self.training, self.inplace)
         return leaky_relu_dropout(x, self.negative_slope, self.p, self.training, self.inplace)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
 
     def extra_repr(self) -> str:
         tail = ", inplace=True" if self.inplace else ""

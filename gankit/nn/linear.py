@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 import torch.fx
 from torch import nn
 
 from ..ops import linear
 from .convert import adopt, check_layer
+from .recording import refuse_scripting
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("linear")
@@ -41,6 +44,9 @@ class Linear(nn.Linear):
         """The ``nn.Linear`` over the very same parameters; TypeError if this layer has hooks."""
         check_layer("self", self, Linear)
         return adopt(nn.Linear, self)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return linear(x, self.weight, self.bias)
