@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,6 @@ from gankit.loaded import Interface, LoadedGenerator
 from gankit.models import conditional_mlp, mlp
 from gankit.saved import load_run
 from gankit.training import generate
-from tests.small_runs import environment
 
 NORMAL = Interface(5, "normal", (1, 4, 4), step=7)
 
@@ -232,26 +229,3 @@ def test_the_documented_lines_are_typed(tmp_path: Path) -> None:
     )
     printed, errors, code = api.run(["--strict", "--follow-imports=silent", str(script)])
     assert code == 0, printed + errors
-
-
-def test_torch_and_numpy_serve(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    small = "{class_path: gankit.models.mlp.Generator, init_args: {hidden: [8]}}"
-    argv = ["train", "gan", "--steps", "2", "--out", str(out), "--quiet", "--device", "cpu"]
-    assert main([*argv, "--set", f"generator={small}"]) == 0
-    code = (
-        "import sys\n"
-        "for name in ('PIL', 'matplotlib', 'sklearn', 'torchvision', 'tqdm', 'yaml',\n"
-        "             'jsonargparse', 'safetensors', 'scipy', 'onnx'):\n"
-        "    sys.modules[name] = None\n"
-        "import gankit\n"
-        "print(list(gankit.load(sys.argv[1]).sample(2).shape))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(out)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "[2, 1, 28, 28]\n", done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import gankit
 from gankit.cli import main
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
-from gankit.exporting import export
+from gankit.exporting import PT2_METADATA, export
 from gankit.saved import load_run
 from tests.small_runs import environment
 
@@ -50,6 +51,19 @@ def inputs(recipe: str, n: int) -> tuple[torch.Tensor, ...]:
     return (z, torch.arange(n) % 10) if recipe == "cgan" else (z,)
 
 
+def said_of(recipe: str) -> dict[str, str]:
+    """What a file of the recipe's generator says of it."""
+    said = {
+        "gankit_version": gankit.__version__,
+        "step": "3",
+        "z_dim": "100",
+        "z_distribution": "uniform" if recipe == "cgan" else "normal",
+        "image_shape": "[1, 28, 28]",
+        "value_range": "[-1.0, 1.0]",
+    }
+    return {**said, "n_classes": "10"} if recipe == "cgan" else said
+
+
 @pytest.mark.parametrize("recipe", GENERATORS)
 @torch.no_grad()
 def test_load_gives_the_sampled_weights(runs: Path, recipe: str) -> None:
@@ -73,7 +87,7 @@ def test_load_needs_torch_and_numpy_alone(runs: Path) -> None:
         "    sys.modules[name] = None\n"
         "import torch, gankit\n"
         "G = gankit.load(sys.argv[1])\n"
-        "print(list(G(torch.randn(2, G.z_dim)).shape))\n"
+        "print(list(G(torch.randn(2, G.z_dim)).shape), list(G.sample(2).shape))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(runs / "gan")],
@@ -82,7 +96,7 @@ def test_load_needs_torch_and_numpy_alone(runs: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stdout == "[2, 1, 28, 28]\n", done.stderr
+    assert done.stdout == "[2, 1, 28, 28] [2, 1, 28, 28]\n", done.stderr
 
 
 @pytest.mark.parametrize("recipe", GENERATORS)
@@ -98,7 +112,9 @@ def test_safetensors(runs: Path, recipe: str, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_torch_export(runs: Path, recipe: str) -> None:
     assert main(["export", str(runs / recipe), "--format", "torch-export"]) == 0
-    program = torch.export.load(runs / recipe / "generator.pt2")
+    extra = {PT2_METADATA: ""}
+    program = torch.export.load(runs / recipe / "generator.pt2", extra_files=extra)
+    assert json.loads(extra[PT2_METADATA]) == said_of(recipe)
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not any("gankit" in name or "batch_norm" in name for name in operators), operators
     G = gankit.load(runs / recipe)
@@ -116,6 +132,8 @@ def test_onnx(runs: Path, recipe: str, tmp_path: Path) -> None:
 
     path = export(runs / recipe, "onnx", tmp_path / "g.onnx")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert said_of(recipe).items() <= metadata.items()
     G = gankit.load(runs / recipe)
     for n in (1, 5):
         fed = dict(zip(("z", "labels"), (x.numpy() for x in inputs(recipe, n)), strict=False))

@@ -215,7 +215,7 @@ def test_own_parts_load_with_trust_or_when_they_are_said_again(refused: Callable
     own_network()
     resume = ["train", "--resume", "--out", "own", "--quiet"]
     assert "generator is 'mine.G'" in refused("sample", "own")
-    assert type(gankit.load("own", trust=True)).__name__ == "G"
+    assert type(gankit.load("own", trust=True).network).__name__ == "G"
     assert main(["sample", "own", "--n", "2", "--trust"]) == 0
     assert main(["export", "own", "--format", "torch-export", "--trust"]) == 0
     assert "generator is 'mine.G'" in refused(*resume, "--steps", "3")
