@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing, leaky_relu_dropout
+from ..ops.autograd import is_row_major, row_major
 from .optimizers import KINDS, Steps, fuse, steps_of
-from .patterns import is_row_major, match, pays
+from .patterns import match, pays
 from .report import AccelerationReport, History, Row
 from .run import Ran, run_children, takes
 
@@ -198,9 +199,8 @@ def _layer(kind: Any, recorder: Recorder) -> Callable[..., Any]:
             if found is not None and found.fits(input):
                 if not torch.compiler.is_compiling():
                     recorder.other(kind.__name__, found.op)
-                y = found.run(input, False)
-                # As torch's, whatever it is given.
-                return y.contiguous() if kind is nn.InstanceNorm2d else y
+                x = row_major(input) if kind is nn.InstanceNorm2d else input  # as torch does
+                return found.run(x, False)
         return original(self, input, *args, **kwargs)
 
     return forward

@@ -84,19 +84,6 @@ def global_hooks() -> bool:
     return any(getattr(module_globals, name, None) for name in _GLOBAL_HOOKS)
 
 
-def is_row_major(x: Tensor) -> bool:
-    """Whether x lies as a new tensor would, in dimensions of one element too.
-
-    Torch reads channels last from the strides of such dimensions, and its result then is so too.
-    """
-    expected = 1
-    for size, stride in zip(reversed(x.shape), reversed(x.stride()), strict=True):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
-
-
 def match(children: Children, start: int, fresh: bool) -> Match | None:
     """The longest pattern that begins at ``start``, or None.
 

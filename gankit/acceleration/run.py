@@ -6,13 +6,13 @@ from collections import Counter
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ..ops import backends
-from ..ops.autograd import with_contiguous_gradient
-from .patterns import Children, global_hooks, is_row_major, is_watched, match
+from ..ops.autograd import is_row_major, row_major
+from .layout import CONVOLUTIONS, convolve, may_be_channels_last, plan, to_channels_last
+from .patterns import Children, global_hooks, is_watched, match
 
 _PLAIN = (Tensor, nn.Parameter)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -47,17 +47,6 @@ _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU)
 _DROPOUTS = (nn.Dropout, nn.Dropout2d)
 # Their backward reads their result.
 _SAVES_RESULT = (nn.ReLU, nn.Tanh, nn.Sigmoid)
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-# They take channels-last tensors as fast as others and pass the layout on.
-_ANY_LAYOUT = _MAKES_NEW - {nn.GroupNorm, nn.LayerNorm} | {
-    *_ELEMENTWISE,
-    *_DROPOUTS,
-    nn.Identity,
-    nn.Flatten,
-    nn.UpsamplingNearest2d,
-}
-# Below this many pixels the layout makes no difference.
-_LEAST_PIXELS = 17
 
 _served: dict[str, bool] = {}
 
@@ -97,36 +86,38 @@ def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
         return x
     compiling = torch.compiler.is_compiling()
     start, count = 0, len(children)
-    fresh = turned = saved = False
+    fresh = channels_last = saved = False
+    enter = leave = planned = 0
     while start < count:
         child = children[start]
         kind = type(child)
-        if turned and (kind not in _ANY_LAYOUT or is_watched(child)):
-            x, turned = x.contiguous(), False
+        if channels_last and start >= leave:
+            x, channels_last = row_major(x), False
         suits = type(x) in _PLAIN and x.dtype in _DTYPES
+        if kind in CONVOLUTIONS and suits and not compiling:
+            if start >= planned and may_be_channels_last(x):
+                enter, leave, planned = plan(children, start, x)
+            if start == enter < leave:
+                x, channels_last = to_channels_last(x), True
         found = match(children, start, fresh) if suits else None
-        if found is not None and kind is nn.ConvTranspose2d and not turned:
+        if found is not None and kind is nn.ConvTranspose2d and not channels_last:
             found = found if is_row_major(x) else None  # its result lies as torch's then
         if found is not None and found.fits(x):
             if ran is not None:
                 ran[start, found.stop, found.op] += 1
+            if kind is nn.InstanceNorm2d and not channels_last:
+                x = row_major(x)  # as torch does
             x = found.run(x, _keeps_input(children, found.stop))
-            if kind is nn.InstanceNorm2d and not turned:
-                x = x.contiguous()  # as torch's, whatever it is given
             saved = _is_saved(children[found.stop - 1], False)
             start, fresh = found.stop, True
             continue
-        if kind in _CONVOLUTIONS and suits and not turned and not compiling:
-            turned = _likes_channels_last(child, x)
-            if turned:
-                x = _turn(x)
         if fresh and saved and _overwrites(child) and suits:
             x = _spared(x)
-        x = _convolve(child, x) if turned and kind in _CONVOLUTIONS else child(x)
+        x = convolve(child, x) if channels_last and kind in CONVOLUTIONS else child(x)
         start += 1
         fresh, saved = gives_new(child, fresh), _is_saved(child, saved)
     # Whoever calls gets the layout that plain torch would give, and may call view() on it.
-    return x.contiguous() if turned else x
+    return row_major(x) if channels_last else x
 
 
 def gives_new(child: Any, fresh: bool) -> bool:
@@ -191,46 +182,3 @@ def _keeps_input(children: Children, index: int) -> bool:
         return False
     child = children[index]
     return type(child) in _MAKES_NEW and not is_watched(child)
-
-
-class _ToChannelsLast(torch.autograd.Function):
-    """The conversion, whose gradient lies as its input does: a penalty may call ``view`` on it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return grad.contiguous()
-
-
-def _turn(x: Tensor) -> Tensor:
-    if x.requires_grad and torch.is_grad_enabled():
-        y: Tensor = _ToChannelsLast.apply(x)
-        return y
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _convolve(child: Any, x: Tensor) -> Any:
-    """``child(x)`` in channels last, with the gradient of the weight as plain torch lays it."""
-    weight = with_contiguous_gradient(child.weight)
-    if weight is child.weight:
-        return child(x)
-    if type(child) is nn.Conv2d:
-        return child._conv_forward(x, weight, child.bias)
-    settings = (child.stride, child.padding, child.output_padding, child.groups, child.dilation)
-    return F.conv_transpose2d(x, weight, child.bias, *settings)
-
-
-def _likes_channels_last(child: Any, x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and x.dim() == 4
-        and x.is_contiguous()
-        and child.weight.is_contiguous()
-        and x.shape[2] * x.shape[3] >= _LEAST_PIXELS
-        and torch._C._get_mkldnn_enabled()
-        and not is_watched(child)
-    )

@@ -216,24 +216,47 @@ class InplaceDifferentiable:
         raise RuntimeError(f"{name}: inplace=True {problem}; use inplace=False")
 
 
-def _contiguous(grad: torch.Tensor | None) -> torch.Tensor | None:
-    return None if grad is None else grad.contiguous()
+def is_row_major(x: torch.Tensor) -> bool:
+    """Whether x lies as a new tensor would, in dimensions of one element too.
+
+    Torch reads channels last from the strides of such dimensions, and its result then is so too.
+    """
+    expected = 1
+    for size, stride in zip(reversed(x.shape), reversed(x.stride()), strict=True):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def row_major(x: torch.Tensor) -> torch.Tensor:
+    """x, or a copy of it that :func:`is_row_major`.
+
+    ``x.contiguous()`` is x itself where only dimensions of one element have other strides.
+    """
+    return x if is_row_major(x) else x.clone(memory_format=torch.contiguous_format)
+
+
+def _row_major_gradient(grad: torch.Tensor | None) -> torch.Tensor | None:
+    return None if grad is None else row_major(grad)
 
 
 def with_contiguous_gradient(x: torch.Tensor) -> torch.Tensor:
-    """x; where it is contiguous, so is its gradient, whatever the op that takes it returns.
+    """x; where it is row-major, so is its gradient, whatever the op that takes it returns.
 
     ``backward()`` lays out what it writes to ``.grad`` itself, but what ``torch.autograd.grad`` and
     hooks get may be flattened by ``view``.
     """
-    if not (x.requires_grad and torch.is_grad_enabled() and x.is_contiguous()):
+    if not (x.requires_grad and torch.is_grad_enabled()):
         return x
     if torch.compiler.is_compiling() or torch.compiler.is_exporting() or _transforming():
         return x
     if torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
         return x
+    if not is_row_major(x):
+        return x
     # A plain view with a hook: autograd's own words for a tensor that was modified too early name
     # this view's operation, where those for the view of a Function speak of custom Functions.
     y = x.view_as(x)
-    y.register_hook(_contiguous)
+    y.register_hook(_row_major_gradient)
     return y

@@ -140,6 +140,23 @@ def test_gradients_that_lie_otherwise(kind: str, lie: str) -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("shape", [(16, 8, 1, 1), (8, 1, 3, 3), (1, 8, 3, 3), (6, 4, 3, 1), (1,)])
+def test_strides_of_dimensions_of_one_element_do_not_matter(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    pair = Pair(kind, torch.ones(shape))
+    strides = [7 if n == 1 else s for n, s in zip(shape, torch.ones(shape).stride(), strict=True)]
+    for step in range(2):
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        for (p,), optimizer in pair:
+            p.grad = values.clone().as_strided(shape, strides)
+            with FusedSteps() as fused:
+                optimizer.step()
+            assert fused.count == (optimizer is pair.optimizers[1])
+    pair.check()
+
+
+@every_kind
 def test_state_that_lies_otherwise(kind: str) -> None:
     pair = Pair(kind, torch.randn(4, 3, 2, 2))
     for step in range(4):
