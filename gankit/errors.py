@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import reprlib
+import sys
 from typing import Any
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "GankitError", "MissingExtra"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "GankitError",
+    "GankitWarning",
+    "MissingExtra",
+]
 
 
 class GankitError(Exception):
@@ -22,6 +30,10 @@ class DataError(GankitError, ValueError):
 
 class CheckpointError(GankitError, RuntimeError):
     """A checkpoint is missing, damaged, or belongs to another run."""
+
+
+class GankitWarning(UserWarning):
+    """Training goes on, but is hardly what was meant; its text is one sentence for the user."""
 
 
 class MissingExtra(GankitError, ImportError):
@@ -50,3 +62,11 @@ def shortened(value: Any) -> str:
         return short.repr(value)
     except ValueError:  # an integer of more digits than Python writes
         return f"<{type(value).__name__}>"
+
+
+def outside_gankit() -> int:
+    """The ``stacklevel`` that makes a warning of the caller point at the first line of a user."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gankit."):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
+
+from gankit.errors import GankitWarning
 
 
 @contextmanager
@@ -68,3 +72,22 @@ def abandon(stream: TextIO | None) -> None:
     """Let what ``stream`` still holds go nowhere: Python would try again at its end, and say so."""
     with suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
+
+
+@contextmanager
+def warnings_as_sentences(*, silent: bool = False) -> Iterator[None]:
+    """Inside the block gankit's warnings are lines like those of ``logging``, without a place.
+
+    With ``silent`` they are left out, for the processes of a run that print nothing.
+    """
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, GankitWarning):
+                others(message, category, *place)
+            elif not silent:
+                logging.getLogger("gankit").warning("%s", message)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield

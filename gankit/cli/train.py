@@ -12,7 +12,7 @@ from gankit import recipes
 from gankit._version import __version__
 from gankit.cli import replaced, rundir, runfiles
 from gankit.cli.lock import locked
-from gankit.cli.streams import say
+from gankit.cli.streams import say, warnings_as_sentences
 from gankit.errors import CheckpointError, ConfigError, GankitError, MissingExtra
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig, parse_settings, read_yaml
@@ -62,7 +62,7 @@ def train(arguments: argparse.Namespace) -> int:
     keep_freed_memory()
     flags = {name: getattr(arguments, name) for name in FLAGS}
     flags = {name: value for name, value in flags.items() if value is not None}
-    with joined() as (rank, _):
+    with joined() as (rank, _), warnings_as_sentences(silent=rank > 0):
         arguments.quiet = arguments.quiet or rank > 0
         folder = _resume(arguments, flags) if arguments.resume else _start(arguments, flags)
     _announce((f"the run is in {folder}",), arguments.quiet)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitWarning, outside_gankit
 from gankit.losses.chain import Chain, objection
 from gankit.losses.wrapped import eagerly, innermost, module_of
 from gankit.ops import grad_norm_penalty, interpolate
@@ -96,7 +96,7 @@ def gradient_penalty(
             ``path="analytic"`` cannot be taken (the module that stops it is named).
 
     Warns:
-        UserWarning: the critic has batch norm in training mode, which mixes samples.
+        GankitWarning: the critic has batch norm in training mode, which mixes samples.
     """
     if not callable(critic):
         raise ConfigError(
@@ -296,7 +296,8 @@ def _warn_of_batch_norm(name: str, module: nn.Module) -> None:
         f"gradient_penalty: {name or 'critic'} ({type(module).__name__}) is in training mode and "
         "mixes samples, so that there is no gradient of one sample alone to penalise; use layer "
         "norm or none (Gulrajani et al., 2017, section 4), or eval mode",
-        stacklevel=3,
+        GankitWarning,
+        stacklevel=outside_gankit(),
     )
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gankit.data import Batch
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitWarning, outside_gankit
 from gankit.losses.wrapped import innermost
-from gankit.training.modules import outside_gankit
 from gankit.training.pairing import last_layer
 
 # Floats of a resized image may pass the ends of their range by rounding.
 _MARGIN = 0.01
+_SOME = 64
 Bounds = tuple[str, float, float]
 _BOUNDED: dict[str, Bounds] = {
     "TanhBackward": ("tanh", -1.0, 1.0),
@@ -92,7 +92,9 @@ def warn_of_range(real: Tensor, fake: Tensor, G: nn.Module) -> None:
     function, low, high = last
     least, most = (float(value) for value in torch.stack(torch.aminmax(real.detach())).tolist())
     outside = least < low - _MARGIN or most > high + _MARGIN
-    if not outside and not (low < 0.0 <= least and most > 0.0):
+    # Few numbers may well have one sign.
+    one_sign = low < 0.0 <= least and most > 0.0 and real.numel() >= _SOME
+    if not outside and not one_sign:
         return
     way = f"scale them to [{low:g}, {high:g}]"
     if least >= 0.0 and low < 0.0:
@@ -100,6 +102,7 @@ def warn_of_range(real: Tensor, fake: Tensor, G: nn.Module) -> None:
     warnings.warn(
         f"the real images lie in [{least:.4g}, {most:.4g}], but G ends in {function} and makes "
         f"images in [{low:g}, {high:g}], so that D can tell them apart by their range alone: {way}",
+        GankitWarning,
         stacklevel=outside_gankit(),
     )
 

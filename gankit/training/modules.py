@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -119,11 +118,3 @@ def check_tensor(name: str, out: object) -> Tensor:
     if not isinstance(out, Tensor):
         raise ConfigError(f"{name} returned a {type(out).__name__}; allowed is a tensor")
     return out
-
-
-def outside_gankit() -> int:
-    """The ``stacklevel`` that makes a warning of the caller point at the first line of a user."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gankit."):
-        level, frame = level + 1, frame.f_back
-    return level
