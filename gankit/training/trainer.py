@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 import warnings
@@ -13,18 +14,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.training.arguments import whole
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.entries import average_not_finite, check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
+from gankit.training.inputs import as_images, check_callbacks, check_sampler
 from gankit.training.modules import not_finite
+from gankit.training.running import RunningMeans
 from gankit.training.step import KEYS, GANStep
 from gankit.training.weights import load_weights
+
+_LOG = logging.getLogger(__name__)
 
 
 class DivergedError(GankitError, ArithmeticError):
@@ -59,7 +66,9 @@ class Trainer:
 
     Args:
         gan_step: the step to run.
-        data: images on the device where the step's models are.
+        data: images on the device where the step's models are, or a tensor ``[N, C, H, W]``, uint8
+            or floats in [-1, 1], which then becomes such a set (floats at 256 levels). They are
+            given to the step in its networks' dtype.
         sampler: gives index tensors into ``data``.
         callbacks: called in this order; see ``gankit.training.callbacks``.
         log_every: steps between two logs. The device is waited for only at a log.
@@ -75,7 +84,7 @@ class Trainer:
     def __init__(
         self,
         gan_step: GANStep | AutoencoderStep,
-        data: ImageData,
+        data: ImageData | Tensor,
         sampler: BatchSampler,
         *,
         callbacks: Sequence[Callback] = (),
@@ -84,8 +93,15 @@ class Trainer:
         conditional: bool = False,
         schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler] = (),
     ) -> None:
-        if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
-            raise ConfigError(f"log_every is {log_every!r}; allowed are integers from 1")
+        if not isinstance(gan_step, (GANStep, AutoencoderStep)):
+            raise ConfigError(
+                f"gan_step is a {type(gan_step).__name__}; allowed are a GANStep and an "
+                "AutoencoderStep"
+            )
+        like = next(gan_step.D.parameters())
+        data = as_images(data, like)
+        check_sampler(sampler, len(data))
+        check_callbacks(tuple(callbacks))
         if conditional and data.labels is None:
             raise ConfigError(f"{data.name} has no labels; a conditional run needs them")
         self.gan_step = gan_step
@@ -94,14 +110,15 @@ class Trainer:
         self.schedulers = tuple(schedulers)
         self.sampler = sampler
         self.callbacks = tuple(callbacks)
-        self.log_every = log_every
+        self.log_every = whole("log_every", log_every)
         self.config = dict(config or {})
         self.step = 0
         self.total_steps = 0
         self.differences: tuple[str, ...] = ()
-        self._pending: dict[str, list[torch.Tensor]] = {key: [] for key in KEYS}
+        self._pending = RunningMeans(KEYS)
         self._images = 0
         self._seconds = 0.0
+        self._dtype = like.dtype
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,9 +139,14 @@ class Trainer:
         if (steps is None) == (epochs is None):
             raise ConfigError("fit needs either steps or epochs, one of them")
         name, value = ("steps", steps) if steps is not None else ("epochs", epochs)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
+        value = whole(name, value)
         self.total_steps = value if steps is not None else value * self.steps_per_epoch
+        if self.step >= self.total_steps:
+            _LOG.warning(
+                "nothing is trained: %d steps are done, and the run was to end at step %d",
+                self.step,
+                self.total_steps,
+            )
         on_step = [c for c in self.callbacks if type(c).on_step is not Callback.on_step]
         with ExitStack() as closing:
             for callback in self.callbacks:
@@ -173,7 +195,7 @@ class Trainer:
         step = self.gan_step
         if world()[1] > 1:
             broadcast_state(step.G, step.D, buffers_only=True)
-        pending = {k: torch.stack(v).double().cpu() for k, v in self._pending.items() if v}
+        pending = self._pending.rows()
         own = [float(value) for row in pending.values() for value in row]
         shared = iter(mean_over_processes(own, self.data.device))
         random_states = gathered(rng_state())
@@ -189,7 +211,10 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             "config": self.config,
-            "pending": {k: torch.tensor([next(shared) for _ in v]) for k, v in pending.items()},
+            "pending": {
+                k: torch.tensor([next(shared) for _ in v], dtype=torch.float64)
+                for k, v in pending.items()
+            },
             "noise": None if self._own_noise is None else self._own_noise.get_state(),
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "callbacks": {name: c.state_dict() for name, c in self._named_callbacks()},
@@ -239,10 +264,8 @@ class Trainer:
             step.load_state_dict(state["gan_step"])
         with named("sampler"):
             self.sampler.load_state_dict(state["sampler"])
-        device, pending = next(step.D.parameters()).device, state["pending"]
-        self._pending = {
-            key: list(pending[key].to(device).unbind()) if key in pending else [] for key in KEYS
-        }
+        with named("pending"):
+            self._pending.restore(state["pending"], next(step.D.parameters()).device)
         self.step = state["step"]
         if self._own_noise is not None and state["noise"] is not None:
             with named("noise"):
@@ -291,7 +314,9 @@ class Trainer:
         indices = next(self.sampler).to(self.data.device, non_blocking=True)
         # On CUDA the images are gathered as a part of the step's graph.
         in_step = self.data.device.type == "cuda" and isinstance(self.gan_step, GANStep)
-        real: Any = Batch(self.data, indices) if in_step else self.data.gather(indices)
+        real: Any = Batch(self.data, indices)
+        if not in_step:
+            real = self.data.gather(indices).to(self._dtype)
         labels = (self.data.gather_labels(indices),) if self.conditional else ()
         try:
             scalars = self.gan_step(real, *labels)
@@ -304,7 +329,7 @@ class Trainer:
             if key in scalars and (
                 key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic
             ):
-                self._pending[key].append(scalars[key])
+                self._pending.add(key, scalars[key])
         for scheduler in self.schedulers:
             advance(scheduler)
         self.step += 1
@@ -324,14 +349,14 @@ class Trainer:
     def _log(self) -> Metrics:
         start = time.perf_counter()
         means = dict.fromkeys(KEYS, math.nan)
-        own = {k: float(torch.stack(v).double().mean()) for k, v in self._pending.items() if v}
+        own = self._pending.means()
         shared = mean_over_processes(list(own.values()), self.data.device)
         for key, mean in zip(own, shared, strict=True):
             if not math.isfinite(mean):
                 raise DivergedError(self._diverged(key))
             means[key] = mean
-            if self.step % self.log_every == 0:  # else a longer run counts them again
-                self._pending[key].clear()
+        if self.step % self.log_every == 0:  # else a longer run counts them again
+            self._pending.clear()
         self._seconds += time.perf_counter() - start
         rate = self._images / self._seconds if self._seconds > 0 else 0.0
         self._images, self._seconds = 0, 0.0
