@@ -89,11 +89,12 @@ class Mixture:
         Each mode gives ``n // modes`` points, the first ones one more where that leaves a rest.
         """
         modes = torch.arange(n) % len(self.centres)
-        noise = torch.randn(n, len(self.std), generator=generator)
+        noise = torch.randn(n, len(self.std), generator=generator, dtype=torch.float32)
         if self.correlation:
             rest = math.sqrt(1 - self.correlation**2)
             noise[:, 1] = self.correlation * noise[:, 0] + rest * noise[:, 1]
-        return torch.tensor(self.centres)[modes] + noise * torch.tensor(self.std), modes
+        centres, std = (torch.tensor(t, dtype=torch.float32) for t in (self.centres, self.std))
+        return centres[modes] + noise * std, modes
 
 
 def _ring() -> tuple[tuple[float, ...], ...]:

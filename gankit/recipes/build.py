@@ -39,6 +39,7 @@ from gankit.training.distributed import (
     ShareOfBatches,
     average_gradients,
     broadcast_state,
+    synchronise_batch_norm,
     world,
 )
 from gankit.training.modules import check_trainable
@@ -98,6 +99,10 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
+    rank, size = world()
+    if config.sync_batch_norm and size > 1:
+        for network in (G, D):
+            synchronise_batch_norm(network)
     check_trainable("generator", G)
     check_trainable("discriminator", D)
     gan_step = _build_step(config, G, D, images)
@@ -109,7 +114,6 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
         "draws": isinstance(gan_step, GANStep) or gan_step.loss.variational,
     }
     conditional = getattr(G, "n_classes", None) is not None
-    rank, size = world()
     if size > 1:
         sampler = ShareOfBatches(sampler)
     like = next(D.parameters())
@@ -177,7 +181,7 @@ def _build_step(
         D,
         *optimizers,
         loss=loss,
-        penalty=_build_penalty(config.penalty, images),
+        penalty=_build_penalty(config.penalty, images, next(D.parameters()).dtype),
         n_critic=config.n_critic,
         paired=config.paired,
         precision=config.precision,
@@ -317,13 +321,13 @@ def _check_schedule(config: RunConfig, steps: int) -> None:
         )
 
 
-def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:
+def _build_penalty(spec: Spec | None, images: ImageData, dtype: torch.dtype) -> Penalty | None:
     if spec is None:
         return None
     path, arguments = split_spec("penalty", spec)
     function = import_object("penalty", path)
     if "labelled" in inspect.signature(function).parameters and "labelled" not in arguments:
-        arguments["labelled"] = _labelled(images)
+        arguments["labelled"] = _labelled(images, dtype)
     try:
         inspect.signature(function).bind(None, None, None, **arguments)
     except TypeError as error:
@@ -331,11 +335,11 @@ def _build_penalty(spec: Spec | None, images: ImageData) -> Penalty | None:
     return functools.partial(function, **arguments)
 
 
-def _labelled(images: ImageData) -> tuple[torch.Tensor, torch.Tensor]:
+def _labelled(images: ImageData, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     if images.labels is None:
         raise ConfigError(f"{images.name} has no labels, and the penalty needs them")
     known = (images.labels != UNLABELLED).nonzero().flatten()
-    return images.gather(known), images.gather_labels(known)
+    return images.gather(known).to(dtype), images.gather_labels(known)
 
 
 def _plain(value: Any) -> Any:

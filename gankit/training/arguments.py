@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.errors import ConfigError
 from gankit.scalars import is_bool, is_integer, is_number
@@ -59,3 +61,21 @@ def check_networks(
     dtypes = [next(module.parameters()).dtype for module in (G, D)]
     if dtypes[0] != dtypes[1]:
         raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
+
+
+def check_penalty(penalty: object) -> None:
+    """Raise ConfigError unless ``penalty`` is None or can be called."""
+    if penalty is not None and not callable(penalty):
+        raise ConfigError(
+            f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
+        )
+
+
+def check_takes_labels(penalty: Callable[..., Tensor]) -> None:
+    """Raise ConfigError unless ``penalty`` can be given labels."""
+    parameters = inspect.signature(penalty).parameters.values()
+    if not any(p.name == "critic_args" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ConfigError(
+            "penalty has no parameter critic_args, in which it would be given the labels; allowed "
+            "with labels is a function such as gankit.losses.gradient_penalty"
+        )

@@ -19,9 +19,9 @@ from gankit.losses.autoencoder import (
 )
 from gankit.scalars import is_integer
 from gankit.training.batches import check_batch
-from gankit.training.dry_run import dry_run, rehearsed
 from gankit.training.modules import check_tensor, check_trainable, eval_mode
 from gankit.training.noise import noise_for
+from gankit.training.rehearsal import describe, dry_run, rehearsed
 
 
 class AutoencoderStep:
@@ -75,6 +75,9 @@ class AutoencoderStep:
         self.calls = 0
         self.stage = "the forward of D"  # what is being computed, for the words of a dry run
         self._width = self.noise.shape[0] * (2 if self.loss.variational else 1)
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @property
     def names(self) -> dict[str, str]:

@@ -7,7 +7,6 @@ G's while D learns, and D's while G learns. ``GANStep`` computes the same update
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -20,15 +19,24 @@ from gankit.errors import CheckpointError, ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.losses.wrapped import eagerly
 from gankit.scalars import is_integer
-from gankit.training.arguments import Auto, auto, check_networks, positive_or_none, truth, whole
+from gankit.training.arguments import (
+    Auto,
+    auto,
+    check_networks,
+    check_penalty,
+    check_takes_labels,
+    positive_or_none,
+    truth,
+    whole,
+)
 from gankit.training.average import Average
 from gankit.training.batches import check_batch, warn_of_range
-from gankit.training.dry_run import dry_run, rehearsed
 from gankit.training.graph import Kind, graphs_for, make_eager
 from gankit.training.modules import check_tensor, eval_mode, take_channels_last
 from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.optimizers import match_layout
 from gankit.training.pairing import ends_in_sigmoid, examine
+from gankit.training.rehearsal import describe, dry_run, rehearsed
 from gankit.training.sharing import alone_in, frozen, shared_parameters
 
 Penalty = Callable[..., Tensor]
@@ -116,10 +124,7 @@ class GANStep:
         accumulate: int = 1,
     ) -> None:
         check_networks(G, D, g_optimizer, d_optimizer)
-        if penalty is not None and not callable(penalty):
-            raise ConfigError(
-                f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
-            )
+        check_penalty(penalty)
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
         self.n_critic = whole("n_critic", n_critic)
@@ -181,6 +186,9 @@ class GANStep:
             (g_optimizer, d_optimizer),
             () if own is None else (own,),
         )
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @property
     def ema(self) -> nn.Module | None:
@@ -466,7 +474,7 @@ class GANStep:
         assert self.penalty is not None
         condition: dict[str, Any] = {}
         if labels is not None:
-            _check_takes_labels(self.penalty)
+            check_takes_labels(self.penalty)
             condition["critic_args"] = (labels,)
         self.stage = "the penalty"
         with eagerly():  # compiled code has no double backward
@@ -489,12 +497,3 @@ def _after_loading(optimizer: torch.optim.Optimizer) -> None:
     """A checkpoint may come from another device, layout, or a run with graphs."""
     make_eager(optimizer)
     match_layout(optimizer)
-
-
-def _check_takes_labels(penalty: Penalty) -> None:
-    parameters = inspect.signature(penalty).parameters.values()
-    if not any(p.name == "critic_args" or p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ConfigError(
-            "penalty has no parameter critic_args, in which it would be given the labels; allowed "
-            "with labels is a function such as gankit.losses.gradient_penalty"
-        )

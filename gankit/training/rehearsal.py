@@ -14,12 +14,32 @@ from gankit.training.checkpoint import rng_kept
 from gankit.training.modules import state_kept
 
 
+class Named(Protocol):
+    """A loss."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Rehearsing(Protocol):
     """A step that says, in ``stage``, what it is about to compute."""
 
     G: nn.Module
     D: nn.Module
+    calls: int
     stage: str
+
+    @property
+    def loss(self) -> Named: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+def describe(step: Rehearsing) -> str:
+    """The text of ``repr(step)``: what it trains on one line, and then its notes."""
+    networks = ", ".join(f"{name}={type(getattr(step, name)).__name__}" for name in ("G", "D"))
+    first = f"{type(step).__name__}({networks}, loss={step.loss.name!r}, calls={step.calls})"
+    return "\n  ".join([first, *step.notes])
 
 
 @contextmanager
