@@ -1,0 +1,199 @@
+"""What training would stumble on is found out before a run is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gankit import recipes
+from gankit.data import ImageData
+from gankit.errors import ConfigError, GankitError, GankitWarning
+from gankit.recipes.build import build_trainer
+from gankit.training.entries import check_plain
+
+MLP = "gankit.models.mlp"
+ONE_IMAGE = r"one image.*a larger batch_size, a smaller accumulate or fewer processes"
+
+
+def spec(class_path: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": class_path, "init_args": arguments}
+
+
+def build(recipe: str, **settings: Any) -> Any:
+    small = {"steps": 4, "batch_size": 4}
+    return build_trainer(recipes.get(recipe).config.updated(**{**small, **settings}))
+
+
+G_NORM = spec(f"{MLP}.Generator", norm="batch", hidden=[8])
+D_NORM = spec(f"{MLP}.Discriminator", norm="batch", hidden=[8])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        ("gan", {"generator": G_NORM, "batch_size": 1}),
+        ("gan", {"generator": G_NORM, "accumulate": 4}),
+        ("gan", {"generator": G_NORM, "batch_size": 1, "eval_fakes": True}),
+        ("gan", {"discriminator": D_NORM, "batch_size": 1}),
+        ("gan", {"discriminator": D_NORM, "accumulate": 4, "paired": False}),
+        ("ae", {"generator": G_NORM, "batch_size": 1}),
+        ("vae", {"generator": G_NORM, "batch_size": 1}),
+        (
+            "cgan",
+            {
+                "generator": spec(
+                    "gankit.models.conditional_mlp.Generator", norm="batch", hidden=[8]
+                ),
+                "batch_size": 1,
+            },
+        ),
+        ("ebgan", {"loss": spec("gankit.losses.ebgan", pulling_away=0.1), "batch_size": 1}),
+    ],
+)
+def test_a_part_of_one_image_that_cannot_be_trained_on_is_named(
+    recipe: str, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=ONE_IMAGE) as caught:
+        build(recipe, **settings)
+    assert "\n" not in str(caught.value)
+    build(recipe, **{**settings, "batch_size": 4, "accumulate": 1})
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe_trains_on_one_image_or_says_that_it_cannot(recipe: str) -> None:
+    try:
+        trainer = build(recipe, batch_size=1, steps=2, epochs=None)
+    except GankitError:
+        return
+    trainer.fit(steps=1)
+
+
+def fussy_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    return torch.zeros(()) + "1e1"  # type: ignore[operator]
+
+
+def long_penalty(D: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    return D(real)  # type: ignore[no-any-return]
+
+
+class InPlace(nn.Module):
+    """Its forward is right, and its gradient cannot be computed."""
+
+    def __init__(self, image_shape: Any) -> None:
+        super().__init__()
+        self.layer = nn.Linear(784, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x.flatten(1)).sigmoid()
+        return y.sub_(0.5)  # type: ignore[no-any-return]
+
+
+class Known(nn.Module):
+    """A conditional generator of the classes 0 to ``known`` - 1 alone."""
+
+    def __init__(self, z_dim: int, n_classes: int, known: int) -> None:
+        super().__init__()
+        self.z_dim, self.n_classes = z_dim, n_classes
+        self.layer, self.label = nn.Linear(z_dim, 784), nn.Embedding(known, 784)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return (self.layer(z) + self.label(labels)).tanh().view(-1, 1, 28, 28)
+
+
+def sorted_digits() -> ImageData:
+    """Sorted by class, so that the first images are of one."""
+    labels = torch.arange(10).repeat_interleave(20)
+    return ImageData(torch.randint(0, 256, (200, 1, 28, 28)).to(torch.uint8), labels)
+
+
+HERE = "tests.recipes.test_checked_first"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "words"),
+    [
+        ("gan", {"penalty": f"{HERE}.fussy_penalty"}, r"the penalty fails .*\(TypeError\)"),
+        ("gan", {"penalty": f"{HERE}.fussy_penalty", "penalty_every": 9}, "the penalty fails"),
+        ("wgan-gp", {"penalty": spec("gankit.losses.gradient_penalty", weight="1e1")}, "penalty"),
+        ("gan", {"penalty": f"{HERE}.long_penalty"}, r"penalty returned shape \[4, 1\]"),
+        ("gan", {"discriminator": f"{HERE}.InPlace"}, "the gradient of D's loss fails .*inplace"),
+        (
+            "gan",
+            {"schedule": spec("torch.optim.lr_scheduler.StepLR", step_size="x")},
+            "schedule StepLR cannot go on",
+        ),
+        (
+            "gan",
+            {"schedule": spec("torch.optim.lr_scheduler.OneCycleLR", max_lr=1.0, total_steps=3)},
+            "OneCycleLR cannot go on: it ends after 3 steps, and the run has 4",
+        ),
+        ("gan", {"accumulate": 4, "loss": spec("gankit.losses.began")}, "allowed .* 'began' is 1"),
+        *[
+            (
+                "cgan",
+                {
+                    "data": f"{HERE}.sorted_digits",
+                    "generator": spec(f"{HERE}.Known", known=9),
+                    "batch_size": batch_size,
+                },
+                r"the forward of G \(Known\) fails .*\(IndexError\)",
+            )
+            for batch_size in (1, 2, 16)
+        ],
+    ],
+)
+def test_what_training_would_meet_is_named(
+    recipe: str, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        build(recipe, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_as_long_as_the_run_is_fine() -> None:
+    one_cycle = spec("torch.optim.lr_scheduler.OneCycleLR", max_lr=1e-3, total_steps=4)
+    build("gan", schedule=one_cycle).fit(steps=4)
+
+
+def test_batch_norm_under_a_penalty_is_said_at_the_start() -> None:
+    critic = spec(f"{MLP}.Discriminator", norm="batch", hidden=[8], output="logit")
+    with pytest.warns(GankitWarning, match="mixes samples"):
+        build("wgan-gp", discriminator=critic)
+
+
+def test_the_check_moves_nothing() -> None:
+    """What follows the check draws the numbers and starts from the weights of a run without it."""
+    results = []
+    for again in (False, True):
+        trainer = build("wgan-gp", generator=G_NORM, n_critic=1)
+        if again:
+            real = trainer.data.gather(torch.arange(4))
+            trainer.gan_step.dry_run(real)
+        assert all(p.grad is None for p in trainer.gan_step.D.parameters())
+        assert not trainer.gan_step.d_optimizer.state
+        trainer.fit(steps=2)
+        results.append([*trainer.gan_step.G.state_dict().values()])
+    assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
+
+
+def test_a_run_takes_numpys_numbers_and_keeps_pythons() -> None:
+    config = recipes.get("gan").config.updated(
+        steps=np.int64(2), batch_size=np.int32(4), lr=np.float32(1e-3), seed=np.int64(3),
+        z_dim=np.int16(7), ema=np.float32(0.5), clip_weights=np.float64(0.1), n_critic=np.uint8(1),
+        betas=(np.float32(0.5), np.float64(0.9)), eval_fakes=np.bool_(True),
+        generator=spec(f"{MLP}.Generator", hidden=[np.int64(8)], negative_slope=np.float32(0.25)),
+    )  # fmt: skip
+    trainer = build_trainer(config)
+    trainer.fit(steps=np.int64(2))  # type: ignore[arg-type]
+    check_plain("state", trainer.state_dict())
+    plain = recipes.get("gan").config.updated(
+        steps=2, batch_size=4, lr=float(np.float32(1e-3)), seed=3, z_dim=7, ema=0.5,
+        clip_weights=0.1, n_critic=1, betas=(0.5, 0.9), eval_fakes=True,
+        generator=spec(f"{MLP}.Generator", hidden=[8], negative_slope=0.25),
+    )  # fmt: skip
+    assert config == plain
+    assert all(type(value) is type(getattr(plain, name)) for name, value in vars(config).items())
