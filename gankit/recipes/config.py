@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from gankit.errors import ConfigError, MissingExtra, shortened
+from gankit.scalars import plain
 
 Spec = str | dict[str, Any]
 
@@ -96,6 +97,11 @@ class RunConfig:
     trusted: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in FIELDS:
+            value = getattr(self, name)
+            # What a checkpoint holds is plain already, and may be nested without end.
+            if self.trusted or not isinstance(value, (dict, list, tuple)):
+                object.__setattr__(self, name, plain(value))
         object.__setattr__(self, "betas", tuple(self.betas))
         if not isinstance(self.callbacks, (list, tuple)):
             raise ConfigError(f"callbacks is {shortened(self.callbacks)}; allowed is a list")
