@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -35,7 +36,7 @@ def plain(value: Any) -> Any:
 
     Anything else comes back as it is. What is written to a file or a checkpoint goes through here.
     """
-    if isinstance(value, (bool, int, float, str)) and type(value) in (bool, int, float, str):
+    if type(value) in (bool, int, float, str):
         return value
     if is_bool(value):
         return bool(value)
@@ -43,8 +44,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if is_number(value):
         return float(value)
-    if isinstance(value, dict):
-        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (dict, Counter):
+        return type(value)({plain(key): plain(item) for key, item in value.items()})
     if type(value) in (list, tuple):
         return type(value)(plain(item) for item in value)
     return value

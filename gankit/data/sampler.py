@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import CheckpointError, DataError
+from gankit.scalars import is_integer
 
 
 class BatchSampler(Iterator[Tensor]):
@@ -36,6 +37,10 @@ class BatchSampler(Iterator[Tensor]):
         generator: torch.Generator | None = None,
         replacement: bool = False,
     ) -> None:
+        for name, value in (("n", n), ("batch_size", batch_size)):
+            if not is_integer(value):
+                raise DataError(f"{name} must be an integer, got {value!r}")
+        n, batch_size, replacement = int(n), int(batch_size), bool(replacement)
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if batch_size > n:

@@ -17,6 +17,7 @@ from gankit.ops import grad_norm_penalty, interpolate
 from gankit.ops.grad_norm_penalty import MODES
 from gankit.ops.grad_norm_penalty.reference import ZERO_CENTRED
 from gankit.ops.grad_norm_penalty.spec import BACKWARD, FORWARD
+from gankit.scalars import is_integer
 
 __all__ = ["gradient_penalty"]
 
@@ -238,7 +239,7 @@ def _scores(output: Tensor, select: Select, x: Tensor) -> Tensor:
             found = output.gather(1, select[:, None])
         elif isinstance(select, str):
             found = output.flatten(1).mean(1) if output.dim() > 1 else output
-        elif isinstance(select, int):
+        elif isinstance(select, int) or is_integer(select):
             _check_column(select, output)
             found = output[:, select]
         elif select is not None:
@@ -258,7 +259,7 @@ def _of_scores(output: Tensor, select: Select) -> Tensor:
         return torch.zeros_like(output).scatter_(1, select[:, None], 1.0)
     if isinstance(select, str):
         return torch.full_like(output, output.shape[0] / max(1, output.numel()))
-    if isinstance(select, int):
+    if is_integer(select):
         gradient = torch.zeros_like(output)
         gradient[:, select] = 1.0
         return gradient

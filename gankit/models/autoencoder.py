@@ -16,6 +16,7 @@ from gankit.models import mlp
 from gankit.models.checks import check_choice, check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Encoder"]
 
@@ -50,7 +51,7 @@ class Discriminator(nn.Module):
         super().__init__()
         check_choice("error", error, "squared", "absolute")
         check_positive("code", code)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = integers(image_shape)
         self.error = error
         back = tuple(hidden)[::-1]
         self.encoder = Encoder(code, image_shape, hidden, negative_slope, dropout, norm=norm).main
@@ -98,8 +99,8 @@ class Encoder(nn.Module):
         super().__init__()
         check_positive("z_dim", z_dim)
         check_image_shape(image_shape)
-        self.z_dim = z_dim
-        self.image_shape = tuple(image_shape)
+        self.z_dim = int(z_dim)
+        self.image_shape = integers(image_shape)
         self.variational = variational
         pixels = math.prod(image_shape)
         layers = mlp.hidden_layers(pixels, hidden, negative_slope, dropout, norm)

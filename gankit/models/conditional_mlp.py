@@ -18,6 +18,7 @@ from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_noise, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -49,9 +50,9 @@ class Generator(nn.Module):
         super().__init__()
         check_positive("z_dim", z_dim)
         width = _label_width(n_classes, embedding)
-        self.z_dim = z_dim
-        self.n_classes = n_classes
-        self.image_shape = tuple(image_shape)
+        self.z_dim = int(z_dim)
+        self.n_classes = int(n_classes)
+        self.image_shape = integers(image_shape)
         inner = mlp.Generator(z_dim + width, image_shape, hidden, negative_slope, init, norm)
         self.main = inner.main
         self.label = _label_layer(n_classes, embedding, init)
@@ -95,8 +96,8 @@ class Discriminator(nn.Module):
         super().__init__()
         check_image_shape(image_shape)
         width = _label_width(n_classes, embedding)
-        self.n_classes = n_classes
-        self.image_shape = tuple(image_shape)
+        self.n_classes = int(n_classes)
+        self.image_shape = integers(image_shape)
         self.output = output
         self.label = _label_layer(n_classes, embedding, init)
         both = (1, 1, math.prod(image_shape) + width)

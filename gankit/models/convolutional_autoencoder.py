@@ -24,6 +24,7 @@ from gankit.models.checks import (
     check_positive,
 )
 from gankit.nn import Linear
+from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -62,8 +63,8 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("z_dim", z_dim)
-        self.z_dim = z_dim
-        self.image_shape = tuple(image_shape)
+        self.z_dim = int(z_dim)
+        self.image_shape = integers(image_shape)
         self.main = _decoder(z_dim, image_shape, width, levels, repeats, output)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class Discriminator(nn.Module):
         super().__init__()
         check_positive("code", code)
         check_choice("error", error, "squared", "absolute")
-        self.image_shape = tuple(image_shape)
+        self.image_shape = integers(image_shape)
         self.error = error
         self.encoder = _encoder(image_shape, code, width, levels, repeats)
         self.decoder = _decoder(code, image_shape, width, levels, repeats, output)
@@ -148,7 +149,7 @@ def _decoder(
     levels, height, columns = _plan(image_shape, width, levels, repeats)
     layers: list[nn.Module] = [
         Linear(code, width * height * columns),
-        nn.Unflatten(1, (width, height, columns)),
+        nn.Unflatten(1, integers((width, height, columns))),
     ]
     for level in range(levels + 1):
         if level > 0:
@@ -207,7 +208,7 @@ def _plan(
     check_positive("repeats", repeats)
     if repeats > _MAX_REPEATS:
         raise ConfigError(f"repeats must be at most {_MAX_REPEATS}, got {repeats}")
-    _, height, columns = image_shape
+    _, height, columns = integers(image_shape)
     if levels is None:
         levels = 0
         while min(height, columns) >> levels >= 10 and not (height | columns) >> levels & 1:

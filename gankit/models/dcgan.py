@@ -22,6 +22,7 @@ from gankit.models.checks import (
     check_slope,
 )
 from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
+from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -60,8 +61,8 @@ class Generator(nn.Module):
         super().__init__()
         check_positive("z_dim", z_dim)
         smallest, widths = _plan(image_shape, width)
-        self.z_dim = z_dim
-        self.image_shape = tuple(image_shape)
+        self.z_dim = int(z_dim)
+        self.image_shape = integers(image_shape)
         layers: list[nn.Module] = []
         before = z_dim
         for index, maps in enumerate(reversed(widths)):
@@ -124,7 +125,7 @@ class Discriminator(nn.Module):
         check_choice("output", output, "probability", "logit")
         check_choice("norm", norm, "batch", "none")
         smallest, widths = _plan(image_shape, width)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = integers(image_shape)
         self.output = output
         bias = norm == "none"
         layers: list[nn.Module] = []
@@ -154,7 +155,7 @@ class Discriminator(nn.Module):
 def _plan(image_shape: Sequence[int], width: int | None) -> tuple[int, list[int]]:
     """The size of the smallest feature map, and the widths from the image inwards."""
     check_image_shape(image_shape)
-    _, height, columns = image_shape
+    _, height, columns = integers(image_shape)
     if height != columns or height not in _SMALLEST:
         allowed = ", ".join(f"{size}x{size}" for size in _SMALLEST)
         raise ConfigError(

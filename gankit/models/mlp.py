@@ -25,6 +25,7 @@ from gankit.models.checks import (
 )
 from gankit.nn import BatchNormAct1d, LeakyReLUDropout, Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -59,8 +60,8 @@ class Generator(nn.Module):
         super().__init__()
         check_image_shape(image_shape)
         check_positive("z_dim", z_dim)
-        self.z_dim = z_dim
-        self.image_shape = tuple(image_shape)
+        self.z_dim = int(z_dim)
+        self.image_shape = integers(image_shape)
         layers = hidden_layers(z_dim, hidden, negative_slope, norm=norm)
         self.main = nn.Sequential(*layers, Linear(hidden[-1], math.prod(image_shape)), nn.Tanh())
         initialise(self, self.main, init)
@@ -102,7 +103,7 @@ class Discriminator(nn.Module):
         super().__init__()
         check_image_shape(image_shape)
         check_choice("output", output, "probability", "logit")
-        self.image_shape = tuple(image_shape)
+        self.image_shape = integers(image_shape)
         self.output = output
         layers = hidden_layers(math.prod(image_shape), hidden, negative_slope, dropout, norm)
         end = nn.Sigmoid() if output == "probability" else nn.Identity()

@@ -15,6 +15,7 @@ from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.scalars import integers
 
 __all__ = ["Discriminator"]
 
@@ -48,8 +49,8 @@ class Discriminator(nn.Module):
         super().__init__()
         check_positive("n_classes", n_classes)
         check_image_shape(image_shape)
-        self.n_classes = n_classes
-        self.image_shape = tuple(image_shape)
+        self.n_classes = int(n_classes)
+        self.image_shape = integers(image_shape)
         pixels = math.prod(image_shape)
         layers = mlp.hidden_layers(pixels, hidden, negative_slope, dropout, norm)
         self.main = nn.Sequential(*layers, Linear(hidden[-1], n_classes))

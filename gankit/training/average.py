@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.scalars import is_number
 from gankit.training.weights import load_weights
 
 Lists = tuple[list[Tensor], list[Tensor]]
@@ -31,8 +32,7 @@ class Average:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        number = isinstance(decay, (int, float)) and not isinstance(decay, bool)
-        if not number or not 0.0 <= decay < 1.0:
+        if not is_number(decay) or not 0.0 <= decay < 1.0:
             raise ConfigError(f"ema is {decay!r}; allowed are None and numbers in [0, 1)")
         try:
             self.module = copy.deepcopy(module).eval().requires_grad_(False)
@@ -44,7 +44,7 @@ class Average:
         halves = (torch.bfloat16, torch.float16)
         if any(parameter.dtype in halves for parameter in self.module.parameters()):
             self.module.float()
-        self.decay = decay
+        self.decay = float(decay)
         self._pairs: Lists = list(self.module.parameters()), list(module.parameters())
         self._buffers: Lists = list(self.module.buffers()), list(module.buffers())
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.scalars import is_integer
 
 Distribution = Literal["normal", "uniform"]
 DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform")
@@ -60,10 +61,10 @@ def noise_for(
     the generator has no ``z_dim``.
     """
     z_dim = getattr(generator, "z_dim", None)
-    if not isinstance(z_dim, int) or z_dim < 1:
+    if not is_integer(z_dim) or z_dim < 1:
         raise ConfigError(
             f"the generator {type(generator).__name__} has no attribute z_dim (a positive int); "
             "add one, or pass noise=, a function from a batch size to a tensor"
         )
     like = next(generator.parameters(), torch.empty(0))
-    return Noise((z_dim,), distribution, device or like.device, like.dtype, random)
+    return Noise((int(z_dim),), distribution, device or like.device, like.dtype, random)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gankit.acceleration.optimizers import mark_as_modified
 from gankit.errors import ConfigError
+from gankit.scalars import plain
 from gankit.training.modules import check_trainable
 
 
@@ -29,6 +30,7 @@ def gan_adam(
     what Adam allows.
     """
     parameters = list(parameters)
+    lr, betas, eps = plain(lr), plain(betas), plain(eps)
     if not parameters:
         raise ConfigError("Adam got no parameters; allowed is a network that has some")
     # The fused step counts a parameter that is there twice before it updates it once.
@@ -72,7 +74,7 @@ def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.
 
     Raises ConfigError if ``lr`` is outside what RMSprop allows.
     """
-    parameters = list(parameters)
+    parameters, lr = list(parameters), plain(lr)
     if not parameters:
         raise ConfigError("RMSprop got no parameters; allowed is a network that has some")
     try:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.scalars import plain
 from gankit.training.arguments import whole
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
@@ -202,22 +203,22 @@ class Trainer:
         return {
             "generator": step.G.state_dict(),
             "discriminator": step.D.state_dict(),
-            "g_optimizer": step.g_optimizer.state_dict(),
-            "d_optimizer": step.d_optimizer.state_dict(),
+            "g_optimizer": plain(step.g_optimizer.state_dict()),
+            "d_optimizer": plain(step.d_optimizer.state_dict()),
             "gan_step": step.state_dict(),
-            "sampler": self.sampler.state_dict(),
+            "sampler": plain(self.sampler.state_dict()),
             "rng": random_states[0],
             "rng_of_others": random_states[1:],
             "step": self.step,
             "epoch": self.epoch,
-            "config": self.config,
+            "config": plain(self.config),
             "pending": {
                 k: torch.tensor([next(shared) for _ in v], dtype=torch.float64)
                 for k, v in pending.items()
             },
             "noise": None if self._own_noise is None else self._own_noise.get_state(),
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-            "callbacks": {name: c.state_dict() for name, c in self._named_callbacks()},
+            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
+            "callbacks": {name: plain(c.state_dict()) for name, c in self._named_callbacks()},
             "environment": environment(self.data.device, world()[1]),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -157,7 +158,8 @@ def check_input(name: str, x: torch.Tensor) -> None:
 
 def check_label(name: str, label: bool | float, from_logits: bool) -> float:
     """The label as a float; raises unless it is a number, within [0, 1] for probabilities."""
-    if not isinstance(label, (bool, int, float)):
+    # NumPy's numbers derive from none of Python's.
+    if not isinstance(label, (bool, int, float)) and not isinstance(label, numbers.Real):
         raise TypeError(f"{name}: expected a tensor, a bool or a float, got {type(label).__name__}")
     if not from_logits and not 0.0 <= label <= 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1] for probabilities, got {label}")

@@ -284,13 +284,17 @@ def _is_channels_last(x: torch.Tensor) -> bool:
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
     pair: Any = value
-    if isinstance(value, int) or (isinstance(value, Sequence) and len(value) == 1):
-        pair = (value, value) if isinstance(value, int) else (value[0], value[0])
-    if not isinstance(pair, Sequence) or not all(isinstance(v, int) for v in pair):
+    if isinstance(value, int) or hasattr(value, "__index__"):  # NumPy's integers too
+        pair = (value, value)
+    elif isinstance(value, Sequence) and len(value) == 1:
+        pair = (value[0], value[0])
+    if not isinstance(pair, Sequence) or not all(
+        isinstance(v, int) or hasattr(v, "__index__") for v in pair
+    ):
         raise TypeError(f"{name}: expected one or two integers, got {value!r}")
     if len(pair) != 2 or min(pair) < least:
         raise ValueError(f"{name}: expected one or two numbers >= {least}, got {value}")
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
 
 
 def _check_tensors(

@@ -196,7 +196,9 @@ def check_slope_and_p(negative_slope: float, p: float) -> None:
 
 def _as_int64(stream: int) -> int:
     if not isinstance(stream, int):
-        raise TypeError(f"stream: expected an int, got {type(stream).__name__}")
+        if not hasattr(stream, "__index__"):  # as NumPy's integers have
+            raise TypeError(f"stream: expected an int, got {type(stream).__name__}")
+        stream = int(stream)
     if not -(2**63) <= stream < 2**64:
         raise ValueError(f"stream: expected a 64-bit number, got {stream}")
     return stream - 2**64 if stream >= 2**63 else stream
