@@ -42,9 +42,10 @@ def accelerate(
             unless they were built with a choice of their own.
         trace: also fuse modules that call their layers by attribute, such as
             ``F.relu(self.bn1(self.conv1(x)))``, by recording their forward with ``torch.fx``. Only
-            straight-line code over layers and torch's functions is taken; any other module stays as
-            it is, and the report has the reason. A traced module's class is a subclass of the same
-            name; a pickle of it holds the module as it was.
+            code over layers, torch's functions and constant settings is taken; any other module
+            stays as it is, and the report has the reason. Where a setting changes later, the
+            forward runs as it was written. A traced module's class is a subclass of the same name;
+            a pickle of it holds the module as it was.
 
     Returns:
         A report: what runs as what, and why not where not. It shows the mode (train or eval) that

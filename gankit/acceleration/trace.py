@@ -2,18 +2,16 @@
 
 Their forward is recorded once by ``torch.fx``, runs of layers and activations in the record become
 calls of :func:`run_chain`, and the result is the forward of a subclass made for that module. Only a
-forward whose record holds for every call is taken: straight-line code over layers, parameters and
-torch's functions. One that branches, loops, or reads any other attribute or global is left alone.
+forward whose record holds for every call is taken (:mod:`gankit.acceleration.forward_code`). Where
+it depends on settings of the module or on defaults of arguments, a call that finds others runs the
+forward as it was written.
 """
 
 from __future__ import annotations
 
-import builtins
-import dis
 import functools
 import math
 import operator
-import types
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -22,17 +20,14 @@ from typing import Any
 import torch
 import torch.fx
 import torch.nn.functional as F
-import torch.overrides
-from torch import nn
+from torch import Tensor, nn
 
-from .patterns import is_watched
+from .forward_code import Reads, Untraceable, check_code
 from .report import Row, rows_of
 from .run import run_children, usable
 
 _MARK = "_gankit_base"
 _ROWS = "_gankit_rows"
-_BRANCHES = ("JUMP", "FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT")
-_WRITES = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_")
 _ACTIVATIONS: dict[Any, str] = {
     F.relu: "relu",
     torch.relu: "relu",
@@ -56,10 +51,6 @@ _LAYERS = (
     nn.Dropout2d,
 )
 _shared: dict[tuple[str, float], nn.Module] = {}
-
-
-class _Untraceable(Exception):
-    """Why a forward cannot be recorded."""
 
 
 def _activation(name: str, slope: float) -> nn.Module:
@@ -93,15 +84,16 @@ def trace(module: nn.Module, path: str) -> list[Row]:
         before, rows = vars(kind)[_ROWS]
         return [replace(row, module=path + row.module.removeprefix(before)) for row in rows]
     try:
-        _check_code(module)
-        graph = _record(module)
+        reads = check_code(module)
+        graph = _record(module, reads.optional)
         chains = _replace_chains(module, graph)
         if not chains:
-            raise _Untraceable("nothing in its forward is fused")
+            raise Untraceable("nothing in its forward is fused")
         traced: Any = torch.fx.GraphModule(module, graph)
-    except _Untraceable as reason:
+    except Untraceable as reason:
         return [Row(path, (kind.__name__,), reason=str(reason))]
-    module.__class__ = _subclass(kind, type(traced).forward)
+    forward = type(traced).forward
+    module.__class__ = _subclass(kind, _guarded(kind, forward, reads) if reads else forward)
     rows = [row for names, layers in chains for row in rows_of(layers, names, path)]
     setattr(module.__class__, _ROWS, (path, rows))
     return rows
@@ -117,6 +109,21 @@ def untrace(module: nn.Module) -> None:
     base = getattr(type(module), _MARK, None)
     if base is not None:
         module.__class__ = base
+
+
+def _guarded(kind: type[nn.Module], traced: Callable[..., Any], reads: Reads) -> Any:
+    """``traced`` for the calls that its recording is of; the forward of ``kind`` for all others."""
+    plain: Any = kind.forward
+    count = len(reads.required)
+
+    @functools.wraps(plain)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        recorded = len(args) == count and not kwargs and all(isinstance(x, Tensor) for x in args)
+        if recorded and reads.hold(self):
+            return traced(self, *args)
+        return plain(self, *args, **kwargs)
+
+    return forward
 
 
 def _empty(kind: Any) -> Any:
@@ -153,68 +160,6 @@ def _subclass(base: type[nn.Module], forward: Callable[..., Any]) -> type[nn.Mod
     return type(base.__name__, (base,), parts)
 
 
-def _check_code(module: nn.Module) -> None:
-    """Raises unless what a recording sees is what every call does."""
-    kind = type(module)
-    if is_watched(module):
-        raise _Untraceable("it has hooks, its own forward or is compiled by itself")
-    forward = kind.forward
-    if not isinstance(forward, types.FunctionType):
-        raise _Untraceable("its forward is no plain function")
-    code = forward.__code__
-    if code.co_flags & 0x0C or code.co_kwonlyargcount or forward.__defaults__:
-        raise _Untraceable("its forward has optional arguments")
-    if code.co_freevars or any(isinstance(c, types.CodeType) for c in code.co_consts):
-        raise _Untraceable("its forward has a closure, a comprehension or calls super()")
-    globals_read = set()
-    for step in dis.get_instructions(code):
-        if any(word in step.opname for word in _BRANCHES):
-            raise _Untraceable("its forward branches or loops")
-        if any(word in step.opname for word in _WRITES):
-            raise _Untraceable("its forward writes to attributes or items")
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            globals_read.add(step.argval)
-    own = [k for k in kind.__mro__ if issubclass(k, nn.Module) and k is not nn.Module]
-    read = map(forward.__globals__.get, globals_read)
-    namespaces = {torch, F, *(value for value in read if _is_module(value))}
-    for name in code.co_names:
-        if name.startswith("__") or (hasattr(nn.Module, name) and not hasattr(torch.Tensor, name)):
-            raise _Untraceable(f"its forward uses {name!r} of a module")
-        for namespace in namespaces:
-            _check_function(getattr(namespace, name, None), name)
-        if name in vars(module) or any(name in vars(k) for k in own):
-            raise _Untraceable(f"its forward reads {name!r}, which may change")
-        # Of a layer inside; a tensor's method may have the same name, such as size.
-        layers = module.modules() if not hasattr(torch.Tensor, name) else ()
-        if any(name in vars(layer) for layer in layers):
-            raise _Untraceable(f"its forward reads {name!r} of a layer, which may change")
-    for name in globals_read:
-        value = forward.__globals__.get(name, builtins)
-        home = value.__name__ if _is_module(value) else ""
-        if not home and callable(value):
-            home = getattr(value, "__module__", None) or ""
-        if home.partition(".")[0] != "torch":
-            raise _Untraceable(f"its forward reads the global {name!r}")
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, types.ModuleType)
-
-
-@functools.cache
-def _recordable() -> frozenset[int]:
-    functions = torch.overrides.get_overridable_functions().values()
-    return frozenset(id(function) for known in functions for function in known)
-
-
-def _check_function(function: Any, name: str) -> None:
-    """Raises for what torch has but a record has not: settings, draws, tensors made anew."""
-    if not callable(function) or _is_module(function):
-        return
-    if id(function) not in _recordable():
-        raise _Untraceable(f"its forward calls {name!r}, whose answer may change")
-
-
 class _Proxy(torch.fx.Proxy):
     """Records ``x += 1`` as what it is; torch's own proxy would make another tensor."""
 
@@ -233,24 +178,53 @@ for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "
 
 
 class _Tracer(torch.fx.Tracer):
+    proxy_buffer_attributes = True
+
     def proxy(self, node: torch.fx.Node) -> torch.fx.Proxy:
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        # Made in the forward, as in nn.ReLU()(x): the same one in each call if it holds no tensor.
+        known = any(m is layer for layer in self.root.modules())
+        if not known and not [*m.parameters(), *m.buffers()]:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
-def _record(module: nn.Module) -> torch.fx.Graph:
+
+def _record(module: nn.Module, optional: dict[str, Any]) -> torch.fx.Graph:
     before = set(vars(module))
     try:
-        graph = _Tracer().trace(module)
+        graph = _Tracer().trace(module, concrete_args=dict(optional) or None)
+        _drop_arguments(graph, len(optional))
+        graph.lint()
     except Exception as error:
-        text = str(error).splitlines() or [type(error).__name__]
-        raise _Untraceable(f"torch.fx cannot trace it: {text[0]}") from error
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        if "control flow" in text:
+            raise Untraceable("its forward branches on a tensor") from error
+        raise Untraceable(f"torch.fx cannot trace it: {text}") from error
     finally:
-        for name in set(vars(module)) - before:
+        made = set(vars(module)) - before
+        for name in made:
             delattr(module, name)
+    if made:
+        raise Untraceable("its forward makes a tensor of its own")
     return graph
+
+
+def _drop_arguments(graph: torch.fx.Graph, count: int) -> None:
+    """Take the last ``count`` arguments out, and what torch.fx adds to assert their values."""
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    dropped = dict.fromkeys(placeholders[len(placeholders) - count :])
+    for node in graph.nodes:
+        if any(other in dropped for other in node.all_input_nodes):
+            dropped[node] = None
+    for node in reversed(dropped):
+        graph.erase_node(node)
 
 
 Chain = tuple[list[str], tuple[nn.Module, ...]]

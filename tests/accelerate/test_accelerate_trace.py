@@ -168,8 +168,8 @@ class MakesTensor(Base):
         return F.relu(self.bn(self.fc(x))) + torch.Tensor([1.0])
 
 
-class Optional(Base):
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+class Collects(Base):
+    def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
         return F.relu(self.bn(self.fc(x)))
 
 
@@ -197,7 +197,7 @@ class Untraceable(Base):
         (ReadsLayer, "'out_features'"),
         (Draws, "'randn'"),
         (MakesTensor, "'Tensor'"),
-        (Optional, "optional"),
+        (Collects, "optional"),
         (Comprehends, ""),
         (Untraceable, ""),
     ],
