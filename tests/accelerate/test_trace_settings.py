@@ -64,7 +64,7 @@ class ByName(Base):
 class InPlace(Base):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn(self.conv(x))) * 2
-        return torch.relu_(self.conv2(y).tanh_().clamp_(-0.5, 0.5)) / math.sqrt(2)
+        return torch.relu_(self.conv2(y).clamp_(-0.5, 0.5)) / math.sqrt(2) + self.skip(x).tanh_()
 
 
 class Shapes(Base):
