@@ -25,8 +25,10 @@ from .patterns import is_watched
 _NEVER = ("FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT", "SEND", "BACKWARD", "ABSOLUTE")
 _WRITES = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_")
 # Recorded all the same, though torch does not list them as overridable.
-_RECORDED = (F.tanh, F.sigmoid, F.hardsigmoid, F.hardswish, F.upsample)
-_RECORDED += (torch.randn_like, torch.rand_like, torch.randint_like)
+_RECORDED: tuple[Any, ...] = (
+    *(F.tanh, F.sigmoid, F.hardsigmoid, F.hardswish, F.upsample),
+    *(torch.randn_like, torch.rand_like, torch.randint_like),
+)
 # A float is what schedules change, such as a fading factor: every change would end the fused run.
 _SETTINGS = (bool, int, str, type(None))
 _DEFAULTS = (*_SETTINGS, float)
