@@ -15,14 +15,14 @@ from torch import nn
 from gankit._version import __version__
 from gankit.errors import CheckpointError, shortened
 from gankit.loaded import Interface, LoadedGenerator
-from gankit.recipes.build import build_generator
+from gankit.recipes.build import build_generator, check_fits
 from gankit.recipes.config import FIELDS, RunConfig
 from gankit.recipes.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
-from gankit.training.weights import load_weights, occupy_their_size
+from gankit.training.weights import load_weights
 from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -226,9 +226,9 @@ def _fill(G: nn.Module, weights: Any, path: Path) -> None:
     G.eval().requires_grad_(False)
 
 
-def _load(G: nn.Module, weights: Any, path: Path, *, assign: bool = False) -> None:
+def _load(G: nn.Module, weights: Any, path: Path) -> None:
     try:
-        load_weights(G, weights, assign=assign)
+        load_weights(G, weights)
     except (KeyError, AttributeError, RuntimeError, TypeError) as error:
         what = shorten(" ".join(str(error).split()), 1000)
         raise CheckpointError(f"{path} does not fit its generator: {what}") from error
@@ -238,11 +238,10 @@ def _check_size(
     description: dict[str, Any], weights: Any, path: Path, shape: list[int] | None
 ) -> None:
     """Raise CheckpointError if the network is another than the weights', before it takes memory."""
-    with torch.device("meta"):
-        G = build_generator(description)
-    if not isinstance(weights, dict) or not occupy_their_size(weights):
-        raise CheckpointError(f"{path} is damaged: its weights are not whole tensors")
-    _load(G, weights, path, assign=True)
+    try:
+        G = check_fits("generator", description["generator"], weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     made = getattr(G, "image_shape", None)
     if shape is not None and math.prod(made or ()) != math.prod(shape):
         raise CheckpointError(

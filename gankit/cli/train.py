@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -137,14 +138,11 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
         )
     config = config.updated(trusted=True)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
-    trainer = build_trainer(config, callbacks=callbacks)
+    with offering_another(path), _about(path):
+        trainer = build_trainer(config, callbacks=callbacks, weights=state)
     _check_z_dim(trainer, flags)
-    with offering_another(path, trainer.load_state_dict):
-        try:
-            trainer.load_state_dict(state)
-        except CheckpointError as error:
-            what = str(error).removeprefix("the checkpoint ")
-            raise CheckpointError(f"{path} {what}") from error
+    with offering_another(path, trainer.load_state_dict), _about(path):
+        trainer.load_state_dict(state)
     end = config.steps or (config.epochs or 0) * trainer.steps_per_epoch
     if end < trainer.step:
         raise ConfigError(
@@ -163,6 +161,17 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
         runfiles.remove_leftovers(folder)
         runfiles.write_config(folder, config)
     _fit(trainer, folder, config)
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """A CheckpointError of the block names the file."""
+    try:
+        yield
+    except CheckpointError as error:
+        what = str(error).removeprefix("the checkpoint ")
+        what = what if what.startswith("does not fit") else f"does not fit this run: {what}"
+        raise CheckpointError(f"{path} {what}") from error
 
 
 def _said(arguments: argparse.Namespace) -> set[str]:

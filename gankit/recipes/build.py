@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +32,7 @@ from gankit.recipes.component import (
     split_spec,
 )
 from gankit.recipes.config import RunConfig, Spec
-from gankit.recipes.trust import check_config
+from gankit.recipes.trust import OWN, check_config
 from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.distributed import (
@@ -42,6 +42,7 @@ from gankit.training.distributed import (
     synchronise_batch_norm,
     world,
 )
+from gankit.training.entries import named
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
 from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
@@ -49,6 +50,7 @@ from gankit.training.pairing import ends_in_sigmoid
 from gankit.training.seeds import derived_seed
 from gankit.training.step import GANStep, Penalty
 from gankit.training.trainer import Trainer, advance
+from gankit.training.weights import check_sizes
 
 
 def pick_device(name: str) -> torch.device:
@@ -69,7 +71,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
-def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
+def build_trainer(
+    config: RunConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    weights: Mapping[str, Any] | None = None,
+) -> Trainer:
     """Seed torch, load the data and build the trainer of ``config``.
 
     Sets the global seeds of torch, Python and NumPy, so that your own data and networks follow
@@ -77,6 +84,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     there; nothing is written. What ``config`` names by import path is imported and called, unless
     ``config.trusted`` is False, as in the settings of a loaded run: then gankit's own classes alone
     are built, and ConfigError names the first other one.
+
+    ``weights`` is the state that the trainer will be given. Networks of gankit's own are compared
+    with it before they take memory, and CheckpointError says what does not fit.
     """
     if not config.trusted:
         check_config(config, f"the run of recipe {config.recipe!r}")
@@ -97,6 +107,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     _check_labels(config, images)
     generator_spec = complete("generator", config.generator, **offers)
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
+    if weights is not None:
+        check_fits("generator", generator_spec, weights["generator"])
+        check_fits("discriminator", discriminator_spec, weights["discriminator"])
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
     rank, size = world()
@@ -256,6 +269,20 @@ def _check_labelled(config: RunConfig) -> None:
         f"labelled is {config.labelled}; allowed is null, except with a penalty that learns from "
         "the labelled images, as that of the recipe sgan"
     )
+
+
+def check_fits(what: str, spec: Spec, weights: Any) -> nn.Module | None:
+    """The network of ``spec`` without memory of its own, if it is gankit's; else None.
+
+    Raises CheckpointError, which names the entry ``what``, unless it takes ``weights``.
+    """
+    if split_spec(what, spec)[0] not in OWN[what]:
+        return None
+    with torch.device("meta"):
+        network: nn.Module = create(what, spec, nn.Module)
+    with named(what):
+        check_sizes(network, weights)
+    return network
 
 
 def build_generator(description: dict[str, Any]) -> nn.Module:

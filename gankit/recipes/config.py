@@ -106,6 +106,10 @@ class RunConfig:
         if not isinstance(self.callbacks, (list, tuple)):
             raise ConfigError(f"callbacks is {shortened(self.callbacks)}; allowed is a list")
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
+        for name in ("recipe", "data_root"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name == "recipe" or value is not None):
+                raise ConfigError(f"{name} is {_said(value)}; allowed is text")
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
         for name in ("generator", "discriminator", "loss", "data", "penalty", "schedule"):

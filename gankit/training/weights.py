@@ -9,18 +9,35 @@ import torch
 from torch import Tensor, nn
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Any], *, assign: bool = False) -> None:
+def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
     """``module.load_state_dict(weights)``, whatever of the two is compiled or wrapped.
 
     ``torch.compile`` puts ``_orig_mod`` into the keys, ``DataParallel`` and
     ``DistributedDataParallel`` put ``module`` in front of them. Raises what torch raises if the
     rest differs.
     """
+    module.load_state_dict(_renamed(module, weights))
+
+
+def check_sizes(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Raise what torch raises unless ``module``, on the meta device, could be given ``weights``.
+
+    They become its parameters. Those that it has no name for are passed over: a loss may keep
+    numbers of its own in D.
+    """
+    if not _occupy_their_size(weights):
+        raise RuntimeError("the weights are not whole tensors")
+    found = module.load_state_dict(_renamed(module, weights), strict=False, assign=True)
+    if found.missing_keys:
+        raise RuntimeError(f"the weights lack {', '.join(found.missing_keys)}")
+
+
+def _renamed(module: nn.Module, weights: Mapping[str, Any]) -> Mapping[str, Any]:
     own = {bare: name for name, bare in _bare(module.state_dict()).items()}
     given = _bare(weights)
-    if set(given) != set(own.values()) and len(set(given.values())) == len(given):
-        weights = {own.get(bare, bare): weights[name] for name, bare in given.items()}
-    module.load_state_dict(weights, assign=assign)
+    if set(given) == set(own.values()) or len(set(given.values())) < len(given):
+        return weights
+    return {own.get(bare, bare): weights[name] for name, bare in given.items()}
 
 
 def _bare(names: Iterable[str]) -> dict[str, str]:
@@ -31,7 +48,7 @@ def _bare(names: Iterable[str]) -> dict[str, str]:
     return {name: ".".join(path) for name, path in parts.items()}
 
 
-def occupy_their_size(weights: Mapping[str, Any]) -> bool:
+def _occupy_their_size(weights: Mapping[str, Any]) -> bool:
     """Whether all are plain tensors that share no memory, so that a copy is no larger than they."""
     stores, size = {}, 0
     for value in weights.values():
