@@ -215,9 +215,18 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
     add("--n", type=_positive, default=64, metavar="N", help="number of images (default: 64)")
-    add("--out", default="grid.png", metavar="FILE", help="PNG to write (default: grid.png)")
+    add(
+        "--out",
+        default="grid.png",
+        metavar="PATH",
+        help="FILE.png: a grid (default: grid.png); FILE.npz: arrays images (uint8) and labels; "
+        "FOLDER/: a PNG per image",
+    )
+    add("--columns", type=_positive, metavar="N", help="of the grid (default: one per class)")
+    add("--scale", type=_positive, metavar="N", help="pixels of the grid per pixel of an image")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
 

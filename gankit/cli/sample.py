@@ -4,55 +4,116 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gankit.errors import CheckpointError, ConfigError
-from gankit.saved import CHECKPOINT, load_run
-from gankit.training.pictures import generate, save_grid
+from gankit.loaded import Interface
+from gankit.recipes.build import pick_device
+from gankit.saved import CHECKPOINT, SavedRun, load_run
+from gankit.training.image_files import check_folder, save_folder, save_npz
+from gankit.training.pictures import generate_batches, save_grid, spread
 from gankit.training.point_pictures import are_points, save_points
+
+# A conditional run has no more columns than these unless --columns says so.
+_COLUMNS = 16
+_FILES = "FILE.png, a grid, and FILE.npz, an array"
 
 
 def sample(arguments: argparse.Namespace) -> int:
-    """Draw ``--n`` images from the generator of a run into one PNG, as square as possible."""
-    out = Path(arguments.out)
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out {out} does not end in .png; only PNG files are written")
+    """Draw ``--n`` images from the generator of a run into a grid, an array or single files."""
+    kind = _kind(arguments)
     run = Path(arguments.run)
     if not run.is_file() and not (run / CHECKPOINT).is_file():
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
+    device = pick_device(arguments.device)
     saved = load_run(arguments.run, trust=arguments.trust)
-    G, config = saved.generator, saved.config
+    config = saved.config
     if not saved.draws:
         raise ConfigError(
             f"{arguments.run} is a run of {config.recipe!r}, an autoencoder without a distribution "
             "of codes to draw from; the pictures in its folder show what it reconstructs"
         )
-    images = generate(
-        G,
-        arguments.n,
-        seed=arguments.seed,
-        distribution=config.z_distribution,
-        labels=_labels(arguments, G),
+    out, interface = Path(arguments.out), saved.interface
+    points = are_points(torch.empty(1, *saved.image_shape))
+    if kind == "folder":
+        if points:
+            raise ConfigError(f"--out {arguments.out} is a folder; allowed for points are {_FILES}")
+        check_folder(out, saved.image_shape[0])
+    columns = arguments.columns or math.ceil(math.sqrt(arguments.n))
+    names: list[str] = []
+    labels = _labels(arguments, interface)
+    if kind == "grid" and not points and labels is None and interface.n_classes is not None:
+        # A column per class.
+        classes = interface.classes or range(interface.n_classes)
+        shown = spread(list(classes), arguments.columns or _COLUMNS)
+        columns = arguments.columns or min(len(shown), arguments.n)
+        of_columns = [shown[column % len(shown)] for column in range(columns)]
+        labels = torch.tensor(of_columns)[torch.arange(arguments.n) % columns]
+        names = [str(label) for label in of_columns]
+    labels = interface.labels(arguments.n) if labels is None else labels
+    batches = (
+        batch.reshape(-1, *saved.image_shape)
+        for batch in generate_batches(
+            saved.generator.to(device),
+            arguments.n,
+            seed=arguments.seed,
+            distribution=config.z_distribution,
+            labels=labels,
+        )
     )
-    images = images.reshape(-1, *saved.image_shape)
-    columns = math.ceil(math.sqrt(arguments.n))
-    if are_points(images):
-        save_points(out, images)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "folder":
+        save_folder(out, batches, arguments.n, labels)
+    elif kind == "array":
+        save_npz(out, batches, (arguments.n, *saved.image_shape), labels)
+    elif points:
+        save_points(out, torch.cat(list(batches)))
     else:
-        save_grid(out, [images], columns=columns, inverted=config.grid_inverted)
+        save_grid(
+            out,
+            [torch.cat(list(batches))],
+            columns=columns,
+            inverted=config.grid_inverted,
+            captions=[_caption(arguments, saved)],
+            column_names=names,
+            scale=arguments.scale,
+        )
     print(f"{arguments.n} image{'s are' if arguments.n > 1 else ' is'} in {out}")
     return 0
 
 
-def _labels(arguments: argparse.Namespace, G: nn.Module) -> Tensor | None:
-    label, n_classes = arguments.label, getattr(G, "n_classes", None)
+def _kind(arguments: argparse.Namespace) -> str:
+    suffix = Path(arguments.out).suffix.lower()
+    separators = tuple(filter(None, (os.sep, os.altsep)))
+    if arguments.out.endswith(separators) or not suffix or os.path.isdir(arguments.out):
+        kind = "folder"
+    elif suffix in (".png", ".npz"):
+        kind = "grid" if suffix == ".png" else "array"
+    else:
+        raise ConfigError(
+            f"--out is {arguments.out}; allowed are {_FILES}, and FOLDER/ for a PNG per image"
+        )
+    for name in ("columns", "scale"):
+        if kind != "grid" and getattr(arguments, name) is not None:
+            raise ConfigError(f"--{name} is for a grid, and --out {arguments.out} is none")
+    return kind
+
+
+def _caption(arguments: argparse.Namespace, saved: SavedRun) -> str:
+    of_class = "" if arguments.label is None else f", class {arguments.label}"
+    return f"generated, step {saved.step}{of_class}"
+
+
+def _labels(arguments: argparse.Namespace, interface: Interface) -> Tensor | None:
+    label = arguments.label
     if label is None:
         return None
-    if n_classes is None:
+    if interface.n_classes is None:
         raise ConfigError(f"--label is {label}, but the run in {arguments.run} has no labels")
-    if label >= n_classes:
-        raise ConfigError(f"--label is {label}; allowed are 0 to {n_classes - 1}")
+    if label >= interface.n_classes:
+        raise ConfigError(f"--label is {label}; allowed are 0 to {interface.n_classes - 1}")
     return torch.full((arguments.n,), label)

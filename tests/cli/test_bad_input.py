@@ -61,7 +61,8 @@ def files() -> set[str]:
         (["sample", "absent"], "absent holds no checkpoint.pt"),
         (["sample", "foreign"], "not a gankit checkpoint"),
         (["sample", "foreign", "--n", "0"], "--n: '0' is not an integer from 1"),
-        (["sample", "foreign", "--out", "grid.jpg"], "does not end in .png"),
+        (["sample", "foreign", "--out", "grid.jpg"], "allowed are FILE.png, a grid, and FILE.npz"),
+        (["sample", "foreign", "--out", "all/", "--columns", "2"], "--columns is for a grid"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         ([], "required: COMMAND"),
     ],
@@ -279,9 +280,9 @@ def test_a_library_checkpoint_without_a_run_is_named(
 
 
 def test_sampling_where_nothing_can_be_written(a_run: Path, refused: Callable[..., str]) -> None:
-    assert "absent/grid.png: No such file or directory" in refused(
-        "sample", str(a_run), "--out", "absent/grid.png"
-    )
+    Path("taken").write_text("a file")
+    for out in ("grid.png", "images.npz", "images/"):
+        assert "taken: File exists" in refused("sample", str(a_run), "--out", f"taken/{out}")
     shutil.rmtree(a_run)
     assert "holds no checkpoint.pt" in refused("sample", str(a_run))
 

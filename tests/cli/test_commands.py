@@ -80,7 +80,7 @@ def test_sample_draws_as_many_as_asked(a_run: Path, capfd: pytest.CaptureFixture
     assert main(["sample", str(a_run), "--n", "7", "--out", "seven.png"]) == 0
     assert "7 images are in seven.png" in capfd.readouterr().out
     with Image.open("seven.png") as picture:
-        assert picture.size == (3 * 30 + 2, 3 * 30 + 2)
+        assert picture.size == (3 * 58 + 2, 18 + 3 * 58 + 2)
 
 
 def test_sample_depends_on_the_seed(a_run: Path) -> None:
