@@ -151,7 +151,7 @@ def test_a_program_that_switched_checksums_off_gets_them() -> None:
 def test_metadata_of_any_type_gets_a_sentence(generator: Any) -> None:
     pytest.importorskip("safetensors")
     weights = load_checkpoint(FILE)["generator"]
-    Path("g.safetensors").write_bytes(write_weights(weights, {"generator": generator}))
+    Path("g.safetensors").write_bytes(write_weights(weights, {"generator": generator}, {}))
     with pytest.raises(GankitError, match="generator"):
         gankit.load("g.safetensors")
 
@@ -278,6 +278,7 @@ def test_loops_without_end_are_refused() -> None:
             gankit.load("run")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_compressed_and_doubled_records_are_refused() -> None:
     with zipfile.ZipFile(FILE) as archive:
         records = [(info.filename, archive.read(info)) for info in archive.infolist()]
