@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from gankit.errors import DataError
 
+# The label of an image whose class is not known.
+UNLABELLED = -1
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
@@ -17,11 +21,12 @@ class ImageData:
 
     Args:
         images: uint8 ``[N, C, H, W]``, N >= 1, values 0 (black) to 255 (white).
-        labels: int64 ``[N]`` on the device of ``images``, or None.
+        labels: int64 ``[N]`` on the device of ``images``, from 0, or -1 for an unlabelled image;
+            or None.
         name: what messages call the set.
 
     Raises:
-        DataError: wrong type, shape or device, or no images.
+        DataError: wrong type, shape or device, labels below -1, or no images.
     """
 
     images: Tensor
@@ -58,6 +63,7 @@ class ImageData:
                 f"{self.name}: labels are on {labels.device} but images on {images.device}, "
                 "both must be on one device"
             )
+        check_labels(labels, self.name)
 
     @classmethod
     def from_tensor(
@@ -67,17 +73,22 @@ class ImageData:
 
         Args:
             images: ``[N, C, H, W]`` or ``[N, H, W]``; uint8 0..255, or floating point in [-1, 1],
-                which is rounded to the nearest of 256 levels.
-            labels: integers ``[N]``, or None.
+                which is rounded to the nearest of 256 levels. A warning (UserWarning) is given
+                for floats none of which is below 0, and for bytes none of which is above 1.
+            labels: integers ``[N]`` from 0, or -1 for an unlabelled image; or None.
             name: what messages call the set.
 
         Raises:
-            DataError: NaN, values out of range, or a wrong type or shape.
+            DataError: NaN, values out of range, a wrong type or shape, or a shape that reads as
+                ``[N, H, W, C]``: both sides are above 4, and only the last dimension is a number
+                of channels. (``ImageData(images)`` takes such a set as it is.)
         """
         if not isinstance(images, Tensor):
             raise DataError(f"{name}: images must be a tensor, got {_kind(images)}")
         if images.dim() == 3:
             images = images.unsqueeze(1)
+        _check_order(images, name)
+        _warn_of_range(images, name)
         if images.is_floating_point():
             images = quantise(images, name)
         if isinstance(labels, Tensor) and labels.dtype in _INTEGERS:
@@ -132,6 +143,39 @@ class ImageData:
         if self.shape[1:] == (image_size, image_size):
             return self
         return ImageData(resize_to_uint8(self.images.float(), image_size), self.labels, self.name)
+
+
+def check_labels(labels: Tensor, name: str) -> None:
+    """Raise DataError for int64 labels below -1."""
+    if labels.numel() and int(labels.min()) < UNLABELLED:
+        raise DataError(
+            f"{name}: labels must be integers from 0, or {UNLABELLED} for unlabelled images, got "
+            f"{int(labels.min())}"
+        )
+
+
+def _check_order(images: Tensor, name: str) -> None:
+    if images.dim() != 4:
+        return
+    _, first, second, last = images.shape
+    if last <= 4 < min(first, second):
+        raise DataError(
+            f"{name}: images must have shape [N, C, H, W], got {list(images.shape)}, which reads "
+            "as [N, H, W, C]; pass images.permute(0, 3, 1, 2)"
+        )
+
+
+def _warn_of_range(images: Tensor, name: str) -> None:
+    if images.numel() == 0:
+        return
+    text = None
+    if images.is_floating_point() and float(images.amin()) >= 0:
+        text = "none of the values is below 0; images in [0, 1] are brought there by 2 * images - 1"
+    if images.dtype == torch.uint8 and int(images.amax()) <= 1:
+        text = "none of the values is above 1 of 255; images of 0 and 1 become so by images * 255"
+    if text is not None:
+        expected = "[-1, 1]" if images.is_floating_point() else "0..255"
+        warnings.warn(f"{name}: expected images in {expected}, but {text}", stacklevel=3)
 
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

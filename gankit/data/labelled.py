@@ -1,4 +1,4 @@
-"""A set of which few images are labelled."""
+"""Which images of a set are labelled, and with which classes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,71 @@ import dataclasses
 
 import torch
 
-from gankit.data.images import ImageData
+from gankit.data.images import UNLABELLED, ImageData
 from gankit.errors import DataError
 
-__all__ = ["UNLABELLED", "keep_labels"]
+__all__ = [
+    "UNLABELLED",
+    "absent_classes",
+    "check_all_labelled",
+    "class_count",
+    "classes_of",
+    "keep_labels",
+]
 
-UNLABELLED = -1
+# A set of so many classes may have gaps of as many labels again ten times over, and of a few more.
+_GAPS, _FEW = 10, 100
+
+
+def classes_of(data: ImageData) -> list[int]:
+    """The labels that occur in ``data``, in order, without the mark of unlabelled images."""
+    if data.labels is None:
+        return []
+    found: list[int] = data.labels.unique().tolist()
+    return [label for label in found if label != UNLABELLED]
+
+
+def class_count(data: ImageData) -> int:
+    """How many classes a network must tell apart: the largest label and one.
+
+    Raises DataError if no image is labelled, or if so few of the classes occur that a network of
+    that many makes no sense.
+    """
+    classes = classes_of(data)
+    if not classes:
+        raise DataError(f"{data.name} has no labelled image")
+    count = classes[-1] + 1
+    if count > _GAPS * len(classes) + _FEW:
+        raise DataError(
+            f"{data.name} has labels up to {classes[-1]}, but images of {len(classes)} classes "
+            "only; number them without gaps, as labels.unique(return_inverse=True)[1] does"
+        )
+    return count
+
+
+def absent_classes(data: ImageData, count: int) -> str | None:
+    """Which of ``count`` classes have no image in ``data``, as a sentence, or None if each has."""
+    present = set(classes_of(data))
+    absent = [label for label in range(count) if label not in present]
+    if not absent:
+        return None
+    named = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+    return (
+        f"{data.name} has images of {count - len(absent)} of {count} classes: none of class "
+        f"{named}, of which what G makes means nothing"
+    )
+
+
+def check_all_labelled(data: ImageData) -> None:
+    """Raise DataError if an image has no label, which a conditional GAN cannot do without."""
+    if data.labels is None:
+        raise DataError(f"{data.name} has no labels; a conditional run needs them")
+    missing = int((data.labels == UNLABELLED).sum())
+    if missing:
+        raise DataError(
+            f"{data.name} has {missing} unlabelled image{'s'[: missing > 1]} (label {UNLABELLED}); "
+            "a conditional run needs a label for each, so leave them out"
+        )
 
 
 def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
@@ -22,7 +81,7 @@ def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
 
     Args:
         data: a labelled set.
-        count: from the number of classes to the number of images.
+        count: from the number of classes to the number of labelled images.
         seed: 0 or more.
 
     Raises:
@@ -30,11 +89,14 @@ def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
     """
     if data.labels is None:
         raise DataError(f"{data.name} has no labels to keep")
-    classes = data.labels.unique().tolist()
-    if not len(classes) <= count <= len(data):
+    classes = classes_of(data)
+    most = int((data.labels != UNLABELLED).sum())
+    if not classes:
+        raise DataError(f"{data.name} has no labelled image, so no label to keep")
+    if not len(classes) <= count <= most:
         raise DataError(
             f"labelled is {count}; allowed for {data.name} are {len(classes)} (a label per class) "
-            f"to {len(data)}"
+            f"to {most}"
         )
     generator = torch.Generator().manual_seed(seed)
     labels = data.labels.cpu()

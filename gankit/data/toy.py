@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gankit.data.images import ImageData
+from gankit.data.images import ImageData, check_labels
 from gankit.errors import DataError
 
 __all__ = ["TOYS", "Mixture", "PointData", "load_toy"]
@@ -23,7 +23,8 @@ class PointData(ImageData):
 
     Args:
         images: the points, float32 ``[N, 1, 1, d]``, N >= 1.
-        labels: int64 ``[N]`` on the points' device, the mode that each comes from, or None.
+        labels: int64 ``[N]`` on the points' device, the mode that each comes from, -1 where
+            it is not known; or None.
         name: what messages call the set.
 
     Raises:
@@ -50,6 +51,7 @@ class PointData(ImageData):
             )
         if labels.device != points.device:
             raise DataError(f"{self.name}: labels are on {labels.device}, points elsewhere")
+        check_labels(labels, self.name)
 
     def to(self, device: str | torch.device) -> PointData:
         """The same set on another device."""

@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.data import BatchSampler, ImageData
+from gankit.data.labelled import UNLABELLED
 from gankit.errors import DataError
+from gankit.metrics.checks import check_data, check_floats, check_range, finite
 
 __all__ = ["Judge", "Verdict"]
 
@@ -113,28 +115,33 @@ class Judge:
         torch's own random state and number of threads are left as they were.
 
         Args:
-            data: labelled images, at least two classes.
+            data: labelled images, at least two classes. Those with the label -1 count as unlabelled
+                and are left out.
             seed: of the split, the initial weights and the batches.
             outlier_exposure: teach it to be unsure of images that show no class. Without, it is
                 the plain classifier of other papers, whose confidence says little: compare such
                 numbers with theirs, and trust its classes found more than its confidence.
 
         Raises:
-            DataError: no labels, fewer than two classes, or too few images.
+            DataError: no labels, fewer than two classes, or too few labelled images.
         """
+        data = check_data(data)
         if data.labels is None:
             raise DataError(f"{data.name} has no labels, a judge needs them")
-        classes, labels = data.labels.cpu().unique(return_inverse=True)
+        every = data.labels.cpu()
+        known = (every != UNLABELLED).nonzero().flatten()
+        classes, labels = every[known].unique(return_inverse=True)
         if len(classes) < 2:
             raise DataError(f"{data.name} has {len(classes)} class, a judge needs at least two")
-        if len(data) < 5 * len(classes):
+        if len(known) < 5 * len(classes):
+            which = "images" if len(known) == len(data) else "labelled images"
             raise DataError(
-                f"{data.name} has {len(data)} images of {len(classes)} classes, "
+                f"{data.name} has {len(known)} {which} of {len(classes)} classes, "
                 f"a judge needs at least {5 * len(classes)}"
             )
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(data), generator=generator)[:_MOST_IMAGES]
-        images = _at_size(data.gather(chosen).cpu())
+        chosen = torch.randperm(len(known), generator=generator)[:_MOST_IMAGES]
+        images = _at_size(data.gather(known[chosen]).cpu())
         labels = labels[chosen]
         held_out = max(1, len(chosen) // 5)
         with (
@@ -156,17 +163,21 @@ class Judge:
     def probabilities(self, samples: Tensor) -> Tensor:
         """Class probabilities ``[N, classes]`` of samples ``[N, C, H, W]`` in [-1, 1].
 
+        A warning (UserWarning) is given for values above 1.5 or none below 0.
+
         Raises:
-            DataError: no samples, a wrong shape, or NaN.
+            DataError: no samples, another shape or type, NaN, or values far outside [-1, 1].
         """
+        samples = check_floats("samples", samples)
         expected = ", ".join(map(str, self.shape))
         if samples.dim() != 4 or tuple(samples.shape[1:]) != self.shape:
             raise DataError(f"samples must have shape [N, {expected}], got {list(samples.shape)}")
         if len(samples) == 0:
             raise DataError("there are no samples to judge, at least one is needed")
-        if not bool(samples.isfinite().all()):
+        if not finite(samples):
             raise DataError("samples hold NaN or infinite values, none may be")
-        return self._probabilities(_at_size(samples.detach().float().cpu()))
+        check_range("samples", samples)
+        return self._probabilities(_at_size(samples.float().cpu()))
 
     def __call__(self, samples: Tensor) -> Verdict:
         """Judges samples, floating point ``[N, C, H, W]`` in [-1, 1]; errors as above."""

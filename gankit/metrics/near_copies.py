@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gankit.data import ImageData
 from gankit.errors import DataError
+from gankit.metrics.checks import check_data, check_floats, check_range, finite, has_range
 
 # Samples per block of the distance matrix: bounds memory at 128 x N floats.
 _BLOCK = 128
@@ -25,7 +26,8 @@ def near_copies(samples: Tensor, data: ImageData, *, ratio: float = 0.5) -> floa
     one image.
 
     Args:
-        samples: floating point ``[M, C, H, W]`` in [-1, 1].
+        samples: floating point ``[M, C, H, W]`` in [-1, 1]; a warning (UserWarning) is given for
+            values above 1.5 or none below 0.
         data: the training images, ``(C, H, W)`` alike.
         ratio: above 0.
 
@@ -33,15 +35,19 @@ def near_copies(samples: Tensor, data: ImageData, *, ratio: float = 0.5) -> floa
         0.0 (no copies) to 1.0.
 
     Raises:
-        DataError: shapes that differ, NaN, no samples, or a set without two distinct images.
+        DataError: another type, shapes that differ, NaN, values far outside [-1, 1], no samples, or
+            a set without two distinct images.
     """
+    data, samples = check_data(data), check_floats("samples", samples)
     if samples.dim() != 4 or tuple(samples.shape[1:]) != data.shape or len(samples) == 0:
         raise DataError(
             f"samples must have shape [M, {', '.join(map(str, data.shape))}] with M >= 1, "
             f"got {list(samples.shape)}"
         )
-    if not bool(samples.isfinite().all()):
+    if not finite(samples):
         raise DataError("samples hold NaN or infinite values, none may be")
+    if has_range(data):
+        check_range("samples", samples)
     if not ratio > 0.0:
         raise DataError(f"ratio must be above 0, got {ratio}")
     real = data.normalized().flatten(1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import DataError
+from gankit.metrics.checks import check_floats, finite
 
 __all__ = ["ModeCount", "count_modes", "ks_distance"]
 
@@ -49,14 +50,19 @@ def count_modes(
         min_share: of a mode's fair share, in [0, 1].
 
     Raises:
-        DataError: shapes that do not fit, a radius or a share that is not allowed.
+        DataError: another type, shapes that do not fit, NaN or infinite values, a radius or a share
+            that is not allowed.
     """
+    points, centres = check_floats("points", points), check_floats("centres", centres)
     flat = points.flatten(1) if points.ndim > 1 else points.reshape(-1, 1)
     if centres.ndim != 2 or len(flat) == 0 or flat.shape[1] != centres.shape[1]:
         raise DataError(
             f"points {list(points.shape)} and centres {list(centres.shape)} do not fit: allowed "
             "are [N, d] and [modes, d]"
         )
+    for name, values in (("points", points), ("centres", centres)):
+        if not finite(values):
+            raise DataError(f"{name} hold NaN or infinite values, none may be")
     if not radius > 0 or not 0 <= min_share <= 1:
         raise DataError(
             f"radius must be above 0 and min_share in [0, 1], got {radius} and {min_share}"
@@ -79,12 +85,16 @@ def ks_distance(points: Tensor, cdf: Callable[[Tensor], Tensor]) -> float:
         A number in [0, 1]; NaN if a point is NaN.
 
     Raises:
-        DataError: no points.
+        DataError: no points, another type, or a ``cdf`` that gives another shape.
     """
+    points = check_floats("points", points)
     if points.numel() == 0:
         raise DataError("the distance needs at least one point, got none")
-    values = points.detach().flatten().double().sort().values
+    values = points.flatten().double().sort().values
     n = len(values)
     expected = cdf(values)
+    if not isinstance(expected, Tensor) or expected.shape != values.shape:
+        got = list(expected.shape) if isinstance(expected, Tensor) else type(expected).__name__
+        raise DataError(f"cdf must give {list(values.shape)} for {list(values.shape)}, got {got}")
     steps = torch.arange(n + 1, dtype=torch.float64, device=values.device) / n
     return float(torch.maximum(steps[1:] - expected, expected - steps[:-1]).max())

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit.errors import DataError
+from gankit.metrics.checks import check_range
 
 __all__ = ["sharpness"]
 
@@ -19,14 +20,17 @@ def sharpness(images: Tensor) -> float:
     2000. It depends on size and contrast, and noise counts as sharp: compare images of one kind.
 
     Args:
-        images: floating point ``[N, C, H, W]``, N >= 1, H and W >= 3.
+        images: floating point ``[N, C, H, W]`` in [-1, 1], N >= 1, H and W >= 3; a warning
+            (UserWarning) is given for values above 1.5 or none below 0.
 
     Returns:
         A number of at least 0; NaN if a pixel is NaN.
 
     Raises:
-        DataError: another shape or dtype.
+        DataError: another shape or type, or values far outside [-1, 1].
     """
+    if not isinstance(images, Tensor):
+        raise DataError(f"images must be a tensor, got {type(images).__name__}")
     if not images.is_floating_point() or images.dim() != 4 or min(images.shape[2:]) < 3:
         raise DataError(
             "images must be floating point [N, C, H, W] of at least 3x3 pixels, got "
@@ -34,6 +38,7 @@ def sharpness(images: Tensor) -> float:
         )
     if images.numel() == 0:
         raise DataError("sharpness needs at least one image, got none")
+    check_range("images", images)
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     planes = images.detach().double().flatten(0, 1).unsqueeze(1)
     edges = F.conv2d(planes, kernel.to(planes).view(1, 1, 3, 3))

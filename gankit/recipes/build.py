@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -15,7 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gankit import data as gankit_data
 from gankit.data import BatchSampler, ImageData
-from gankit.data.labelled import UNLABELLED, keep_labels
+from gankit.data.labelled import (
+    UNLABELLED,
+    absent_classes,
+    check_all_labelled,
+    class_count,
+    classes_of,
+    keep_labels,
+)
 from gankit.data.toy import PointData
 from gankit.errors import ConfigError
 from gankit.losses import (
@@ -51,6 +59,8 @@ from gankit.training.seeds import derived_seed
 from gankit.training.step import GANStep, Penalty
 from gankit.training.trainer import Trainer, advance
 from gankit.training.weights import check_sizes
+
+_LOG = logging.getLogger(__name__)
 
 
 def pick_device(name: str) -> torch.device:
@@ -99,8 +109,8 @@ def build_trainer(
         len(images), config.batch_size, generator=order, replacement=config.replacement
     )
     offers: dict[str, Any] = {"z_dim": config.z_dim, "image_shape": images.shape}
-    if images.labels is not None:
-        offers["n_classes"] = int(images.labels.max()) + 1
+    if images.labels is not None and _asks_for_classes(config):
+        offers["n_classes"] = class_count(images)
     if config.labelled is not None:
         _check_labelled(config)
         images = keep_labels(images, config.labelled, seed=config.seed)
@@ -119,14 +129,22 @@ def build_trainer(
     check_trainable("generator", G)
     check_trainable("discriminator", D)
     gan_step = _build_step(config, G, D, images)
+    n_classes = getattr(G, "n_classes", None)
+    conditional = n_classes is not None
+    if n_classes is not None:
+        check_all_labelled(images)
+        absent = absent_classes(images, n_classes)
+        if absent is not None and world()[0] == 0:
+            _LOG.warning("%s", absent)
     description: dict[str, Any] = {
         "run": config.as_dict(),
         # What `gankit sample` needs to build G without the data.
         "generator": _plain(generator_spec),
         "image_shape": list(images.shape),
         "draws": isinstance(gan_step, GANStep) or gan_step.loss.variational,
+        # Those of which it makes images like the data.
+        "classes": classes_of(images) if conditional else None,
     }
-    conditional = getattr(G, "n_classes", None) is not None
     if size > 1:
         sampler = ShareOfBatches(sampler)
     like = next(D.parameters())
@@ -250,14 +268,25 @@ def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageDat
 
 
 def _check_labels(config: RunConfig, images: ImageData) -> None:
-    path, arguments = split_spec("generator", config.generator)
-    try:
-        parameters = inspect.signature(import_object("generator", path)).parameters
-    except ValueError:  # some builtins have none
-        return
-    asks = "n_classes" in parameters and "n_classes" not in arguments
-    if images.labels is None and asks:
+    if images.labels is None and _asks("generator", config.generator, "n_classes"):
+        path, _ = split_spec("generator", config.generator)
         raise ConfigError(f"{images.name} has no labels, and the generator {path} needs them")
+
+
+def _asks_for_classes(config: RunConfig) -> bool:
+    """Whether a network is to be told how many classes there are."""
+    networks = (("generator", config.generator), ("discriminator", config.discriminator))
+    return any(_asks(what, spec, "n_classes") for what, spec in networks)
+
+
+def _asks(what: str, spec: Spec, name: str) -> bool:
+    """Whether the callable of ``spec`` has a parameter ``name`` that ``spec`` leaves open."""
+    path, arguments = split_spec(what, spec)
+    try:
+        parameters = inspect.signature(import_object(what, path)).parameters
+    except ValueError:  # some builtins have none
+        return False
+    return name in parameters and name not in arguments
 
 
 def _check_labelled(config: RunConfig) -> None:

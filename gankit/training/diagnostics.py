@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gankit.data.labelled import UNLABELLED
 from gankit.errors import CheckpointError, ConfigError
 from gankit.training.callbacks import Callback
 from gankit.training.modules import eval_mode
@@ -36,8 +37,8 @@ class Health:
     over that between two real ones; ``distance`` is how far the means and the standard deviations
     of all pixels lie apart, over the spread of the real ones. ``modes`` counts the classes that
     have at least a tenth of their share of the generated images (by the nearest class mean),
-    ``classes`` those of the data; both are 0 without labels. ``g_gradient`` is the norm of G's
-    latest gradient.
+    ``classes`` those of the labelled images; both are 0 without labels. ``g_gradient`` is the norm
+    of G's latest gradient.
     """
 
     accuracy: float
@@ -159,8 +160,14 @@ class Classes:
 
     @classmethod
     def of(cls, data: ImageData) -> Classes:
-        """Those of the same 2000 random images in every run; a set may be sorted by class."""
-        picks = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:2000]
+        """Those of the same 2000 random labelled images in every run.
+
+        A set may be sorted by class, and unlabelled images are of no class.
+        """
+        every = data.gather_labels(torch.arange(len(data))).cpu()
+        known = (every != UNLABELLED).nonzero().flatten()
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
+        picks = known[order[:2000]]
         x = data.gather(picks).flatten(1).double()
         labels = data.gather_labels(picks).to(x.device)
         _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
@@ -232,6 +239,8 @@ def _apart(x: Tensor) -> Tensor:
 
 def _modes(fake: Tensor, classes: Classes) -> int:
     """How many classes are nearest to a tenth of their share of ``fake``, and to one at least."""
+    if len(classes.counts) == 0:  # no image is labelled
+        return 0
     means, counts = classes.means.to(fake.device), classes.counts.to(fake.device)
     nearest = torch.cdist(fake, means).argmin(1).bincount(minlength=len(counts))
     share = 0.1 * len(fake) * counts / counts.sum()

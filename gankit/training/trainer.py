@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gankit.data import Batch, BatchSampler, ImageData
+from gankit.data.labelled import check_all_labelled
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.scalars import plain
 from gankit.training.arguments import whole
@@ -105,6 +106,8 @@ class Trainer:
         check_callbacks(tuple(callbacks))
         if conditional and data.labels is None:
             raise ConfigError(f"{data.name} has no labels; a conditional run needs them")
+        if conditional:
+            check_all_labelled(data)
         self.gan_step = gan_step
         self.data = data
         self.conditional = conditional
