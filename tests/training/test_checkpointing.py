@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from gankit.data import BatchSampler
 from gankit.errors import CheckpointError, ConfigError
-from gankit.training import Checkpoint, Metrics, load_checkpoint
+from gankit.models import mlp
+from gankit.training import AutoencoderStep, Checkpoint, Metrics, Trainer, load_checkpoint
 from gankit.training.callbacks import read_metrics
+from tests.training.nets import small_images
 from tests.training.test_trainer import make_trainer
 
 
@@ -108,11 +112,25 @@ def test_the_previous_good_one_is_named(tmp_path: Path, damage: Any) -> None:
         ({"every": 0}, "checkpoint_every is 0"),
         ({"keep": 0}, "checkpoint_keep is 0"),
         ({"best": "beauty"}, "checkpoint_best is 'beauty'; allowed are null, d_loss"),
+        ({"best": "images_per_second"}, "is 'images_per_second'; allowed are null, d_loss"),
+        ({"best": "step"}, "checkpoint_best is 'step'; allowed are null, d_loss"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path: Path, arguments: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Checkpoint(tmp_path / "c.pt", **arguments)
+
+
+@pytest.mark.parametrize("best", ["d_real", "critic_distance", "d_loss"])
+def test_a_column_that_the_run_does_not_have_is_refused(tmp_path: Path, best: str) -> None:
+    G, D = mlp.Generator(5, (1, 6, 6), hidden=(8,)), nn.Sequential(nn.Flatten(), nn.Linear(36, 5))
+    optimizers = (torch.optim.Adam(module.parameters()) for module in (G, D))
+    step = AutoencoderStep(G, D, *optimizers)
+    callbacks = [Checkpoint(tmp_path / "c.pt", best=best)]
+    trainer = Trainer(step, small_images(), BatchSampler(40, 8), callbacks=callbacks)
+    with pytest.raises(ConfigError, match=rf"is '{best}', .* allowed are null, g_loss$"):
+        trainer.fit(steps=2)
+    assert os.listdir(tmp_path) == []
 
 
 def test_rows_of_an_older_file_stay(tmp_path: Path) -> None:

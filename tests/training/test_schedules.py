@@ -9,11 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from gankit import recipes
 from gankit.errors import ConfigError
 from gankit.recipes.build import build_trainer
-from gankit.training import Checkpoint, TensorBoard, Trainer, load_checkpoint
+from gankit.training import (
+    Callback,
+    Checkpoint,
+    SampleGrid,
+    TensorBoard,
+    Trainer,
+    load_checkpoint,
+)
 from gankit.training.optimizers import clip_gradients
 from tests.training.test_trainer import everything, make_trainer
 
@@ -138,3 +146,25 @@ def test_tensorboard_reads_what_was_logged(tmp_path: Path) -> None:
     events.Reload()
     assert [event.step for event in events.Scalars("d_loss")] == [4, 8]
     assert events.Scalars("g_lr")[0].value == pytest.approx(2e-4)
+
+
+def test_tensorboard_shows_the_sample_pictures(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Damage(Callback):
+        def on_picture(self, trainer: Trainer, path: Path) -> None:
+            if trainer.step == 10:
+                path.write_bytes(b"no picture")
+
+    grid = SampleGrid(tmp_path / "samples", every=1, rows=2, columns=2)
+    make_trainer(Damage(), TensorBoard(tmp_path), grid).fit(steps=15)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = events.Images("samples")
+    assert [event.step for event in shown] == [5, 15]
+    with Image.open(tmp_path / "samples" / "epoch_0001_step_0000005.png") as picture:
+        assert (shown[0].width, shown[0].height) == picture.size
+    assert caplog.text.count("is not in TensorBoard") == 1
