@@ -88,12 +88,14 @@ class ImageData:
         if images.dim() == 3:
             images = images.unsqueeze(1)
         _check_order(images, name)
-        _warn_of_range(images, name)
+        given = images
         if images.is_floating_point():
             images = quantise(images, name)
         if isinstance(labels, Tensor) and labels.dtype in _INTEGERS:
             labels = labels.to(device=images.device, dtype=torch.int64)
-        return cls(images.contiguous(), labels, name)
+        made = cls(images.contiguous(), labels, name)
+        _warn_of_range(given, name)
+        return made
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
@@ -166,8 +168,6 @@ def _check_order(images: Tensor, name: str) -> None:
 
 
 def _warn_of_range(images: Tensor, name: str) -> None:
-    if images.numel() == 0:
-        return
     text = None
     if images.is_floating_point() and float(images.amin()) >= 0:
         text = "none of the values is below 0; images in [0, 1] are brought there by 2 * images - 1"
