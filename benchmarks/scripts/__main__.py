@@ -4,28 +4,37 @@
 ``--report FILE [--into PAGE]`` prints the table of such a file or puts it into a page. Each run is
 a process of its own; plain and accelerated runs take turns, so that a drift of the machine's speed
 hits both, and the time of a step is the least of the runs' medians.
+
+``--networks`` does the like for forward and backward of the networks in ``networks.py``, plain and
+after ``gankit.accelerate``, call by call in one process, by the CPU time of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+import gankit
 from benchmarks.environment import cpu_name
+from benchmarks.scripts.networks import CASES, Case
 from gankit.run import measure
+from gankit.training import keep_freed_memory
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "scripts"
 SCRIPTS = tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "options"))
 MODES = ("plain", "accelerated")
-# Between these lines of a page stands the table.
-BEGIN, END = "<!-- scripts: begin -->", "<!-- scripts: end -->"
+# Between such lines of a page stands the table.
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 
 def race(script: str, steps: int, rounds: int, batch_size: int) -> dict[str, Any]:
@@ -40,6 +49,38 @@ def race(script: str, steps: int, rounds: int, batch_size: int) -> dict[str, Any
             if mode == "accelerated":
                 found["fused"] = result["fused"]
     return found
+
+
+def race_networks(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
+    """Seconds of CPU time for forward and backward, the median of each round, by mode.
+
+    Both networks have the same weights, and in a round they take turns call by call.
+    """
+    plain = case.build()
+    accelerated = copy.deepcopy(plain)
+    found: dict[str, Any] = {"fused": gankit.accelerate(accelerated).counts}
+    networks = dict(zip(MODES, (plain, accelerated), strict=True))
+    x = torch.randn(case.shape, requires_grad=True)
+    first = sum(time_network(network, x) for network in networks.values())
+    turns = max(3, round(seconds / rounds / first))
+    found.update({mode: [] for mode in MODES})
+    for _ in range(rounds):
+        durations: dict[str, list[float]] = {mode: [] for mode in MODES}
+        for turn in range(turns):
+            for mode in MODES if turn % 2 == 0 else MODES[::-1]:
+                durations[mode].append(time_network(networks[mode], x))
+        for mode in MODES:
+            found[mode].append(statistics.median(durations[mode]))
+    return found
+
+
+def time_network(network: nn.Module, x: Tensor) -> float:
+    """Seconds of CPU time for one forward and backward."""
+    network.zero_grad()
+    x.grad = None
+    start = time.process_time()
+    network(x).sum().backward()
+    return time.process_time() - start
 
 
 def ratio(entry: dict[str, Any]) -> float:
@@ -57,11 +98,14 @@ def row(script: str, entry: dict[str, Any]) -> str:
 
 def head(about: dict[str, Any]) -> str:
     """What comes before the rows."""
-    return (
-        f"{about['device']}, torch {about['torch']}, {about['threads']} threads, batch "
-        f"{about['batch_size']}; milliseconds per step:\n\n"
-        "| script | plain | accelerated | ratio | runs as |\n|---|---:|---:|---:|---|"
-    )
+    machine = f"{about['device']}, torch {about['torch']}, {about['threads']} thread(s)"
+    columns = "| plain | accelerated | ratio | runs as |\n|---|---:|---:|---:|---|"
+    if about["kind"] == "networks":
+        return (
+            f"{machine}, {about['capability']}; milliseconds of CPU time for forward and "
+            f"backward:\n\n| network {columns}"
+        )
+    return f"{machine}, batch {about['batch_size']}; milliseconds per step:\n\n| script {columns}"
 
 
 def summary(entries: dict[str, Any]) -> str:
@@ -72,53 +116,69 @@ def summary(entries: dict[str, Any]) -> str:
 
 def table(data: dict[str, Any]) -> str:
     """The whole table in Markdown."""
-    rows = [row(script, entry) for script, entry in data["scripts"].items()]
-    return "\n".join([head(data), *rows, summary(data["scripts"])])
+    entries = data[data["kind"]]
+    rows = [row(name, entry) for name, entry in entries.items()]
+    return "\n".join([head(data), *rows, summary(entries)])
 
 
-def write_into(page: Path, text: str) -> None:
+def write_into(page: Path, kind: str, text: str) -> None:
     """Replaces what stands between the two marks of a page."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = BEGIN.format(kind), END.format(kind)
+    before, begin, rest = page.read_text().partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        sys.exit(f"{page}: expected the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        sys.exit(f"{page}: expected the lines {first} and {last}")
+    page.write_text(f"{before}{first}\n{text}\n{last}{after}")
 
 
 def main() -> int:
     """Prints the table, row by row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scripts")
     parser.add_argument("scripts", nargs="*", default=SCRIPTS, metavar="SCRIPT")
+    parser.add_argument("--networks", action="store_true", help="time the networks instead")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for each of the networks")
     parser.add_argument("--steps", type=int, default=20, help="of each run, at least 6")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each mode")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=64, help="of the scripts")
+    parser.add_argument("--threads", type=int, default=2, help="of the scripts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep what was measured")
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, show this")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="write the table of --report")
     options = parser.parse_args()
     if options.report:
-        text = table(json.loads(options.report.read_text()))
+        data = json.loads(options.report.read_text())
+        text = table(data)
         print(text)
         if options.into:
-            write_into(options.into, text)
+            write_into(options.into, data["kind"], text)
         return 0
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    data: dict[str, Any] = {
+    kind = "networks" if options.networks else "scripts"
+    data = {
+        "kind": kind,
         "device": cpu_name(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
-        "threads": options.threads,
+        "threads": 1 if options.networks else options.threads,
         "batch_size": options.batch_size,
-        "scripts": {},
+        kind: {},
     }
+    if options.networks:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
     print(head(data))
-    for script in options.scripts:
-        entry = race(script, max(6, options.steps), options.rounds, options.batch_size)
-        data["scripts"][script] = entry
-        print(row(script, entry), flush=True)
+    for name in CASES if options.networks else options.scripts:
+        if options.networks:
+            torch.manual_seed(0)
+            entry = race_networks(CASES[name], options.rounds, options.seconds)
+        else:
+            entry = race(name, max(6, options.steps), options.rounds, options.batch_size)
+        data[kind][name] = entry
+        print(row(name, entry), flush=True)
         if options.json:
             options.json.write_text(json.dumps(data, indent=1) + "\n")
-    print(summary(data["scripts"]))
+    print(summary(data[kind]))
     return 0
 
 

@@ -84,9 +84,10 @@ class GANStep:
             ``average = ema average + (1 - ema) G``. The attribute ``ema`` is that copy of G, or
             None.
         channels_last: keep 4-d weights and images channels last, in which the convolutions of
-            oneDNN and, in half precision, cuDNN run fastest. "auto" does so for networks of torch's
-            and gankit's layers with 2-d convolutions, on the CPU and for bf16 on CUDA. It changes
-            the strides of G's and D's parameters, not their values.
+            oneDNN with AVX-512 and, in half precision, cuDNN run fastest. "auto" does so for
+            networks of torch's and gankit's layers with 2-d convolutions, on CPUs with AVX-512 and
+            for bf16 on CUDA; with large weights and a small batch False is faster. It changes the
+            strides of G's and D's parameters, not their values.
         accumulate: each turn works through the batch in so many equal parts, one after the other,
             and their gradients add up to the batch's before the one update: less memory, the same
             mathematics. What looks at a batch as a whole then looks at a part: batch norm takes its

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from benchmarks.scripts import __main__ as scripts
+from benchmarks.scripts.networks import Case
 
 
 def test_a_table_is_written_between_its_marks(
@@ -18,6 +21,7 @@ def test_a_table_is_written_between_its_marks(
         return {"plain": [plain, 9.0], "accelerated": [8.0, ours], "fused": {"linear": 2}}
 
     data = {
+        "kind": "scripts",
         "device": "some CPU",
         "torch": "2.15",
         "threads": 2,
@@ -26,14 +30,15 @@ def test_a_table_is_written_between_its_marks(
     }
     file, page = tmp_path / "run.json", tmp_path / "page.md"
     file.write_text(json.dumps(data))
-    page.write_text(f"before\n{scripts.BEGIN}\nold\n{scripts.END}\nafter\n")
+    begin, end = scripts.BEGIN.format("scripts"), scripts.END.format("scripts")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     monkeypatch.setattr(sys, "argv", ["scripts", "--report", str(file), "--into", str(page)])
     for _ in range(2):
         assert scripts.main() == 0
         assert "| one | 200.0 | 100.0 | 2.00x | linear 2 |" in capsys.readouterr().out
         text = page.read_text()
-        assert text.startswith(f"before\n{scripts.BEGIN}\nsome CPU, torch 2.15, 2 threads")
-        assert text.endswith(f"Geometric mean 1.00x, least 0.50x.\n{scripts.END}\nafter\n")
+        assert text.startswith(f"before\n{begin}\nsome CPU, torch 2.15, 2 thread(s)")
+        assert text.endswith(f"Geometric mean 1.00x, least 0.50x.\n{end}\nafter\n")
         assert "old" not in text
     page.write_text("no marks\n")
     with pytest.raises(SystemExit, match="expected the lines"):
@@ -41,6 +46,43 @@ def test_a_table_is_written_between_its_marks(
     assert page.read_text() == "no marks\n"
 
 
-def test_the_page_has_the_marks() -> None:
+def test_networks_take_turns_and_compute_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), (2, 2, 64, 64)
+    )
+    monkeypatch.setattr(scripts, "CASES", {"a network": case})
+    called: list[bool] = []
+    time_network = scripts.time_network
+
+    def note(network: nn.Module, x: Tensor) -> float:
+        called.append(type(network) is nn.Sequential)
+        return time_network(network, x)
+
+    monkeypatch.setattr(scripts, "time_network", note)
+    threads = torch.get_num_threads()
+    file, page = tmp_path / "run.json", tmp_path / "page.md"
+    monkeypatch.setattr(
+        sys, "argv", ["scripts", "--networks", "--seconds", "0", "--json", str(file)]
+    )
+    try:
+        assert scripts.main() == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert "| a network | " in capsys.readouterr().out
+    data = json.loads(file.read_text())
+    assert [len(data["networks"]["a network"][mode]) for mode in scripts.MODES] == [3, 3]
+    assert called == [True, False, *[True, False, False, True, True, False] * 3]
+    page.write_text("<!-- networks: begin -->\n<!-- networks: end -->\n")
+    monkeypatch.setattr(sys, "argv", ["scripts", "--report", str(file), "--into", str(page)])
+    assert scripts.main() == 0
+    assert "1 thread(s), " in page.read_text()
+    assert "| network | plain |" in page.read_text()
+
+
+@pytest.mark.parametrize("kind", ["scripts", "networks"])
+def test_the_page_has_the_marks(kind: str) -> None:
     page = Path(scripts.__file__).resolve().parents[2] / "docs" / "accelerate.md"
-    assert page.read_text().count(scripts.BEGIN) == page.read_text().count(scripts.END) == 1
+    text = page.read_text()
+    assert text.count(scripts.BEGIN.format(kind)) == text.count(scripts.END.format(kind)) == 1
