@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -323,12 +323,40 @@ def build_generator(description: dict[str, Any]) -> nn.Module:
 def _build_loss(spec: Spec, **offers: Any) -> str | AdversarialLoss | AutoencoderLoss:
     if isinstance(spec, str) and not is_import_path(spec):
         return resolve_autoencoder(spec) if spec in ("elbo", "squared-error") else spec
+    path, arguments = split_spec("loss", spec)
+    found = import_object("loss", path, _LOSSES)
+    if isinstance(found, _LOSSES):
+        if arguments:
+            raise ConfigError(
+                f"init_args of loss {path!r} do not fit: it is a made {type(found).__name__}, "
+                "which takes none"
+            )
+        return found
+    _check_makes_a_loss(path, found, arguments.keys() | offers.keys())
     loss = create("loss", spec, object, **offers)
-    if isinstance(loss, (AdversarialLoss, AutoencoderLoss)):
+    if isinstance(loss, _LOSSES):
         return loss
     raise ConfigError(
         f"loss {split_spec('loss', spec)[0]!r} gave a {type(loss).__name__}; allowed are an "
         "AdversarialLoss and an AutoencoderLoss"
+    )
+
+
+_LOSSES = (AdversarialLoss, AutoencoderLoss)
+
+
+def _check_makes_a_loss(path: str, function: Any, given: Set[str]) -> None:
+    """Raise ConfigError for a function of D's outputs, which is one side of a loss."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some builtins have none
+        return
+    needed = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+    if isinstance(function, type) or not {"real", "fake"} & set(needed):
+        return
+    raise ConfigError(
+        f"loss {path!r} is a function of {', '.join(needed)}; allowed are an AdversarialLoss, of "
+        "such a function for D and one of fake for G, and a function that returns one"
     )
 
 

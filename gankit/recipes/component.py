@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,11 @@ def _lies_in(folder: str, package: str) -> bool:
         return False
 
 
-def import_object(what: str, path: str) -> Callable[..., Any]:
-    """The callable at ``path``. Raises ConfigError if it cannot be imported or called."""
+def import_object(what: str, path: str, instances: tuple[type, ...] = ()) -> Any:
+    """The callable, or the object of a type in ``instances``, at ``path``.
+
+    Raises ConfigError if it cannot be imported or is neither.
+    """
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise ConfigError(f"{what} is {path!r}; allowed is an import path such as mypkg.MyClass")
@@ -81,7 +84,7 @@ def import_object(what: str, path: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if found is None:
         raise ConfigError(f"{what} {path!r} cannot be imported: {module_name} has no {name}")
-    if not callable(found):
+    if not callable(found) and not isinstance(found, instances):
         raise ConfigError(f"{what} {path!r} is a {type(found).__name__}; allowed is a callable")
     return found
 

@@ -107,7 +107,7 @@ class Diagnostics(Callback):
         if self._classes is None and trainer.data.labels is not None:
             self._classes = Classes.of(trainer.data)
         self.health = look(trainer, self.samples, self._classes)
-        found = complaints(self.health)
+        found = complaints(self.health, step.loss.name)
         for name, sentence in found.items():
             self._streaks[name] = self._streaks.get(name, 0) + 1
             if self._streaks[name] == self.patience:
@@ -117,8 +117,8 @@ class Diagnostics(Callback):
             self._streaks[name] = 0
 
 
-def complaints(health: Health) -> dict[str, str]:
-    """What is wrong, by name, each in words and with what to try."""
+def complaints(health: Health, loss: str = "") -> dict[str, str]:
+    """What is wrong, by name, each in words and with what to try other than ``loss``, the name."""
     found = {}
     if health.accuracy >= 0.995 and health.logit_gap >= 12:
         found["strong D"] = (
@@ -144,9 +144,13 @@ def complaints(health: Health) -> dict[str, str]:
             "(wgan-gp covers the data best); an earlier checkpoint may be better."
         )
     if health.g_gradient < 3e-4:
+        first = "a lower learning rate"
+        if loss == "minimax":
+            first = "the non-saturating loss in place of the minimax one"
+        last = "" if loss == "wasserstein" else ", or a Wasserstein loss with a penalty"
         found["vanishing gradient"] = (
-            f"G's gradient vanishes: its norm is {health.g_gradient:.1g}. Try the non-saturating "
-            "loss in place of the minimax one, a weaker D, or a Wasserstein loss with a penalty."
+            f"G's gradient vanishes: its norm is {health.g_gradient:.1g}. Try {first}, a weaker "
+            f"D{last}."
         )
     return found
 

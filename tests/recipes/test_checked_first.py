@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit import recipes
+from gankit.cli.streams import warnings_as_sentences
 from gankit.data import ImageData
 from gankit.errors import ConfigError, GankitError, GankitWarning
+from gankit.losses import AdversarialLoss
 from gankit.recipes.build import build_trainer
+from gankit.training import GANStep
 from gankit.training.entries import check_plain
 
 MLP = "gankit.models.mlp"
@@ -154,6 +159,44 @@ def test_what_training_would_meet_is_named(
     assert "\n" not in str(caught.value)
 
 
+soft = AdversarialLoss(
+    "soft",
+    lambda real, fake: (F.softplus(-real) + F.softplus(fake)).mean(),
+    lambda fake: F.softplus(-fake).mean(),
+)
+
+
+def soft_loss(real: Tensor, fake: Tensor) -> Tensor:
+    return soft.discriminator(real, fake)
+
+
+def made(slope: float = 1.0) -> AdversarialLoss:
+    return soft
+
+
+@pytest.mark.parametrize("name", ["soft", "made"])
+def test_a_loss_is_named_by_what_it_is_or_by_what_makes_it(name: str) -> None:
+    trainer = build("gan", loss=f"{HERE}.{name}")
+    assert isinstance(trainer.gan_step, GANStep)
+    assert trainer.gan_step.loss.name == "soft"
+    trainer.fit(steps=1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (f"{HERE}.soft_loss", "is a function of real, fake; allowed are an AdversarialLoss"),
+        ("gankit.losses.hinge_discriminator_loss", "is a function of real, fake; allowed"),
+        (spec(f"{HERE}.soft", slope=2.0), "is a made AdversarialLoss, which takes none"),
+        (f"{HERE}.HERE", "is a str; allowed is a callable"),
+        (f"{HERE}.spec", "missing a required argument: 'class_path'"),
+    ],
+)
+def test_what_is_no_loss_is_named(loss: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build("gan", loss=loss)
+
+
 def test_a_schedule_as_long_as_the_run_is_fine() -> None:
     one_cycle = spec("torch.optim.lr_scheduler.OneCycleLR", max_lr=1e-3, total_steps=4)
     build("gan", schedule=one_cycle).fit(steps=4)
@@ -163,6 +206,19 @@ def test_batch_norm_under_a_penalty_is_said_at_the_start() -> None:
     critic = spec(f"{MLP}.Discriminator", norm="batch", hidden=[8], output="logit")
     with pytest.warns(GankitWarning, match="mixes samples"):
         build("wgan-gp", discriminator=critic)
+
+
+def test_warnings_are_sentences_on_the_command_line(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings_as_sentences():
+        warnings.warn("one sentence", GankitWarning, stacklevel=1)
+    with warnings_as_sentences(silent=True):
+        warnings.warn("another", GankitWarning, stacklevel=1)
+    assert caplog.messages == ["one sentence"]
+    assert "GankitWarning" not in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="of others"), warnings_as_sentences():
+        warnings.warn("of others", UserWarning, stacklevel=1)
 
 
 def test_the_check_moves_nothing() -> None:

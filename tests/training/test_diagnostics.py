@@ -238,3 +238,17 @@ def test_silence_where_all_is_well(
     recipe: str, steps: int, changes: dict[str, Any], seed: int
 ) -> None:
     silent(recipe, steps, Diagnostics(), seed=seed, **changes)
+
+
+@pytest.mark.parametrize(
+    ("loss", "advice", "absent"),
+    [
+        ("minimax", "Try the non-saturating loss in place of the minimax one", "learning rate"),
+        ("non-saturating", "Try a lower learning rate, a weaker D, or a Wasserstein", "minimax"),
+        ("wasserstein", "Try a lower learning rate, a weaker D.", "a Wasserstein"),
+    ],
+)
+def test_what_is_there_already_is_no_advice(loss: str, advice: str, absent: str) -> None:
+    words = complaints(replace(HEALTHY, g_gradient=1e-7), loss)["vanishing gradient"]
+    assert advice in words
+    assert absent not in words
