@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,16 @@ def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"init_args of {what} {path!r} do not fit: {error}") from error
+        near = [match for name in arguments for match in _near(name, signature)]
+        hint = f"; did you mean {' and '.join(near)}?" if near else ""
+        raise ConfigError(f"init_args of {what} {path!r} do not fit: {error}{hint}") from error
     return {"class_path": path, "init_args": arguments}
+
+
+def _near(name: str, signature: inspect.Signature) -> list[str]:
+    if name in signature.parameters:
+        return []
+    return get_close_matches(str(name), signature.parameters, n=1, cutoff=0.7)
 
 
 def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from gankit.cli import main
+from gankit.cli import main, rundir
+from gankit.recipes.config import RunConfig
 from gankit.training import GANStep
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -134,3 +135,11 @@ def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[..., None]) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert final_state("runs/gan")["step"] == 6
+
+
+def test_the_command_that_resumes_is_one_for_a_shell() -> None:
+    folder = Path("my runs", "it's")
+    ours, own = RunConfig(), RunConfig(generator="my.G")
+    assert shlex.split(rundir.how_to_resume(folder, ours))[-2:] == ["--out", str(folder)]
+    assert "--trust" not in rundir.how_to_resume(folder, ours)
+    assert "train --resume --trust --out" in rundir.how_to_resume(folder, own)

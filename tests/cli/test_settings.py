@@ -201,6 +201,7 @@ def test_arguments_of_the_networks() -> None:
         ("penalty.weight=1", "penalty is null; allowed is an import path"),
         ("generator.init_args=3", "allowed as init_args are {NAME: VALUE}"),
         ("generator.depth=3", "depth"),
+        ("generator.hiden=[3]", "argument 'hiden'; did you mean hidden?"),
     ],
 )
 def test_arguments_of_nothing(text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,7 @@ def test_the_norm_is_per_sample_not_over_the_batch(on_target: tuple[str, torch.d
     assert float(grad_norm_penalty(g)) == 0.0
     assert float(grad_norm_penalty(2 * g)) == 1.0
     assert float(grad_norm_penalty(2 * g, mode="zero-centred")) == 4.0
+    assert float(grad_norm_penalty(2 * g, mode="zero-centered")) == 4.0
 
 
 @pytest.mark.parametrize("mode", MODES)

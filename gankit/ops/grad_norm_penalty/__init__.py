@@ -18,6 +18,7 @@ MODES = {
     "two-sided": reference.TWO_SIDED,
     "one-sided": reference.ONE_SIDED,
     "zero-centred": reference.ZERO_CENTRED,
+    "zero-centered": reference.ZERO_CENTRED,
 }
 
 
@@ -57,7 +58,8 @@ def grad_norm_penalty(
       arXiv:1704.00028);
     * ``"one-sided"``: ``max(0, norm_i - target)**2`` (WGAN-LP: Petzka et al., 2017,
       arXiv:1709.08894);
-    * ``"zero-centred"``: ``norm_i**2`` (R1 and R2: Mescheder et al., 2018, arXiv:1801.04406).
+    * ``"zero-centred"`` or ``"zero-centered"``: ``norm_i**2``
+      (R1 and R2: Mescheder et al., 2018, arXiv:1801.04406).
 
     Differentiable to any order in reverse mode; where a sample's gradient is zero, all derivatives
     are finite (the norm counts as constant there). There is no forward-mode derivative. Sums are
