@@ -3,14 +3,24 @@
 
 # Flags for every translation unit of ours. NaN and signed zero matter, so no -ffast-math.
 add_library(gankit_flags INTERFACE)
-target_include_directories(gankit_flags INTERFACE "${PROJECT_SOURCE_DIR}/csrc")
+# The tests include from csrc/. nvcc would cut the folder in two at a comma, and needs it nowhere.
+target_include_directories(gankit_flags
+                           INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${PROJECT_SOURCE_DIR}/csrc>")
 target_compile_options(
   gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-fno-math-errno;-fno-trapping-math>")
 # Messages name the file they come from: as the repository has it, not the machine that built it.
-target_compile_options(
-  gankit_flags
-  INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>"
-            "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
+# The flag cuts its value at the first "=", and nvcc a flag for the host's compiler at commas: in
+# folders of such names the messages have the whole path.
+if(NOT PROJECT_SOURCE_DIR MATCHES "=")
+  target_compile_options(
+    gankit_flags
+    INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
+endif()
+if(NOT PROJECT_SOURCE_DIR MATCHES "[=,]")
+  target_compile_options(
+    gankit_flags
+    INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>")
+endif()
 if(GANKIT_CLONES)
   target_compile_definitions(gankit_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:GANKIT_CLONES>")
 endif()
@@ -27,10 +37,12 @@ endif()
 function(gankit_link target map)
   target_link_libraries(${target} PRIVATE gankit_flags gankit_torch)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
-    set(map "${PROJECT_SOURCE_DIR}/cmake/${map}")
+    # A copy in the folder where Ninja links, for a name without a path: the compiler cuts what
+    # follows -Wl at commas.
+    configure_file("${PROJECT_SOURCE_DIR}/cmake/${map}" "${CMAKE_BINARY_DIR}/${map}" COPYONLY)
     target_link_options(${target} PRIVATE -Wl,--no-as-needed -Wl,--allow-shlib-undefined
                         -Wl,--exclude-libs,ALL "-Wl,--version-script=${map}")
-    set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${map}")
+    set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS "${CMAKE_BINARY_DIR}/${map}")
     if(NOT GANKIT_SANITIZE)
       target_link_options(${target} PRIVATE -Wl,-s)
     endif()

@@ -25,10 +25,21 @@ class CompileError(BuildError):
         self.output = output
 
 
+# "/usr/bin/ld: cannot find -lx", "ld.lld: error: ...", "x.cpp:(.text+0x5): undefined reference to
+# `f'"; no warning, and not the line that says in which function the next one is.
+_LINKER = re.compile(
+    r"^(\S*[/-])?(ld|mold)(\.\w+)?: (?!warning\b|\S*: warning:)(?!.*: in function )"
+    r"|: undefined reference to "
+)
+
+
 def first_error(output: str) -> str:
-    """The line of `output` that says most: a compiler's error, CMake's, or the last one."""
+    """The line of `output` that says most: a compiler's or linker's error, CMake's, or the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for line in lines:
+        # collect2 only says that the linker failed; the linker has said why before.
+        if re.match(r"(collect2|clang\S*): error: (ld|linker)\b", line):
+            return next(filter(_LINKER.search, lines), line)
         if re.search(r"\b(error|fatal)\b[^:]{0,12}:", line):
             return line
     for line, following in itertools.pairwise(lines):

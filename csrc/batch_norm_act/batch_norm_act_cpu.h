@@ -36,8 +36,9 @@ struct Units {
   int64_t each, pieces, positions_each, channels_each;  // of a unit
   int64_t per_channel, blocks;
 
+  // Of groups that are not empty.
   explicit Units(const Geometry& geometry) : g(geometry) {
-    const int64_t positions = std::max<int64_t>(g.positions, 1);
+    const int64_t positions = g.positions;
     rows = g.channels_last || (positions < kShortPlane && g.samples >= 8);
     count = g.channels_last ? g.count() : g.samples;
     stride = g.channels_last ? g.channels : g.channels * g.positions;
@@ -110,10 +111,11 @@ void row_moments(const typename T::bits* x, const Units& units, const Unit& unit
   sum_rows<T>(first, probe, units.stride, n, shift, sum, squares);
   sum_columns(sum, channels, columns, sums);
   const double share = 1 / static_cast<double>(probe * columns);
+  const auto shift_of = [&](int64_t c) { return is_finite(sums[c]) ? sums[c] * share : 0.0; };
   if (columns == 1) {
-    for (int64_t c = 0; c < channels; ++c) shift[c] = static_cast<Compute>(sums[c] * share);
+    for (int64_t c = 0; c < channels; ++c) shift[c] = static_cast<Compute>(shift_of(c));
   } else {
-    fill_columns(shift, channels, columns, [&](int64_t c) { return sums[c] * share; });
+    fill_columns(shift, channels, columns, shift_of);
   }
   for (Compute* zeros : {sum, squares}) std::fill_n(zeros, n, Compute(0));
   sum_rows<T>(first, rows, units.stride, n, shift, sum, squares);
@@ -141,7 +143,7 @@ void plane_moments(const typename T::bits* x, const Units& units, const Unit& un
   }
   for (int64_t c = 0; c < channels; ++c) {
     const double mean = sum_lanes(lanes + c * kPair) / static_cast<double>(probe * n);
-    shift[c] = static_cast<Compute>(mean);
+    shift[c] = is_finite(mean) ? static_cast<Compute>(mean) : Compute(0);
   }
   std::fill_n(lanes, channels * kPair, Compute(0));
   for (int64_t s = 0; s < samples; ++s) {
@@ -165,6 +167,10 @@ template <class T>
 void statistics_cpu(const typename T::bits* x, const Geometry& g, typename T::compute* mean,
                     typename T::compute* var) {
   using Compute = typename T::compute;
+  if (g.count() == 0) {
+    for (Compute* out : {mean, var}) std::fill_n(out, g.groups * g.channels, Compute(0));
+    return;
+  }
   const Units units(g);
   const auto channels = static_cast<size_t>(g.channels);
   std::vector<Moments<double>> table(static_cast<size_t>(g.groups * units.per_channel) * channels);
@@ -360,6 +366,10 @@ void sums_cpu(const typename T::bits* grad, const typename T::bits* x, const Geo
               const Inputs<typename T::compute>& in, typename T::compute* sum_h,
               typename T::compute* sum_hx, typename T::bits* kept = nullptr) {
   using Compute = typename T::compute;
+  if (g.count() == 0) {
+    for (Compute* out : {sum_h, sum_hx}) std::fill_n(out, g.groups * g.channels, Compute(0));
+    return;
+  }
   const Channels<Compute> channels(g, in);
   const Units units(g);
   const int64_t width = 2 * g.channels;

@@ -94,6 +94,11 @@ GANKIT_HD typename T::bits grad_input(typename T::bits grad, typename T::bits x,
   return T::store(h * c.scale - c.constant - pull);
 }
 
+template <class Real>
+GANKIT_HD bool is_finite(Real value) {
+  return value - value == 0;
+}
+
 // Mean and sum of squared deviations of `count` values; `add` joins two sets of values by the
 // formula of Chan, Golub and LeVeque (1979), which loses no digits to a large mean.
 template <class Real>
@@ -105,14 +110,16 @@ struct Moments {
     const Real total = count + other.count;
     const Real delta = other.mean - mean;
     const Real share = other.count / total;
-    mean += delta * share;
+    // An infinite mean stays infinite, where the distance to it, times a share, would make it NaN.
+    mean = is_finite(delta) ? mean + delta * share : mean + other.mean;
     deviations += other.deviations + delta * delta * count * share;
     count = total;
   }
 };
 
-// From sums of (x - shift) and (x - shift)^2. Sound if the shift is the mean of some f of the
-// values: then (mean - shift)^2 <= variance / f, so at most the digits of 1 / f are lost.
+// From sums of (x - shift) and (x - shift)^2; the shift is finite. Sound if the shift is the mean
+// of some f of the values: then (mean - shift)^2 <= variance / f, so at most the digits of 1 / f
+// are lost.
 template <class Real>
 GANKIT_HD Moments<Real> moments_of(Real count, Real shift, Real sum, Real squares) {
   if (count == 0) return {};

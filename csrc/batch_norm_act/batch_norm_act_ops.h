@@ -83,12 +83,21 @@ inline Tensor in_one_stretch(const Tensor& x) {
 // One statistic or parameter, or none, in the compute type and in one stretch of memory.
 class __attribute__((visibility("hidden"))) Vector {
  public:
-  Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value, int64_t length) {
+  // `model` is what it has the shape of, or null for one value per channel.
+  Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value,
+         const Tensor* model = nullptr) {
     if (!value.has_value()) return;
+    check_defined(name, *value);
+    const int64_t length = model == nullptr ? x.size(1) : model->numel();
     STD_TORCH_CHECK(dtype_of(*value) == compute_dtype_of(x), name,
                     ": expected x's compute type (float64 for float64, else float32)");
     STD_TORCH_CHECK(value->numel() == length, name, ": expected ", length, " values, got ",
                     value->numel());
+    if (model != nullptr) {
+      check_same_shape(name, *value, "mean", *model);
+    } else {
+      STD_TORCH_CHECK(value->dim() == 1, name, ": expected one dimension, got ", value->dim());
+    }
     check_same_device(name, *value, "x", x);
     held_ = in_one_stretch(*value);
   }
@@ -103,29 +112,39 @@ class __attribute__((visibility("hidden"))) Vector {
 };
 
 inline void check_x(const Tensor& x) {
+  check_float("x", x);
   STD_TORCH_CHECK(x.dim() >= 2, "x: expected [N, C] or [N, C, ...], got ", x.dim(), " dimensions");
 }
 
 inline void check_groups(const Tensor& x, int64_t groups) {
   STD_TORCH_CHECK(groups >= 1 && x.size(0) % groups == 0, "groups: ", groups,
                   " does not divide a batch of ", x.size(0));
+  // Any number divides an empty batch, and each group has statistics that take memory.
+  if (x.size(0) == 0) check_number("groups", groups, 1, int64_t{1} << 16);
 }
 
 // How many groups the statistics, [groups, C] or [C], are for.
 inline int64_t groups_of(const Tensor& x, const Tensor& mean) {
   const int64_t channels = x.size(1);
-  STD_TORCH_CHECK(mean.dim() >= 1 && mean.sizes()[mean.dim() - 1] == channels,
-                  "mean: expected a last dimension of ", channels, ", the channels of x");
-  const int64_t groups = channels == 0 ? 1 : mean.numel() / channels;
-  check_groups(x, groups);
+  check_defined("mean", mean);
+  const int64_t dim = mean.dim();
+  STD_TORCH_CHECK((dim == 1 || dim == 2) && mean.sizes()[dim - 1] == channels,
+                  "mean: expected [groups, C] or [C] with a last dimension of ", channels,
+                  ", the channels of x");
+  const int64_t groups = dim == 2 ? mean.size(0) : 1;
+  STD_TORCH_CHECK(groups >= 1 && x.size(0) % groups == 0,
+                  "mean: expected a number of groups that divides x's batch of ", x.size(0),
+                  ", got ", groups);
   return groups;
 }
 
 inline void check_running(const char* name, const Tensor& running, const Tensor& mean) {
+  check_defined(name, running);
   STD_TORCH_CHECK(dtype_of(running) == dtype_of(mean), name, ": expected the dtype of mean");
   STD_TORCH_CHECK(running.dim() == 1 && running.size(0) == mean.size(1), name,
                   ": expected one dimension of ", mean.size(1), ", the channels of mean");
   check_same_device(name, running, "mean", mean);
+  check_unshared(name, running);
 }
 
 // Calls f with the activation as a compile-time constant.
@@ -157,12 +176,12 @@ struct Vectors {
 
   Vectors(const Tensor& x, const Tensor& mean, const Tensor& var, const Optional& weight,
           const Optional& bias, const Optional& mean_h = {}, const Optional& mean_hx = {})
-      : mean(x, "mean", mean, mean.numel()),
-        var(x, "var", var, mean.numel()),
-        weight(x, "weight", weight, x.size(1)),
-        bias(x, "bias", bias, x.size(1)),
-        mean_h(x, "mean_h", mean_h, mean.numel()),
-        mean_hx(x, "mean_hx", mean_hx, mean.numel()) {}
+      : mean(x, "mean", mean, &mean),
+        var(x, "var", var, &mean),
+        weight(x, "weight", weight),
+        bias(x, "bias", bias),
+        mean_h(x, "mean_h", mean_h, &mean),
+        mean_hx(x, "mean_hx", mean_hx, &mean) {}
 
   template <class Compute>
   Inputs<Compute> inputs(const Settings& settings) const {
@@ -178,8 +197,7 @@ struct Vectors {
 };
 
 inline void check_activation(int64_t activation) {
-  STD_TORCH_CHECK(activation >= 0 && activation <= static_cast<int64_t>(Activation::kTanh),
-                  "activation: expected 0 to 3, got ", activation);
+  check_number("activation", activation, 0, static_cast<int64_t>(Activation::kTanh));
 }
 
 // What a derivative walks through.
@@ -253,6 +271,8 @@ struct Ops {
                            const Tensor& var, Optional weight, Optional bias, Optional mean_h,
                            Optional mean_hx, double eps, int64_t activation, double slope) {
     check_walk(grad, x, activation);
+    STD_TORCH_CHECK(mean_h.has_value() == mean_hx.has_value(),
+                    "mean_h, mean_hx: expected both or neither");
     const int64_t groups = groups_of(x, mean);
     const typename Device::Guard guard(x);
     Tensor grad_x = result_like(x);
@@ -299,6 +319,7 @@ struct Ops {
   // The running statistics keep their strides; the rest is brought into one stretch of memory.
   static void update(Tensor running_mean, Tensor running_var, const Tensor& mean, const Tensor& var,
                      Optional batches, double momentum, int64_t count) {
+    check_defined("mean", mean);
     STD_TORCH_CHECK(mean.dim() == 2 && (mean.scalar_type() == ScalarType::Float ||
                                         mean.scalar_type() == ScalarType::Double),
                     "mean: expected [groups, C] in float32 or float64");

@@ -1,4 +1,4 @@
-// CPU entry of gankit::bce_label_smoothing and its derivative. Arguments were checked in Python.
+// CPU entry of gankit::bce_label_smoothing and its derivative.
 #include "bce_label_smoothing_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -10,6 +10,7 @@ namespace {
 
 Tensor forward_op(const Tensor& input, std::optional<Tensor> target, double scale, double shift,
                   bool from_logits, int64_t reduction) {
+  check_arguments(input, target, reduction);
   const Tensor x = dense(input);
   const std::optional<Tensor> t = target_like(target, x);
   const int64_t n = x.numel();
@@ -40,6 +41,8 @@ Tensor forward_op(const Tensor& input, std::optional<Tensor> target, double scal
 
 Tensor backward_op(const Tensor& grad, const Tensor& input, std::optional<Tensor> target,
                    double scale, double shift, bool from_logits, int64_t reduction) {
+  check_arguments(input, target, reduction);
+  check_gradient(grad, input, reduction);
   const Tensor x = dense(input);
   const std::optional<Tensor> t = target_like(target, x);
   Tensor grad_x = new_like(x);

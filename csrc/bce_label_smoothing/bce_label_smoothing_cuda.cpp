@@ -1,4 +1,4 @@
-// CUDA entry of gankit::bce_label_smoothing and its derivative. Arguments were checked in Python.
+// CUDA entry of gankit::bce_label_smoothing and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
@@ -13,6 +13,7 @@ using torch::stable::accelerator::DeviceGuard;
 
 Tensor forward_op(const Tensor& input, std::optional<Tensor> target, double scale, double shift,
                   bool from_logits, int64_t reduction) {
+  check_arguments(input, target, reduction);
   const DeviceGuard guard(input.get_device_index());
   const Tensor x = dense(input);
   const std::optional<Tensor> t = target_like(target, x);
@@ -50,6 +51,8 @@ Tensor forward_op(const Tensor& input, std::optional<Tensor> target, double scal
 
 Tensor backward_op(const Tensor& grad, const Tensor& input, std::optional<Tensor> target,
                    double scale, double shift, bool from_logits, int64_t reduction) {
+  check_arguments(input, target, reduction);
+  check_gradient(grad, input, reduction);
   const DeviceGuard guard(input.get_device_index());
   const Tensor x = dense(input);
   const std::optional<Tensor> t = target_like(target, x);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "../common/checks.h"
 #include "../common/tensors.h"
 #include "bce_label_smoothing_math.h"
 
@@ -34,6 +35,23 @@ void with_target(const std::optional<Tensor>& target, const F& f) {
   if (target->scalar_type() == ScalarType::Bool)
     return f(BoolTarget{static_cast<const uint8_t*>(data)});
   f(TensorTarget<T>{static_cast<const typename T::bits*>(data)});
+}
+
+// What the kernels rely on; see common/checks.h.
+inline void check_arguments(const Tensor& input, const std::optional<Tensor>& target,
+                            int64_t reduction) {
+  check_float("input", input);
+  check_number("reduction", reduction, kNone, kSum);
+  if (!target.has_value()) return;
+  if (target->scalar_type() != ScalarType::Bool)
+    check_same_dtype("target", *target, "input", input);
+  check_same_shape("target", *target, "input", input);
+  check_same_device("target", *target, "input", input);
+}
+
+inline void check_gradient(const Tensor& grad, const Tensor& input, int64_t reduction) {
+  if (reduction == kNone) return check_like("grad", grad, "input", input);
+  check_scalar_like("grad", grad, "input", input);
 }
 
 inline std::optional<Tensor> target_like(const std::optional<Tensor>& target, const Tensor& x) {

@@ -42,6 +42,7 @@ inline void check_geometry(const char* name, const Tensor& image, const char* si
                            const Sizes& size, const Sizes& input_size, const Sizes& output_size,
                            const Sizes& kernel_size, const Sizes& stride, const Sizes& padding,
                            int64_t activation) {
+  check_float(name, image);
   STD_TORCH_CHECK(image.dim() == 4, name, ": expected four dimensions, got ", image.dim());
   STD_TORCH_CHECK(input_size.size() == 2, "input_size: expected two numbers, got ",
                   input_size.size());
@@ -62,8 +63,7 @@ inline void check_geometry(const char* name, const Tensor& image, const char* si
         "output_size: expected a positive number from ", least, " to ", least + stride[d] - 1,
         " in dimension ", 2 + d, ", got ", output_size[d]);
   }
-  STD_TORCH_CHECK(activation >= 0 && activation <= 3,
-                  "activation: expected a number from 0 to 3, got ", activation);
+  check_number("activation", activation, 0, 3);
 }
 
 inline void check_fold(const Tensor& columns, const std::optional<Tensor>& bias,
@@ -75,10 +75,7 @@ inline void check_fold(const Tensor& columns, const std::optional<Tensor>& bias,
   STD_TORCH_CHECK(columns.size(1) % area == 0, "columns: expected a multiple of ", area,
                   " channels, got ", columns.size(1));
   if (!bias.has_value()) return;
-  STD_TORCH_CHECK(bias->scalar_type() == columns.scalar_type(),
-                  "bias: expected the dtype of columns, ",
-                  torch::headeronly::toString(columns.scalar_type()), ", got ",
-                  torch::headeronly::toString(bias->scalar_type()));
+  check_same_dtype("bias", *bias, "columns", columns);
   STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == columns.size(1) / area,
                   "bias: expected shape (", columns.size(1) / area, ",), got ", bias->numel(),
                   " elements in ", bias->dim(), " dimensions");

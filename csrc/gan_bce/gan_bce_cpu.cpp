@@ -1,4 +1,4 @@
-// CPU entry of gankit::gan_bce and its derivative. Arguments were checked in Python.
+// CPU entry of gankit::gan_bce and its derivative.
 #include <torch/csrc/stable/library.h>
 
 #include <tuple>
@@ -6,6 +6,7 @@
 #include "../bce_label_smoothing/bce_label_smoothing_cpu.h"
 #include "../bce_label_smoothing/bce_label_smoothing_tensors.h"
 #include "gan_bce_math.h"
+#include "gan_bce_tensors.h"
 
 namespace gankit::gan_bce {
 namespace {
@@ -19,6 +20,7 @@ const typename T::bits* bits_of(const Tensor& x) {
 
 Tensor forward_op(const Tensor& real, const Tensor& fake, double real_label, double fake_label,
                   bool from_logits, bool joint) {
+  check_halves(real, fake);
   const Tensor r = dense(real), f = dense(fake);
   Tensor y = torch::stable::new_empty(r, {});
   const Weights w = weights(r.numel(), f.numel(), joint);
@@ -61,6 +63,8 @@ Tensor half_gradient(const Tensor& grad, const Tensor& half, double label, doubl
 std::tuple<Tensor, Tensor> backward_op(const Tensor& grad, const Tensor& real, const Tensor& fake,
                                        double real_label, double fake_label, bool from_logits,
                                        bool joint) {
+  check_halves(real, fake);
+  check_scalar_like("grad", grad, "real", real);
   const Weights w = weights(real.numel(), fake.numel(), joint);
   return {half_gradient(grad, real, real_label, w.real, from_logits),
           half_gradient(grad, fake, fake_label, w.fake, from_logits)};

@@ -1,4 +1,4 @@
-// CUDA entry of gankit::gan_bce and its derivative. Arguments were checked in Python.
+// CUDA entry of gankit::gan_bce and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
@@ -7,6 +7,7 @@
 
 #include "../bce_label_smoothing/bce_label_smoothing_tensors.h"
 #include "gan_bce_cuda.h"
+#include "gan_bce_tensors.h"
 
 namespace gankit::gan_bce {
 namespace {
@@ -22,6 +23,7 @@ Half<T> half_of(const Tensor& x, double label, double weight) {
 
 Tensor forward_op(const Tensor& real, const Tensor& fake, double real_label, double fake_label,
                   bool from_logits, bool joint) {
+  check_halves(real, fake);
   const DeviceGuard guard(real.get_device_index());
   const Tensor r = dense(real), f = dense(fake);
   Tensor y = torch::stable::new_empty(r, {});
@@ -45,6 +47,8 @@ Tensor forward_op(const Tensor& real, const Tensor& fake, double real_label, dou
 std::tuple<Tensor, Tensor> backward_op(const Tensor& grad, const Tensor& real, const Tensor& fake,
                                        double real_label, double fake_label, bool from_logits,
                                        bool joint) {
+  check_halves(real, fake);
+  check_scalar_like("grad", grad, "real", real);
   const DeviceGuard guard(real.get_device_index());
   const Tensor r = dense(real), f = dense(fake);
   Tensor grad_real = new_like(r), grad_fake = new_like(f);

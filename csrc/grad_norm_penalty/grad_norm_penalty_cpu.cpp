@@ -1,4 +1,4 @@
-// CPU entry of gankit::grad_norm_penalty and its derivative. Arguments were checked in Python.
+// CPU entry of gankit::grad_norm_penalty and its derivative.
 #include "grad_norm_penalty_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -11,6 +11,7 @@ namespace gankit::grad_norm_penalty {
 namespace {
 
 std::tuple<Tensor, Tensor> forward_op(const Tensor& grad, double target, int64_t mode) {
+  check_grad(grad, mode);
   const int64_t rows = grad.sizes()[0];
   Tensor penalty = new_beside(grad, {}, false);
   Tensor norms = new_beside(grad, {rows}, true);
@@ -28,6 +29,8 @@ std::tuple<Tensor, Tensor> forward_op(const Tensor& grad, double target, int64_t
 
 Tensor backward_op(const Tensor& upstream, const Tensor& grad, const Tensor& norms, double target,
                    int64_t mode) {
+  check_grad(grad, mode);
+  check_saved(upstream, grad, norms);
   Tensor out = new_like(grad);
   const int64_t n = out.numel();
   if (n == 0) return out;

@@ -1,4 +1,4 @@
-// CUDA entry of gankit::grad_norm_penalty and its derivative. Arguments were checked in Python.
+// CUDA entry of gankit::grad_norm_penalty and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
@@ -14,6 +14,7 @@ namespace {
 using torch::stable::accelerator::DeviceGuard;
 
 std::tuple<Tensor, Tensor> forward_op(const Tensor& grad, double target, int64_t mode) {
+  check_grad(grad, mode);
   const DeviceGuard guard(grad.get_device_index());
   const int64_t rows = grad.sizes()[0];
   Tensor penalty = new_beside(grad, {}, false);
@@ -33,6 +34,8 @@ std::tuple<Tensor, Tensor> forward_op(const Tensor& grad, double target, int64_t
 
 Tensor backward_op(const Tensor& upstream, const Tensor& grad, const Tensor& norms, double target,
                    int64_t mode) {
+  check_grad(grad, mode);
+  check_saved(upstream, grad, norms);
   const DeviceGuard guard(grad.get_device_index());
   Tensor out = new_like(grad);
   const int64_t n = out.numel();

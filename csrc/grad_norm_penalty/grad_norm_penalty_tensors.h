@@ -1,9 +1,31 @@
 // The tensors of grad_norm_penalty, for both launchers.
 #pragma once
 
+#include "../common/checks.h"
 #include "../common/samples_of.h"
+#include "grad_norm_penalty_math.h"
 
 namespace gankit::grad_norm_penalty {
+
+// What the kernels rely on; see common/checks.h.
+inline void check_grad(const Tensor& grad, int64_t mode) {
+  check_float("grad", grad);
+  check_batch("grad", grad);
+  check_number("mode", mode, kTwoSided, kZeroCentred);
+}
+
+inline void check_saved(const Tensor& upstream, const Tensor& grad, const Tensor& norms) {
+  check_scalar_like("upstream", upstream, "grad", grad);
+  const ScalarType wide =
+      grad.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+  STD_TORCH_CHECK(norms.scalar_type() == wide, "norms: expected dtype ",
+                  torch::headeronly::toString(wide), " for grad's, got ",
+                  torch::headeronly::toString(norms.scalar_type()));
+  STD_TORCH_CHECK(norms.dim() == 1 && norms.size(0) == grad.size(0), "norms: expected shape (",
+                  grad.size(0), ",), one norm per sample of grad, got ", norms.numel(),
+                  " elements in ", norms.dim(), " dimensions");
+  check_same_device("norms", norms, "grad", grad);
+}
 
 // A contiguous tensor on grad's device, of its dtype or of the type it is computed in.
 inline Tensor new_beside(const Tensor& grad, const std::vector<int64_t>& sizes, bool compute_type) {

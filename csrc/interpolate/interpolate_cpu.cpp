@@ -1,8 +1,9 @@
-// CPU entry of gankit::interpolate and its derivative. Arguments were checked in Python.
+// CPU entry of gankit::interpolate and its derivative.
 #include "interpolate_cpu.h"
 
 #include <torch/csrc/stable/library.h>
 
+#include "../common/checks.h"
 #include "../common/samples_of.h"
 
 namespace gankit::interpolate {
@@ -13,6 +14,10 @@ uint64_t key(const Tensor& seed) {
 }
 
 Tensor forward_op(const Tensor& real, const Tensor& fake, const Tensor& seed, int64_t stream) {
+  check_float("real", real);
+  check_batch("real", real);
+  check_like("fake", fake, "real", real);
+  check_seed(seed, "real", real);
   Tensor out = new_like(real);
   const int64_t n = out.numel();
   if (n == 0) return out;
@@ -29,6 +34,9 @@ Tensor forward_op(const Tensor& real, const Tensor& fake, const Tensor& seed, in
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& seed, int64_t stream, bool of_fake) {
+  check_float("grad", grad);
+  check_batch("grad", grad);
+  check_seed(seed, "grad", grad);
   Tensor out = new_like(grad);
   const int64_t n = out.numel();
   if (n == 0) return out;

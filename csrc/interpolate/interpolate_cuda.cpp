@@ -1,8 +1,9 @@
-// CUDA entry of gankit::interpolate and its derivative. Arguments were checked in Python.
+// CUDA entry of gankit::interpolate and its derivative.
 #include "../common/cuda_launch.h"  // first: it opens the CUDA part of the shim
 
 #include <torch/csrc/stable/library.h>
 
+#include "../common/checks.h"
 #include "../common/samples_of.h"
 #include "interpolate_cuda.h"
 
@@ -16,6 +17,10 @@ const int64_t* key(const Tensor& seed) {
 }
 
 Tensor forward_op(const Tensor& real, const Tensor& fake, const Tensor& seed, int64_t stream) {
+  check_float("real", real);
+  check_batch("real", real);
+  check_like("fake", fake, "real", real);
+  check_seed(seed, "real", real);
   const DeviceGuard guard(real.get_device_index());
   Tensor out = new_like(real);
   const int64_t n = out.numel();
@@ -33,6 +38,9 @@ Tensor forward_op(const Tensor& real, const Tensor& fake, const Tensor& seed, in
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& seed, int64_t stream, bool of_fake) {
+  check_float("grad", grad);
+  check_batch("grad", grad);
+  check_seed(seed, "grad", grad);
   const DeviceGuard guard(grad.get_device_index());
   Tensor out = new_like(grad);
   const int64_t n = out.numel();

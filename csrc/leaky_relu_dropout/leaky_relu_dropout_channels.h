@@ -12,9 +12,9 @@ namespace gankit::leaky_relu_dropout {
 
 // What the kernels rely on; see common/checks.h.
 inline void check_draws(const Tensor& x, const Tensor& seed, int64_t threshold, bool channelwise) {
-  check_seed(seed, x);
-  STD_TORCH_CHECK(0 <= threshold && threshold <= 65536, "threshold: expected 0 to 65536, got ",
-                  threshold);
+  check_float("x", x);
+  check_seed(seed, "x", x);
+  check_number("threshold", threshold, 0, 65536);
   STD_TORCH_CHECK(!channelwise || x.dim() >= 2,
                   "x: channelwise dropout needs [N, C, ...], got a tensor of ", x.dim(),
                   " dimensions");

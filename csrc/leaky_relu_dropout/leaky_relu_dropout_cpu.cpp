@@ -48,12 +48,14 @@ Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t t
 void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold, double scale,
                 double negative_scale, bool channelwise) {
   check_draws(x, seed, threshold, channelwise);
+  check_unshared("x", x);
   Tensor y = dense(x);
   run_forward(y, y, seed, stream, threshold, scale, negative_scale, channelwise);
   if (y.const_data_ptr() != x.const_data_ptr()) torch::stable::copy_(x, y);
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double negative_scale) {
+  check_float("y", y);
   check_like("grad", grad, "y", y);
   const Tensor dense_y = dense(y);
   Tensor grad_x = new_like(dense_y);

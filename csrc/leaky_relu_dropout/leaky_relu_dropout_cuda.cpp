@@ -45,6 +45,7 @@ Tensor forward_op(const Tensor& x, const Tensor& seed, int64_t stream, int64_t t
 void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold, double scale,
                 double negative_scale, bool channelwise) {
   check_draws(x, seed, threshold, channelwise);
+  check_unshared("x", x);
   const DeviceGuard guard(x.get_device_index());
   Tensor y = dense(x);
   run_forward(y, y, seed, stream, threshold, scale, negative_scale, channelwise);
@@ -52,6 +53,7 @@ void inplace_op(Tensor x, const Tensor& seed, int64_t stream, int64_t threshold,
 }
 
 Tensor backward_op(const Tensor& grad, const Tensor& y, double scale, double negative_scale) {
+  check_float("y", y);
   check_like("grad", grad, "y", y);
   const DeviceGuard guard(y.get_device_index());
   const Tensor dense_y = dense(y);

@@ -1,4 +1,4 @@
-// CPU entry of gankit::_linear_packed. Arguments were checked in Python.
+// CPU entry of gankit::_linear_packed.
 #include "linear_cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kLeastPerThread = int64_t{1} << 19;  // multiplications: some microseconds of work
 
 void check(const char* name, const Tensor& tensor, const Tensor& x, int64_t dim, int64_t size) {
+  check_defined(name, tensor);
   STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, name, ": expected dtype float32, got ",
                   torch::headeronly::toString(tensor.scalar_type()));
   STD_TORCH_CHECK(tensor.dim() == dim && tensor.size(dim - 1) == size, name, ": expected ", dim,
@@ -33,6 +34,7 @@ Tensor readable(const Tensor& tensor) {
 
 Tensor linear_op(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
   STD_TORCH_CHECK(has_kernel(), "gankit::_linear_packed: the processor has no AVX-512");
+  check_defined("x", x);
   STD_TORCH_CHECK(x.dim() == 2, "x: expected 2 dimensions, got ", x.dim());
   const int64_t rows = x.size(0), inputs = x.size(1);
   check("x", x, x, 2, inputs);

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..ops import batch_norm_act
-from .convert import activation_layer, activation_of, adopt, check_layer
+from .convert import activation_layer, activation_of, adopt, check_layer, refuse_rebuilding
 from .recording import activated, records_graph, refuse_scripting
 
 if TYPE_CHECKING:
@@ -55,6 +55,23 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         self.negative_slope = negative_slope
         self.groups = groups
         self.process_group = process_group
+
+    @property
+    def eps(self) -> float:  # type: ignore[override]
+        """Added to the variance.
+
+        Raises:
+            TypeError: the caller is a function like ``nn.SyncBatchNorm.convert_sync_batchnorm`` or
+                ``torch.nn.utils.fusion.fuse_conv_bn_eval``, which would drop the activation.
+        """
+        if not torch.compiler.is_compiling():
+            refuse_rebuilding(self, depth=1)
+        eps: float = self.__dict__["eps"]
+        return eps
+
+    @eps.setter
+    def eps(self, value: float) -> None:
+        self.__dict__["eps"] = value
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         alone = self.groups == 1 and self.process_group is None
@@ -150,8 +167,12 @@ class BatchNormAct1d(_BatchNormAct):
         groups: in training, slices of the batch with statistics of their own; may be set between
             calls. See :func:`gankit.ops.batch_norm_act`.
         process_group: in training, statistics over all processes of this ``torch.distributed``
-            group, or ``"world"``; in place of ``nn.SyncBatchNorm``, whose conversion would drop the
-            activation.
+            group, or ``"world"``; in place of ``nn.SyncBatchNorm``.
+
+    ``nn.SyncBatchNorm.convert_sync_batchnorm``, ``torch.nn.utils.fusion.fuse_conv_bn_eval`` and
+    functions named alike raise TypeError rather than drop the activation; :meth:`to_torch` gives
+    the layers that they take. An instance of torch's ``_BatchNorm``, so ``update_bn`` of
+    ``torch.optim.swa_utils`` and loops that freeze batch norms work.
     """
 
     _torch = nn.BatchNorm1d
@@ -176,8 +197,12 @@ class BatchNormAct2d(_BatchNormAct):
         groups: in training, slices of the batch with statistics of their own; may be set between
             calls. See :func:`gankit.ops.batch_norm_act`.
         process_group: in training, statistics over all processes of this ``torch.distributed``
-            group, or ``"world"``; in place of ``nn.SyncBatchNorm``, whose conversion would drop the
-            activation.
+            group, or ``"world"``; in place of ``nn.SyncBatchNorm``.
+
+    ``nn.SyncBatchNorm.convert_sync_batchnorm``, ``torch.nn.utils.fusion.fuse_conv_bn_eval`` and
+    functions named alike raise TypeError rather than drop the activation; :meth:`to_torch` gives
+    the layers that they take. An instance of torch's ``_BatchNorm``, so ``update_bn`` of
+    ``torch.optim.swa_utils`` and loops that freeze batch norms work.
     """
 
     _torch = nn.BatchNorm2d

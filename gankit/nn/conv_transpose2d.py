@@ -9,7 +9,7 @@ from torch import nn
 
 from ..ops import conv_transpose2d
 from ..ops.conv_transpose2d.reference import ACTIVATIONS
-from .convert import activation_layer, activation_of, adopt, check_layer
+from .convert import activation_layer, activation_of, adopt, check_layer, refuse_rebuilding
 from .recording import activated, records_graph, refuse_scripting
 
 
@@ -27,6 +27,9 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
 
     Shape:
         ``[N, Cin, H, W]`` or ``[Cin, H, W]``, as for ``nn.ConvTranspose2d``.
+
+    ``torch.nn.utils.fusion.fuse_conv_bn_eval`` and functions named alike raise TypeError where the
+    layer has an activation, behind which a batch norm cannot be multiplied into it.
 
     Raises:
         ValueError: an activation or a slope that is not allowed.
@@ -76,6 +79,10 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
         convolution = adopt(nn.ConvTranspose2d, self, ("activation", "negative_slope"))
         layer = activation_layer(self.activation, self.negative_slope)
         return convolution, layer.train(self.training)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        refuse_rebuilding(self, depth=2)  # behind copy.deepcopy, with which a fusion begins
+        return super().__reduce_ex__(protocol)
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         if records_graph():

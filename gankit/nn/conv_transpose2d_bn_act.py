@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ..ops import conv_transpose2d, conv_transpose2d_bn_act
+from ..ops.conv_transpose2d_bn_act import likes_channels_last
 from .batch_norm_act import BatchNormAct2d
-from .convert import adopt, check_layer
+from .convert import adopt, check_layer, refuse_rebuilding
 from .recording import records_graph, refuse_scripting
 
 
@@ -32,7 +33,8 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
 
     Shape:
         ``[N, Cin, H, W]`` to ``[N, Cout, H', W']``, as for ``nn.ConvTranspose2d``. In training on
-        the CPU the result is channels last whatever x is: use ``flatten`` on it, not ``view``.
+        the CPU the result is channels last whatever x is, unless that is one pixel high or wide:
+        use ``flatten`` on it, not ``view``.
 
     Raises:
         ValueError: a setting that is not allowed.
@@ -109,6 +111,10 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
     def __prepare_scriptable__(self) -> NoReturn:
         refuse_scripting(self)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        refuse_rebuilding(self.bn, depth=2)  # behind copy.deepcopy, with which a fusion begins
+        return super().__reduce_ex__(protocol)
+
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
         bn = self.bn
         if records_graph():
@@ -126,7 +132,7 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
             "dilation": self.dilation,
         }
         if bn.training or bn.running_mean is None:
-            if x.is_cpu and x.dim() == 4:
+            if likes_channels_last(x):
                 x = x.contiguous(memory_format=torch.channels_last)
             y: torch.Tensor = bn(conv_transpose2d(x, self.weight, self.bias, **settings))
             return y

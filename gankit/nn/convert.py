@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+import sys
+from types import FrameType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -16,6 +19,37 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Tanh: "tanh",
     nn.Identity: "none",
 }
+
+
+# Functions that build a new layer from the numbers of an old one, as torch, apex, timm and many
+# scripts have them: nn.SyncBatchNorm.convert_sync_batchnorm, nn.utils.fusion.fuse_conv_bn_eval.
+_REBUILDS = re.compile(r"sync_?(bn|batch_?norm)|(fuse|fold|absorb)\w*(bn|norm)", re.IGNORECASE)
+
+
+def refuse_rebuilding(module: Any, depth: int) -> None:
+    """Raises TypeError where the caller would rebuild ``module`` as a layer without its activation.
+
+    Such functions go by ``isinstance`` of the base class, or by attributes alone, so the layer can
+    say no only while it is asked. They are known by their names.
+
+    Args:
+        module: the layer; one with ``activation == "none"`` may be rebuilt.
+        depth: how many calls lie between this function and the one that is judged.
+    """
+    if module.activation == "none":
+        return
+    frame: FrameType | None = sys._getframe()
+    for _ in range(depth + 1):
+        frame = None if frame is None else frame.f_back
+    if frame is None or _REBUILDS.search(frame.f_code.co_name) is None:
+        return
+    kind = type(module).__name__
+    raise TypeError(
+        f"{frame.f_code.co_name}: expected layers of torch.nn, got a gankit.nn.{kind}, whose "
+        f"activation {module.activation!r} would be lost; put the layers of its to_torch() in its "
+        "place first, or for statistics over all processes set the batch norm's "
+        "process_group='world'"
+    )
 
 
 def check_layer(name: str, module: nn.Module, *kinds: type[nn.Module]) -> None:

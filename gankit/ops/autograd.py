@@ -183,15 +183,17 @@ class InplaceDifferentiable:
 
     def __call__(self, *inputs: Any) -> torch.Tensor:
         x: torch.Tensor = inputs[0]
-        if any(step == 0 and size > 1 for step, size in zip(x.stride(), x.shape, strict=True)):
+        shared = any(step == 0 and size > 1 for step, size in zip(x.stride(), x.shape, strict=True))
+        if shared and x.numel() > 0:
             raise RuntimeError(
                 f"{self.differentiable.kernel.name}: inplace=True on an expanded tensor, several "
                 f"elements of which share memory (strides {x.stride()}); use inplace=False"
             )
         if forward_ad._current_level >= 0:
             self.differentiable.refuse_tangents(inputs)
-        if _transforming() or torch.compiler.is_compiling():
-            # copy_ is understood by every transform, and a compiler fuses it away.
+        if _transforming() or torch.compiler.is_compiling() or x.is_neg():
+            # copy_ is understood by every transform and by views that negate, and a compiler fuses
+            # it away.
             return x.copy_(self.differentiable(*inputs))
         if torch.is_grad_enabled() and x.requires_grad:
             self._refuse_what_autograd_refuses(x)

@@ -63,3 +63,14 @@ def draw_seed(device: torch.device | str | None = None) -> torch.Tensor:
     of a pass when each takes its own ``stream``.
     """
     return torch.randint(-(2**63), 2**63 - 1, (1,), dtype=torch.int64, device=device)
+
+
+def as_stream(stream: int) -> int:
+    """The number of a stream, 0 to 2**64 - 1, as the int64 with its bits, which the ops take."""
+    if not isinstance(stream, int):
+        if not hasattr(stream, "__index__"):  # as NumPy's integers have
+            raise TypeError(f"stream: expected an int, got {type(stream).__name__}")
+        stream = int(stream)
+    if not -(2**63) <= stream < 2**64:
+        raise ValueError(f"stream: expected a 64-bit number, got {stream}")
+    return stream - 2**64 if stream >= 2**63 else stream

@@ -63,17 +63,48 @@ class Kernel:
     def _define(self, name: str, schema: str) -> Any:
         LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
         # Compiled kernels are registered for CPU and CUDA and go before this entry.
-        LIBRARY.impl(name, self.reference, "CompositeExplicitAutograd")
+        LIBRARY.impl(name, self._checked(self.reference, schema), "CompositeExplicitAutograd")
         if self._triton is not None and not backends.native_cuda().available:
-            LIBRARY.impl(name, self._run_triton, "CUDA")
-        torch.library.register_fake(f"gankit::{name}", self.fake, lib=LIBRARY)
+            LIBRARY.impl(name, self._checked(self._run_triton, schema), "CUDA")
+        torch.library.register_fake(
+            f"gankit::{name}", self._checked(self.fake, schema), lib=LIBRARY
+        )
         return getattr(torch.ops.gankit, name).default
+
+    def _checked(self, implementation: Implementation, schema: str) -> Implementation:
+        """The implementation for the dispatcher, which also hands on what compiled kernels refuse.
+
+        It takes None for a tensor, and calls the shape function where only one of several tensors
+        is on the meta device: a tensor of uninitialised numbers would be the result.
+        """
+        parsed = torch._C.parse_schema(self.name + schema).arguments
+        needed = [(argument.name, str(argument.type) == "Tensor") for argument in parsed]
+
+        def checked(*arguments: Any) -> Any:
+            first: tuple[str, torch.device] | None = None
+            for (name, is_tensor), value in zip(needed, arguments, strict=False):
+                if value is None and is_tensor:
+                    raise RuntimeError(f"{name}: expected a tensor, got None")
+                if not isinstance(value, torch.Tensor):
+                    continue
+                if first is None:
+                    first = name, value.device
+                elif value.device != first[1]:
+                    raise RuntimeError(
+                        f"{name}: expected a tensor on the device of {first[0]}, {first[1]}, "
+                        f"got {value.device}"
+                    )
+            return implementation(*arguments)
+
+        return checked
 
     def _define_triton(self, name: str, schema: str) -> Any:
         LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
         for key in ("CPU", "CUDA"):
-            LIBRARY.impl(name, self._run_triton, key)
-        torch.library.register_fake(f"gankit::{name}", self.fake, lib=LIBRARY)
+            LIBRARY.impl(name, self._checked(self._run_triton, schema), key)
+        torch.library.register_fake(
+            f"gankit::{name}", self._checked(self.fake, schema), lib=LIBRARY
+        )
         return getattr(torch.ops.gankit, name).default
 
     def _run_triton(self, x: torch.Tensor, *arguments: Any) -> Any:

@@ -107,6 +107,18 @@ def test_files_of_an_earlier_build_go(monkeypatch: pytest.MonkeyPatch, tmp_path:
             "ptxas t.ptx; fatal : Unsupported 9.5",
         ),
         ("x.cu:1:2: fatal error: y.h: No such file\n", "x.cu:1:2: fatal error: y.h: No such file"),
+        (
+            "/usr/bin/ld: warning: x.o: missing section\n/usr/bin/ld: cannot open linker script file "
+            "a: No such file or directory\ncollect2: error: ld returned 1 exit status\n",
+            "/usr/bin/ld: cannot open linker script file a: No such file or directory",
+        ),
+        (
+            "/usr/bin/ld: x.o: in function `f':\nx.cpp:(.text+0x5): undefined reference to `g'\n"
+            "/usr/bin/ld: x.o: relocation R_X against `h'\ncollect2: error: ld returned 1 exit\n",
+            "x.cpp:(.text+0x5): undefined reference to `g'",
+        ),
+        ("ld.lld: error: no -lx\nclang: error: linker command failed\n", "ld.lld: error: no -lx"),
+        ("collect2: error: ld returned 1 exit\n", "collect2: error: ld returned 1 exit"),
         ("just this\n", "just this"),
         ("", "no output"),
     ],

@@ -252,6 +252,50 @@ def test_empty_batch_leaves_the_running_statistics(on_target: tuple[str, torch.d
     assert bool((mean == 0).all())
 
 
+EMPTY = [(8, 4, 0), (0, 4), (0, 4, 3), (4, 0), (4, 0, 3), (16, 4, 0, 3), (16, 4, 3, 0), (0, 0, 2)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", EMPTY, ids=str)
+def test_nothing_gives_nothing_and_gradients_of_zero(
+    shape: tuple[int, ...], training: bool, on_target: tuple[str, torch.device]
+) -> None:
+    """No samples, channels or positions: two derivatives, groups, every activation."""
+    device = on_target[1]
+    for activation in EAGER:
+        for groups in (1, 2) if training else (1,):
+            x = torch.empty(shape, device=device, requires_grad=True)
+            mean, var, weight, bias = (t.float() for t in parameters(shape[1], device))
+            before = mean.clone(), var.clone()
+            scale = [weight.requires_grad_(), bias.requires_grad_()]
+            y = batch_norm_act(x, mean, var, *scale, training, activation=activation, groups=groups)
+            assert y.shape == shape
+            first = torch.autograd.grad(y.sum(), [x, *scale], create_graph=True)
+            energy = sum(g.square().sum() for g in first)
+            second = torch.autograd.grad(energy, [x, *scale], allow_unused=True)  # type: ignore[arg-type]
+            for gradient in (*first, *second):
+                assert gradient is None or bool((gradient == 0).all())
+            assert torch.equal(mean, before[0])
+            assert torch.equal(var, before[1])
+
+
+@pytest.mark.parametrize("values", [(math.inf,), (math.inf, -math.inf), (math.nan,)], ids=str)
+@pytest.mark.parametrize("shape", [(40, 3), (600, 3, 2), (40, 3, 300)], ids=str)
+def test_running_statistics_of_infinite_values_are_torchs(
+    shape: tuple[int, ...], values: tuple[float, ...]
+) -> None:
+    """The mean of an infinity is infinite, that of both is not a number."""
+    x = random(*shape, dtype=torch.float32)
+    for sample, value in enumerate(values):
+        x[sample * 20].view(3, -1)[0, 0] = value
+    for layout in (x, x.movedim(1, -1).contiguous().movedim(-1, 1)):
+        found = torch.zeros(3), torch.ones(3)
+        wanted = torch.zeros(3), torch.ones(3)
+        batch_norm_act(layout, *found, training=True)
+        F.batch_norm(x, *wanted, training=True)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
 def test_third_derivative(device: str) -> None:
     weight = random(2, seed=5).to(device).requires_grad_()
     x = random(5, 2).to(device).requires_grad_()
@@ -274,6 +318,7 @@ def test_third_derivative(device: str) -> None:
         ({"groups": 4}, ValueError, r"more than 1 value .* torch.Size\(\[1, 3\]\)"),
         ({"groups": 3}, ValueError, r"groups: 3 does not divide .* \(4, 3\)"),
         ({"groups": 0}, ValueError, "groups: 0"),
+        ({"groups": 2.0}, TypeError, "groups: expected an int, got float"),
         ({"weight": torch.ones(4)}, ValueError, r"weight: .* got \(4,\)"),
         ({"bias": torch.ones(3).double()}, TypeError, "bias: .* got torch.float64"),
         ({"running_var": None}, ValueError, "running_mean, running_var: expected both"),
@@ -319,8 +364,8 @@ HALF = torch.ones(2, 3).half()
         (spec.FORWARD, (X.int(), None, None, 1, *SETTINGS), "x: expected dtype .* got Int"),
         (spec.STATISTICS, (X, -1), "groups: -1 does not divide"),
         (spec.APPLY, (torch.ones(4), *KNOWN, *SETTINGS), "x: expected .N, C."),
-        (spec.APPLY, (X, torch.ones(2), *KNOWN[1:], *SETTINGS), "mean: expected a last .* of 3"),
-        (spec.APPLY, (X, torch.ones(3, 3), *KNOWN[1:], *SETTINGS), "groups: 3 does not divide"),
+        (spec.APPLY, (X, torch.ones(2), *KNOWN[1:], *SETTINGS), "mean: expected .* a last .* of 3"),
+        (spec.APPLY, (X, torch.ones(3, 3), *KNOWN[1:], *SETTINGS), "mean: .* divides .* got 3"),
         (spec.APPLY, (X, STATISTIC, CHANNEL, None, None, *SETTINGS), "var: expected 6 values"),
         (spec.APPLY, (X, HALF, HALF, None, None, *SETTINGS), "mean: expected x's compute"),
         (spec.SUMS, (torch.ones(3, 3), X, *KNOWN, *SETTINGS), "grad: expected the shape of x"),

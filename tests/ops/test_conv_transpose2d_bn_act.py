@@ -259,3 +259,47 @@ def test_compiles_whole(training: bool) -> None:
     compiled = torch.compile(fused, fullgraph=True, backend="aot_eager")
     x = image("few channels", dtype=torch.float32)
     torch.testing.assert_close(compiled(x), fused(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [(18, 1), (1, 18), (4, 9)], ids=str)
+def test_images_one_pixel_wide_and_permuted_weights(size: tuple[int, int], training: bool) -> None:
+    """Layouts in which torch's own convolutions err are not handed to them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 8, *size, generator=generator)
+    kernel = (4, 3) if size[1] == 1 else (4, 1)
+    ordinary = torch.randn(8, 2, *kernel, generator=generator)
+    permuted = ordinary.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3)
+    mean, var = torch.randn(8, generator=generator), torch.rand(8, generator=generator) + 0.5
+    settings: dict[str, Any] = {"stride": (1, 3), "groups": 4}
+    results = []
+    for image in (x, x.contiguous(memory_format=torch.channels_last)):
+        for weight in (ordinary, permuted):
+            leaves = [image.detach().requires_grad_(), weight.detach().requires_grad_()]
+            # What a gradient taken from memory that nobody has written to would be full of.
+            junk = [torch.full((n,), float("nan")) for n in (100, 1000, 2048, 8192) * 5]
+            del junk
+            y = conv_transpose2d_bn_act(
+                *leaves, None, mean.clone(), var.clone(), training=training, activation="none",
+                **settings,
+            )  # fmt: skip
+            first = torch.autograd.grad(y.pow(3).mean(), leaves)
+            results.append([y.detach(), *first])
+    wide = [x.double().requires_grad_(), ordinary.double().requires_grad_()]
+    z = F.conv_transpose2d(*wide, None, **settings)
+    z = F.batch_norm(z, mean.double(), var.double(), training=training)
+    wanted = [z.detach(), *torch.autograd.grad(z.pow(3).mean(), wide)]
+    for found in results:
+        for f, w in zip(found, wanted, strict=True):
+            torch.testing.assert_close(f.double(), w, rtol=1e-3, atol=1e-4)
+
+
+def test_vmap_of_the_function_in_training() -> None:
+    x, weight = torch.randn(3, 2, 4, 3, 3), torch.randn(4, 5, 2, 2)
+
+    def layer(x: torch.Tensor) -> torch.Tensor:
+        return conv_transpose2d_bn_act(x, weight, None, None, None, training=True)
+
+    wanted = torch.stack([layer(part) for part in x])
+    found = torch.func.vmap(layer)(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)

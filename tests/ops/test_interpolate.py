@@ -123,3 +123,14 @@ def test_any_argument_gives_the_reference_bits(
     x = interpolate(real, fake, seed=key, stream=stream)
     with gankit.backend("reference"):
         assert torch.equal(x, interpolate(real, fake, seed=key, stream=stream))
+
+
+def test_streams_have_64_bits() -> None:
+    real, fake, seed = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([7])
+    last = interpolate(real, fake, seed=seed, stream=2**64 - 1)
+    assert torch.equal(last, interpolate(real, fake, seed=seed, stream=-1))
+    assert not torch.equal(last, interpolate(real, fake, seed=seed, stream=0))
+    with pytest.raises(ValueError, match="stream: expected a 64-bit number"):
+        interpolate(real, fake, seed=seed, stream=2**64)
+    with pytest.raises(TypeError, match="stream: expected an int, got float"):
+        interpolate(real, fake, seed=seed, stream=1.0)  # type: ignore[arg-type]

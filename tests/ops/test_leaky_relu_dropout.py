@@ -246,6 +246,18 @@ def test_inplace_on_a_view_reaches_the_base(device: str) -> None:
     assert torch.equal(found, wanted)
 
 
+def test_inplace_on_views_that_share_or_negate() -> None:
+    """A view that negates is written through; nothing, and one element, share no memory."""
+    seed = torch.tensor([3])
+    negated = torch.randn(5, 4, dtype=torch.complex64).conj().imag
+    assert negated.is_neg()
+    wanted = leaky_relu_dropout(negated.clone(), seed=seed)
+    leaky_relu_dropout(negated, inplace=True, seed=seed)
+    assert torch.equal(negated, wanted)
+    for shared in (torch.empty(0, 1).expand(0, 3), torch.ones(1).expand(1)):
+        assert leaky_relu_dropout(shared, inplace=True).shape == shared.shape
+
+
 def test_inplace_bumps_the_version(on_target: tuple[str, torch.device]) -> None:
     """Else autograd would use the overwritten tensor, and give wrong gradients without a word."""
     _, device = on_target

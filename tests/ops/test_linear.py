@@ -394,3 +394,48 @@ def test_the_module_is_torchs_linear() -> None:
 def test_the_reason_is_in_words_or_onednn_is_in_force() -> None:
     reason = MODULE.why_not_onednn()
     assert MODULE._taken == (reason == "" and gankit.ops.backends.requested() != "reference")
+
+
+def _strided(x: torch.Tensor) -> torch.Tensor:
+    return torch.stack((x, torch.full_like(x, 1e9)), -1)[..., 0]
+
+
+def _expanded(x: torch.Tensor) -> torch.Tensor:
+    return x[:1].expand(x.shape)
+
+
+def _padded(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat((x, torch.full_like(x, 1e9)), -1)[..., : x.shape[-1]]
+
+
+@pytest.mark.parametrize("change", [_strided, _expanded, _padded], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["x", "weight", "bias"])
+def test_strides_of_any_argument(number: int, change: Any, products: list[tuple[int, ...]]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(s, generator=generator) for s in ((1024, 64), (130, 64), (130,))]
+    inputs[number] = change(inputs[number])
+    found = [x.detach().requires_grad_() for x in inputs]
+    wanted = [x.double().contiguous().requires_grad_() for x in inputs]
+    for leaves, function in ((found, linear), (wanted, F.linear)):
+        y = function(*leaves)
+        leaves.append(y)
+        leaves += torch.autograd.grad(y.square().mean(), leaves[:3])
+    assert products
+    for f, w in zip(found[3:], wanted[3:], strict=True):
+        torch.testing.assert_close(f, w.float(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"),
+    [(0, torch.ones(3)), (1, torch.ones(9, 5)), (2, torch.ones(7)), (2, torch.ones(9).double())],
+    ids=["x", "weight", "bias", "dtype"],
+)
+def test_the_raw_ops_name_what_they_refuse(number: int, wrong: torch.Tensor) -> None:
+    ops = [torch.ops.gankit._linear_onednn]
+    if has_packed():
+        ops.append(torch.ops.gankit._linear_packed)
+    arguments = [torch.ones(8, 4), torch.ones(9, 4), torch.ones(9)]
+    arguments[number] = wrong
+    for op in ops:
+        with pytest.raises(RuntimeError, match=f"{('x', 'weight', 'bias')[number]}: expected"):
+            op(*arguments)

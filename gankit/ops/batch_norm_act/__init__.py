@@ -185,6 +185,8 @@ def batch_norm_act(
             # A call in training may come between this one and its backward.
             mean, var = mean.clone(), var.clone()
         return _eval(x, mean, var, weight, bias, *settings)
+    if not isinstance(groups, (int, torch.SymInt)):
+        raise TypeError(f"groups: expected an int, got {type(groups).__name__}")
     if groups < 1 or x.shape[0] % groups != 0:
         raise ValueError(f"groups: {groups} does not divide the batch of shape {tuple(x.shape)}")
     count = x.shape[0] // groups * x.shape[2:].numel()

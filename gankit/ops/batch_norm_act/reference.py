@@ -37,7 +37,12 @@ def grouped(x: torch.Tensor, groups: int) -> torch.Tensor:
 
 def over_elements(statistic: torch.Tensor) -> torch.Tensor:
     """[groups, C] (or [C], the same for all groups) to broadcast against :func:`grouped`."""
-    return statistic.reshape(-1, 1, statistic.shape[-1], 1)
+    return statistic.reshape(groups_of(statistic), 1, statistic.shape[-1], 1)
+
+
+def groups_of(statistic: torch.Tensor) -> int:
+    """How many groups [groups, C] or [C] is for; also where there are no channels."""
+    return statistic.shape[0] if statistic.dim() == 2 else 1
 
 
 def activate(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
@@ -60,8 +65,7 @@ def slope_of(z: torch.Tensor, activation: int, slope: float) -> torch.Tensor:
 
 def normalised(x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, eps: float) -> torch.Tensor:
     """(x - mean) / sqrt(var + eps), in the shape of :func:`grouped`."""
-    groups = mean.numel() // mean.shape[-1] if mean.numel() else 1
-    return (grouped(x, groups) - over_elements(mean)) * over_elements((var + eps).rsqrt())
+    return (grouped(x, groups_of(mean)) - over_elements(mean)) * over_elements((var + eps).rsqrt())
 
 
 def scaled(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .reference import NONE, TANH, grouped, over_elements, scaled, slope_of, statistics
+from .reference import NONE, TANH, grouped, groups_of, over_elements, scaled, slope_of, statistics
 
 Optional = torch.Tensor | None
 
@@ -52,7 +52,7 @@ def second_derivative(
     assert var is not None
     u, s, t = cotangents
     eps, activation, slope = settings
-    groups = max(mean.numel() // x.shape[1], 1)
+    groups = groups_of(mean)
     if training and mean_of is mean_here and torch.is_grad_enabled() and x.requires_grad:
         # Saved as constants; a third derivative needs to see how they follow from x.
         mean, var = statistics(x, groups)

@@ -223,6 +223,7 @@ def _run(
     plain = groups == 1 and dilation == (1, 1) and x.numel() > 0 and weight.numel() > 0
     if plain and (height, width) == (1, 1) and padding == output_padding == (0, 0):
         return _from_one_pixel(x, weight, bias, activation, negative_slope)
+    x, weight = _safe(x), _safe(weight)
     overlap = -(-kernel[0] // stride[0]) * -(-kernel[1] // stride[1])
     small = max(*kernel, *stride, *padding) < _SETTING_LIMIT
     if plain and small and weight.shape[1] <= _FEW_CHANNELS and overlap <= _MOST_OVERLAP:
@@ -272,6 +273,25 @@ def _activate_in_place(y: torch.Tensor, activation: int, negative_slope: float) 
     if activation == TANH:
         return y.tanh_()
     return y
+
+
+def _safe(x: torch.Tensor) -> torch.Tensor:
+    """x in a layout that torch's convolutions take, which is nearly always x itself.
+
+    In torch 2.14 on the CPU channels-last tensors that are one pixel high or wide give gradients
+    from memory that nobody has written to, and permuted weights whose dimensions of size one carry
+    strides of their own give wrong results.
+    """
+    if x.device.type != "cpu":
+        return x
+    strides = x.stride()
+    _, c, h, w = x.shape
+    if strides == (c * h * w, h * w, w, 1):
+        return x
+    if h > 1 and w > 1 and strides == (c * h * w, 1, w * c, c):
+        return x
+    # The last two steps copy nothing: they give a dimension of size one the stride it should have.
+    return x.contiguous().flatten().view(x.shape)
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:

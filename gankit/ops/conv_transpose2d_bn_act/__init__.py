@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ..batch_norm_act import batch_norm_act
+from ..batch_norm_act import _check_constant, batch_norm_act
 from ..batch_norm_act.reference import compute_dtype
 from ..conv_transpose2d import conv_transpose2d, output_size
 
-__all__ = ["conv_transpose2d_bn_act", "fold_batch_norm"]
+__all__ = ["conv_transpose2d_bn_act", "fold_batch_norm", "likes_channels_last"]
 
 Pair = tuple[int, int]
 
@@ -68,6 +68,7 @@ def conv_transpose2d_bn_act(
         # Without a batch the channels would not be where batch norm looks for them.
         raise ValueError(f"x: expected [N, Cin, H, W], got shape {tuple(x.shape)}")
     _check_eps(eps)
+    _check_constant(running_mean, running_var)
     sizes: Any = (stride, padding, output_padding, groups, dilation)
     if not training and running_mean is not None and running_var is not None:
         if _folding_pays(x, weight, *sizes) and negative_slope >= 0:
@@ -77,7 +78,7 @@ def conv_transpose2d_bn_act(
             return conv_transpose2d(
                 x, *folded, *sizes, activation=activation, negative_slope=negative_slope
             )
-    elif _vendor_likes_channels_last(x):
+    elif likes_channels_last(x):
         x = x.contiguous(memory_format=torch.channels_last)
     return batch_norm_act(
         conv_transpose2d(x, weight, bias, *sizes),
@@ -175,5 +176,12 @@ def _folding_pays(
     return weight.numel() <= x.shape[0] * weight.shape[1] * groups * math.prod(size)
 
 
-def _vendor_likes_channels_last(x: torch.Tensor) -> bool:
-    return x.device.type == "cpu" and x.shape[2] * x.shape[3] > 1
+def likes_channels_last(x: torch.Tensor) -> bool:
+    """Whether the vendor's convolution of ``x`` is faster channels last, and right.
+
+    Not where an image is one pixel high or wide: torch 2.14 then takes gradients from memory that
+    nobody has written to. ``vmap`` knows no memory formats.
+    """
+    if x.device.type != "cpu" or x.dim() != 4 or torch._C._are_functorch_transforms_active():
+        return False
+    return x.shape[2] > 1 and x.shape[3] > 1

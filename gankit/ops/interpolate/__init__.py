@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..autograd import Differentiable
-from ..philox import draw_seed
+from ..philox import as_stream, draw_seed
 from . import spec
 
 __all__ = ["interpolate"]
@@ -66,14 +66,19 @@ def interpolate(
         fake: the same shape, dtype and device.
         seed: int64, one element, on ``real``'s device. None draws one from torch's generator of
             that device, so ``torch.manual_seed`` governs it.
-        stream: selects one of 2**64 independent streams of a seed.
+        stream: selects one of 2**64 independent streams of a seed (0 to 2**64 - 1; a negative
+            int64 stands for its bits). The weights come from the same words as the draws of
+            :func:`gankit.ops.leaky_relu_dropout` of that seed and stream: where the two share a
+            seed, give them different streams.
 
     Returns:
         A tensor with the shape, dtype and strides of ``torch.empty_like(real)``.
 
     Raises:
-        TypeError: an argument is no tensor or of another dtype, or ``seed`` is not int64.
-        ValueError: shapes or devices that do not fit; the message names both.
+        TypeError: an argument is no tensor or of another dtype, ``seed`` is not int64, or
+            ``stream`` is no int.
+        ValueError: ``stream`` beyond 64 bits, or shapes or devices that do not fit; the message
+            names both.
         RuntimeError: a backend asked for by name is missing.
     """
     for name, x in (("real", real), ("fake", fake)):
@@ -95,6 +100,7 @@ def interpolate(
         raise ValueError(
             f"fake: expected a tensor on real's device {real.device}, got {fake.device}"
         )
+    stream = as_stream(stream)
     if seed is None:
         seed = draw_seed(real.device)
     else:

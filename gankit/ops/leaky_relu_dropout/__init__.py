@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..autograd import Differentiable, InplaceDifferentiable
-from ..philox import draw_seed
+from ..philox import as_stream, draw_seed
 from . import spec
 
 __all__ = ["leaky_relu_dropout"]
@@ -139,7 +139,7 @@ def leaky_relu_dropout(
         raise TypeError(f"x: expected a strided tensor, got layout {x.layout}")
     check_slope_and_p(negative_slope, p)
     if stream:
-        stream = _as_int64(stream)
+        stream = as_stream(stream)
     if channelwise and x.dim() < 2:
         raise ValueError(f"x: channelwise dropout needs [N, C, ...], got shape {tuple(x.shape)}")
     if save != "output" and (save != "input" or inplace):
@@ -192,16 +192,6 @@ def check_slope_and_p(negative_slope: float, p: float) -> None:
         raise TypeError(f"p: expected a number, got {type(p).__name__}") from error
     if not p_is_right:
         raise ValueError(f"p: expected a probability in [0, 1], got {p}")
-
-
-def _as_int64(stream: int) -> int:
-    if not isinstance(stream, int):
-        if not hasattr(stream, "__index__"):  # as NumPy's integers have
-            raise TypeError(f"stream: expected an int, got {type(stream).__name__}")
-        stream = int(stream)
-    if not -(2**63) <= stream < 2**64:
-        raise ValueError(f"stream: expected a 64-bit number, got {stream}")
-    return stream - 2**64 if stream >= 2**63 else stream
 
 
 def _check_seed(seed: torch.Tensor, x: torch.Tensor) -> None:

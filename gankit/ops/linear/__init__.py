@@ -55,10 +55,30 @@ def why_not_onednn() -> str:
 
 
 def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if bias is not None:
+        bias = bias.contiguous()  # oneDNN reads it as if it were, whatever its stride
     y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(
         x, _by_rows_or_columns(weight), bias, "none", [], ""
     )
     return y
+
+
+def _onednn_op(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """What the dispatcher runs, for callers other than :func:`linear`."""
+    for name, tensor, dim in (("x", x, 2), ("weight", weight, 2), ("bias", bias, 1)):
+        if tensor is None:
+            continue
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            raise RuntimeError(
+                f"{name}: expected float32 on the CPU, got {tensor.dtype} on {tensor.device}"
+            )
+        size = (x if name == "weight" else weight).shape[0 if name == "bias" else -1]
+        if tensor.dim() != dim or (name != "x" and tensor.shape[-1] != size):
+            last = "" if name == "x" else f", the last of {size}"
+            raise RuntimeError(
+                f"{name}: expected {dim} dimensions{last}, got shape {tuple(tensor.shape)}"
+            )
+    return _onednn(x, weight, bias)
 
 
 def _by_rows_or_columns(weight: torch.Tensor) -> torch.Tensor:
@@ -69,6 +89,11 @@ def _by_rows_or_columns(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _fake(x: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.device != x.device:
+            raise RuntimeError(
+                f"{name}: expected a tensor on the device of x, {x.device}, got {tensor.device}"
+            )
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
@@ -77,7 +102,7 @@ LIBRARY.define(
     "_linear_onednn(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
-LIBRARY.impl("_linear_onednn", _onednn, "CPU")
+LIBRARY.impl("_linear_onednn", _onednn_op, "CPU")
 torch.library.register_fake("gankit::_linear_onednn", _fake, lib=LIBRARY)
 _opaque: Product = torch.ops.gankit._linear_onednn.default
 
