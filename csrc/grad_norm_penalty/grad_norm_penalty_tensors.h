@@ -16,6 +16,7 @@ inline void check_grad(const Tensor& grad, int64_t mode) {
 
 inline void check_saved(const Tensor& upstream, const Tensor& grad, const Tensor& norms) {
   check_scalar_like("upstream", upstream, "grad", grad);
+  check_defined("norms", norms);
   const ScalarType wide =
       grad.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
   STD_TORCH_CHECK(norms.scalar_type() == wide, "norms: expected dtype ",

@@ -57,7 +57,7 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         self.process_group = process_group
 
     @property
-    def eps(self) -> float:  # type: ignore[override]
+    def eps(self) -> float:
         """Added to the variance.
 
         Raises:
