@@ -186,7 +186,9 @@ def batch_norm_act(
             mean, var = mean.clone(), var.clone()
         return _eval(x, mean, var, weight, bias, *settings)
     if not isinstance(groups, (int, torch.SymInt)):
-        raise TypeError(f"groups: expected an int, got {type(groups).__name__}")
+        if not hasattr(groups, "__index__"):  # as NumPy's integers have
+            raise TypeError(f"groups: expected an int, got {type(groups).__name__}")
+        groups = int(groups)
     if groups < 1 or x.shape[0] % groups != 0:
         raise ValueError(f"groups: {groups} does not divide the batch of shape {tuple(x.shape)}")
     count = x.shape[0] // groups * x.shape[2:].numel()
