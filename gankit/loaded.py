@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit._version import __version__
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitWarning, outside_gankit
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate
 
@@ -57,6 +58,14 @@ class Interface:
             raise ConfigError(
                 f"label is {_short(label)}; allowed are an integer of 0 to {self.n_classes - 1} "
                 f"and {n} of them, one for each image"
+            )
+        absent = sorted(set(labels.tolist()) - set(self.classes)) if self.classes else []
+        if absent:
+            warnings.warn(
+                f"no image of class {', '.join(map(str, absent[:5]))} was in the data, so what the "
+                "generator makes of it means nothing",
+                GankitWarning,
+                stacklevel=outside_gankit(),
             )
         return labels.long()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import os
 from pathlib import Path
@@ -15,9 +16,10 @@ from gankit.loaded import Interface
 from gankit.recipes.build import pick_device
 from gankit.saved import CHECKPOINT, SavedRun, load_run
 from gankit.training.image_files import check_folder, save_folder, save_npz
-from gankit.training.pictures import generate_batches, save_grid, spread
+from gankit.training.pictures import channels_in_words, generate_batches, save_grid, spread
 from gankit.training.point_pictures import are_points, save_points
 
+_LOG = logging.getLogger(__name__)
 # A conditional run has no more columns than these unless --columns says so.
 _COLUMNS = 16
 _FILES = "FILE.png, a grid, and FILE.npz, an array"
@@ -73,6 +75,9 @@ def sample(arguments: argparse.Namespace) -> int:
     elif points:
         save_points(out, torch.cat(list(batches)))
     else:
+        said = channels_in_words(saved.image_shape[0])
+        if said is not None:
+            _LOG.warning("%s", said)
         save_grid(
             out,
             [torch.cat(list(batches))],
@@ -116,4 +121,9 @@ def _labels(arguments: argparse.Namespace, interface: Interface) -> Tensor | Non
         raise ConfigError(f"--label is {label}, but the run in {arguments.run} has no labels")
     if label >= interface.n_classes:
         raise ConfigError(f"--label is {label}; allowed are 0 to {interface.n_classes - 1}")
+    if interface.classes and label not in interface.classes:
+        _LOG.warning(
+            "no image of class %d was in the data, so what the generator makes of it means nothing",
+            label,
+        )
     return torch.full((arguments.n,), label)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.errors import DataError
+from gankit.errors import DataError, GankitWarning, outside_gankit
 
 # The label of an image whose class is not known.
 UNLABELLED = -1
@@ -73,7 +73,7 @@ class ImageData:
 
         Args:
             images: ``[N, C, H, W]`` or ``[N, H, W]``; uint8 0..255, or floating point in [-1, 1],
-                which is rounded to the nearest of 256 levels. A warning (UserWarning) is given
+                which is rounded to the nearest of 256 levels. A warning (GankitWarning) is given
                 for floats none of which is below 0, and for bytes none of which is above 1.
             labels: integers ``[N]`` from 0, or -1 for an unlabelled image; or None.
             name: what messages call the set.
@@ -175,7 +175,11 @@ def _warn_of_range(images: Tensor, name: str) -> None:
         text = "none of the values is above 1 of 255; images of 0 and 1 become so by images * 255"
     if text is not None:
         expected = "[-1, 1]" if images.is_floating_point() else "0..255"
-        warnings.warn(f"{name}: expected images in {expected}, but {text}", stacklevel=3)
+        warnings.warn(
+            f"{name}: expected images in {expected}, but {text}",
+            GankitWarning,
+            stacklevel=outside_gankit(),
+        )
 
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

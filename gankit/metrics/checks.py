@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gankit.data import ImageData, PointData
-from gankit.errors import DataError
+from gankit.errors import DataError, GankitWarning, outside_gankit
 
 __all__ = ["check_data", "check_floats", "check_range", "finite", "has_range"]
 
@@ -33,7 +33,7 @@ def check_floats(name: str, values: object) -> Tensor:
 def check_range(name: str, images: Tensor) -> None:
     """Raise DataError if values lie far outside [-1, 1].
 
-    A warning (UserWarning) says so where they lie somewhat outside, or where none is below 0. NaN
+    A warning (GankitWarning) says so where they lie somewhat outside, or where none is below 0. NaN
     is passed over.
     """
     values = images.detach()
@@ -47,10 +47,10 @@ def check_range(name: str, images: Tensor) -> None:
     if farthest > _FARTHEST or outside > _SHARE_OUTSIDE:
         raise DataError(got)
     if farthest > _LITTLE:
-        warnings.warn(got, UserWarning, stacklevel=4)
+        warnings.warn(got, GankitWarning, stacklevel=outside_gankit())
     elif low >= 0:
         text = f"{name} should lie in [-1, 1], and none of their values is below 0; {_WAY_OUT}"
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warnings.warn(text, GankitWarning, stacklevel=outside_gankit())
 
 
 def check_data(data: object) -> ImageData:

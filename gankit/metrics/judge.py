@@ -163,7 +163,7 @@ class Judge:
     def probabilities(self, samples: Tensor) -> Tensor:
         """Class probabilities ``[N, classes]`` of samples ``[N, C, H, W]`` in [-1, 1].
 
-        A warning (UserWarning) is given for values above 1.5 or none below 0.
+        A warning (GankitWarning) is given for values above 1.5 or none below 0.
 
         Raises:
             DataError: no samples, another shape or type, NaN, or values far outside [-1, 1].

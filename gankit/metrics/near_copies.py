@@ -26,7 +26,7 @@ def near_copies(samples: Tensor, data: ImageData, *, ratio: float = 0.5) -> floa
     one image.
 
     Args:
-        samples: floating point ``[M, C, H, W]`` in [-1, 1]; a warning (UserWarning) is given for
+        samples: floating point ``[M, C, H, W]`` in [-1, 1]; a warning (GankitWarning) is given for
             values above 1.5 or none below 0.
         data: the training images, ``(C, H, W)`` alike.
         ratio: above 0.

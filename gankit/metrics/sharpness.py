@@ -21,7 +21,7 @@ def sharpness(images: Tensor) -> float:
 
     Args:
         images: floating point ``[N, C, H, W]`` in [-1, 1], N >= 1, H and W >= 3; a warning
-            (UserWarning) is given for values above 1.5 or none below 0.
+            (GankitWarning) is given for values above 1.5 or none below 0.
 
     Returns:
         A number of at least 0; NaN if a pixel is NaN.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import warnings
+
 import pytest
 import torch
 
+from gankit.cli.sample import _labels
 from gankit.data import ImageData
-from gankit.errors import DataError
+from gankit.errors import DataError, GankitWarning
+from gankit.loaded import Interface
 from gankit.recipes import get
 from gankit.recipes.build import build_trainer
 from gankit.recipes.config import RunConfig
@@ -41,6 +46,24 @@ def test_all_classes_there_is_nothing_to_tell(caplog: pytest.LogCaptureFixture) 
     trainer = build_trainer(config("cgan", torch.arange(260) % 10))
     assert caplog.messages == []
     assert trainer.config["classes"] == list(range(10))
+
+
+def test_a_class_without_images_is_told_when_it_is_drawn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    interface = Interface(5, "normal", (1, 8, 8), n_classes=27, classes=tuple(range(1, 27)))
+    for label, said in ((1, 0), (0, 1)):
+        arguments = argparse.Namespace(run="run", label=label, n=3)
+        drawn = _labels(arguments, interface)
+        assert drawn is not None
+        assert drawn.tolist() == [label] * 3
+        assert caplog.text.count("no image of class 0 was in the data") == said
+    with pytest.warns(GankitWarning, match="no image of class 0 was in the data"):
+        interface.labels(3, [1, 0, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interface.labels(3, 26)
+        interface.labels(60)
 
 
 @pytest.mark.parametrize("recipe", ["cgan", "sgan"])
