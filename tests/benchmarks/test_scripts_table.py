@@ -46,7 +46,7 @@ def test_a_table_is_written_between_its_marks(
     assert page.read_text() == "no marks\n"
 
 
-def test_networks_take_turns_and_compute_the_same(
+def test_plain_and_accelerated_networks_take_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = Case(
@@ -56,9 +56,11 @@ def test_networks_take_turns_and_compute_the_same(
     called: list[bool] = []
     time_network = scripts.time_network
 
-    def note(network: nn.Module, x: Tensor) -> float:
-        called.append(type(network) is nn.Sequential)
-        return time_network(network, x)
+    def note(network: nn.Module, x: Tensor, mode: str) -> float:
+        seconds = time_network(network, x, mode)
+        assert (type(network) is nn.Sequential) is (mode == "plain")
+        called.append(mode == "plain")
+        return seconds
 
     monkeypatch.setattr(scripts, "time_network", note)
     threads = torch.get_num_threads()
