@@ -110,6 +110,7 @@ def _whose(module: nn.Module) -> str:
         holder = frame.f_locals.get("self")
         if (
             isinstance(holder, nn.Module)
+            and hasattr(holder, "_modules")  # its __init__ may not have come so far
             and not type(holder).__module__.startswith("torch.nn.parallel")
             and any(m is owner for m in holder.modules())
         ):

@@ -192,6 +192,20 @@ def test_rows_say_whose_layers_they_are() -> None:
 
 
 @needs_kernels
+def test_layers_that_are_called_before_their_module_is_made() -> None:
+    class Measures(nn.Module):
+        def __init__(self) -> None:
+            body = nn.Sequential(nn.Flatten())
+            size = body(torch.zeros(1, 3, 2, 2)).shape[1]
+            super().__init__()
+            self.body, self.size = body, size
+
+    with patched() as recorder:
+        assert Measures().size == 12
+    assert recorder.report().rows[0].module == "Sequential body.0"
+
+
+@needs_kernels
 def test_each_optimizer_has_a_row_of_what_its_steps_were() -> None:
     p = nn.Parameter(torch.ones(3, 2))
     with patched() as recorder:
