@@ -163,7 +163,7 @@ def test_a_conditional_run_has_a_column_per_class_that_occurs(
     step = type("Step", (), {"sampled": G})()
     data = ImageData(images.contiguous(), labels)
     trainer = type("Run", (), {"gan_step": step, "data": data, "conditional": True, "step": 9})()
-    trainer.steps_per_epoch = 3
+    trainer.steps_per_epoch, trainer.callbacks = 3, ()
     drawn: dict[str, object] = {}
     monkeypatch.setattr(
         "gankit.training.callbacks.sample_grid.save_grid",
@@ -194,3 +194,19 @@ def test_grids_of_a_training_run(tmp_path: Path) -> None:
     trainer.fit(steps=1)
     (path,) = (tmp_path / "s").iterdir()
     assert pixels(path).shape == (36 + 8 * 58 + 2, 2 * 582 + 12)
+
+
+def test_processes_and_runs_share_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 1 of seed 0 is not rank 0 of seed 1, and neither draws what the weights were."""
+    from gankit import recipes
+    from gankit.recipes import build
+
+    for name in ("ShareOfBatches", "broadcast_state", "average_gradients"):
+        monkeypatch.setattr(build, name, lambda *given: given[0])
+    config = recipes.get("gan-1d").config.updated(device="cpu")
+    seeds = []
+    for seed, rank in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        monkeypatch.setattr(build, "world", lambda rank=rank: (rank, 2))
+        build.build_trainer(config.updated(seed=seed))
+        seeds.append(torch.initial_seed())
+    assert len({*seeds, 0, 1}) == 6
