@@ -33,8 +33,8 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
 
     Shape:
         ``[N, Cin, H, W]`` to ``[N, Cout, H', W']``, as for ``nn.ConvTranspose2d``. In training on
-        the CPU the result is channels last whatever x is, unless that is one pixel high or wide:
-        use ``flatten`` on it, not ``view``.
+        the CPU the result is channels last where x or the weight is, unless x is one pixel high or
+        wide: use ``flatten`` on it, not ``view``.
 
     Raises:
         ValueError: a setting that is not allowed.
@@ -132,7 +132,7 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
             "dilation": self.dilation,
         }
         if bn.training or bn.running_mean is None:
-            if likes_channels_last(x):
+            if likes_channels_last(x, self.weight):
                 x = x.contiguous(memory_format=torch.channels_last)
             y: torch.Tensor = bn(conv_transpose2d(x, self.weight, self.bias, **settings))
             return y

@@ -294,6 +294,17 @@ def test_images_one_pixel_wide_and_permuted_weights(size: tuple[int, int], train
             torch.testing.assert_close(f.double(), w, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_weight_says_which_layout_training_runs_in(channels_last: bool) -> None:
+    layer = ConvTransposeBNAct2d(8, 6, 4, 2, 1)
+    if channels_last:
+        layer.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 8, 5, 5)
+    for y in (layer(x), conv_transpose2d_bn_act(x, layer.weight, None, None, None, training=True)):
+        assert y.is_contiguous(memory_format=torch.channels_last) is channels_last
+        assert y.is_contiguous() is not channels_last
+
+
 def test_vmap_of_the_function_in_training() -> None:
     x, weight = torch.randn(3, 2, 4, 3, 3), torch.randn(4, 5, 2, 2)
 

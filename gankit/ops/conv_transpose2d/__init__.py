@@ -227,7 +227,7 @@ def _run(
     overlap = -(-kernel[0] // stride[0]) * -(-kernel[1] // stride[1])
     small = max(*kernel, *stride, *padding) < _SETTING_LIMIT
     if plain and small and weight.shape[1] <= _FEW_CHANNELS and overlap <= _MOST_OVERLAP:
-        channels_last = _is_channels_last(x)
+        channels_last = is_channels_last(x)
         if not channels_last:
             x = x.contiguous()
         # As a 1x1 convolution, because the vendor then takes either layout as it lies.
@@ -250,7 +250,7 @@ def _from_one_pixel(
     inputs, channels, *kernel = weight.shape
     area = math.prod(kernel)
     rows = x.reshape(-1, inputs)
-    channels_last = _is_channels_last(weight)
+    channels_last = is_channels_last(weight)
     if channels_last:
         matrix = weight.permute(0, 2, 3, 1).reshape(inputs, area * channels)
     else:
@@ -294,7 +294,7 @@ def _safe(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous().flatten().view(x.shape)
 
 
-def _is_channels_last(x: torch.Tensor) -> bool:
+def is_channels_last(x: torch.Tensor) -> bool:
     """By the strides, which unlike ``is_contiguous`` can be asked for under ``vmap`` too."""
     _, c, h, w = x.shape
     wanted = (h * w * c, 1, w * c, c)

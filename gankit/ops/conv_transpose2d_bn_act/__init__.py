@@ -9,7 +9,7 @@ import torch
 
 from ..batch_norm_act import _check_constant, batch_norm_act
 from ..batch_norm_act.reference import compute_dtype
-from ..conv_transpose2d import conv_transpose2d, output_size
+from ..conv_transpose2d import conv_transpose2d, is_channels_last, output_size
 
 __all__ = ["conv_transpose2d_bn_act", "fold_batch_norm", "likes_channels_last"]
 
@@ -44,7 +44,7 @@ def conv_transpose2d_bn_act(
     In evaluation batch norm is a scale and a shift per channel. Where the weight has fewer elements
     than the result they are multiplied into it (:func:`fold_batch_norm`), and one transposed
     convolution with bias and activation is left. In training the statistics need the convolution's
-    result first; on the CPU that convolution runs channels last, where the vendor's is fastest.
+    result first; on the CPU that convolution runs channels last where the weight lies so.
 
     Differentiable as :func:`gankit.ops.batch_norm_act` and :func:`gankit.ops.conv_transpose2d` are,
     to any order in reverse mode.
@@ -78,7 +78,7 @@ def conv_transpose2d_bn_act(
             return conv_transpose2d(
                 x, *folded, *sizes, activation=activation, negative_slope=negative_slope
             )
-    elif likes_channels_last(x):
+    elif likes_channels_last(x, weight):
         x = x.contiguous(memory_format=torch.channels_last)
     return batch_norm_act(
         conv_transpose2d(x, weight, bias, *sizes),
@@ -176,12 +176,15 @@ def _folding_pays(
     return weight.numel() <= x.shape[0] * weight.shape[1] * groups * math.prod(size)
 
 
-def likes_channels_last(x: torch.Tensor) -> bool:
-    """Whether the vendor's convolution of ``x`` is faster channels last, and right.
+def likes_channels_last(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether the convolution of ``x`` runs channels last: where its weight lies so, and right.
 
-    Not where an image is one pixel high or wide: torch 2.14 then takes gradients from memory that
-    nobody has written to. ``vmap`` knows no memory formats.
+    A contiguous weight would be copied in each forward and backward. Not where an image is one
+    pixel high or wide: torch 2.14 then takes gradients from memory that nobody has written to.
+    ``vmap`` knows no memory formats.
     """
     if x.device.type != "cpu" or x.dim() != 4 or torch._C._are_functorch_transforms_active():
+        return False
+    if weight.dim() != 4 or not is_channels_last(weight):
         return False
     return x.shape[2] > 1 and x.shape[3] > 1
