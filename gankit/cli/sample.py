@@ -73,7 +73,7 @@ def sample(arguments: argparse.Namespace) -> int:
     elif kind == "array":
         save_npz(out, batches, (arguments.n, *saved.image_shape), labels)
     elif points:
-        save_points(out, torch.cat(list(batches)))
+        save_points(out, torch.cat(list(batches)), caption=_caption(arguments, saved))
     else:
         said = channels_in_words(saved.image_shape[0])
         if said is not None:

@@ -28,6 +28,7 @@ def save_points(
     reals: Tensor | None = None,
     *,
     answer: Callable[[Tensor], Tensor] | None = None,
+    caption: str = "",
 ) -> None:
     """Write a PNG of generated points, over real ones if they are given.
 
@@ -36,6 +37,7 @@ def save_points(
         fakes: float ``[N, 1, 1, d]`` on the CPU, d = 1 or 2.
         reals: the same of real points.
         answer: D's answer to points ``[N, 1, 1, 1]``; drawn as a curve where d = 1.
+        caption: what stands above, such as the step.
 
     Raises ConfigError for other shapes, MissingExtra without matplotlib, OSError if the file cannot
     be written.
@@ -69,6 +71,7 @@ def save_points(
         axes.set_aspect("equal")
     axes.set_xlim(-1.05, 1.05)
     axes.legend(loc="upper left")
+    axes.set_title(caption, loc="left", fontsize="medium")
     with atomic_write(path) as file:
         canvas.print_png(file)
 

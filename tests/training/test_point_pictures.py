@@ -89,3 +89,12 @@ def test_the_command_line_trains_on_points_resumes_and_samples(tmp_path: Path) -
     assert main(["sample", str(run), "--n", "50", "--out", str(out)]) == 0
     assert pixels(out).shape == (288, 360, 3)
     assert (run / "samples.gif").is_file()
+
+
+def test_a_caption_stands_above_the_points(tmp_path: Path) -> None:
+    points = torch.rand(50, 1, 1, 2) * 2 - 1
+    for name, caption in (("plain", ""), ("one", "step 1"), ("two", "step 2")):
+        save_points(tmp_path / f"{name}.png", points, caption=caption)
+    pages = [Image.open(tmp_path / f"{name}.png").convert("L") for name in ("plain", "one", "two")]
+    assert len({page.size for page in pages}) == 1
+    assert len({page.tobytes() for page in pages}) == 3

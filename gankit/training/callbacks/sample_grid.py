@@ -115,7 +115,8 @@ class SampleGrid(Callback):
             # One curve is no answer of an encoder, nor of a D that asks for labels.
             if not isinstance(step, AutoencoderStep) and not trainer.conditional:
                 answer = partial(_answer, step)
-            save_points(path, panels[0], reals, answer=answer)
+            caption = f"step {trainer.step}"
+            save_points(path, panels[0], reals, answer=answer, caption=caption)
         else:
             captions = [f"generated, step {trainer.step}", "real"]
             if isinstance(step, AutoencoderStep):
