@@ -75,7 +75,7 @@ def test_quiet_or_not_the_run_is_watched(
     quiet: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = iter([{}, *[{"weak D": "D is too weak"}] * 3])
-    monkeypatch.setattr(diagnostics, "complaints", lambda health: next(looks))
+    monkeypatch.setattr(diagnostics, "complaints", lambda health, loss: next(looks))
     monkeypatch.setattr(diagnostics.Diagnostics.__init__, "__kwdefaults__", WATCHFUL)
     assert train("--steps", 17, *quiet) == 0
     state = load_checkpoint("runs/gan/checkpoint.pt")["callbacks"]["Diagnostics"]
