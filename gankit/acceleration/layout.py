@@ -27,6 +27,8 @@ _COPY = 4
 # Reorders of elements, about 0.1 ms: with less to save the calls take the time.
 MIN_SAVED = 1 << 18
 _MIN_SIDE = 4
+# From an input of fewer elements a plan takes as long as a layer.
+MIN_INPUT = 1 << 13
 
 _Shape = tuple[int, int, int, int]
 
@@ -58,6 +60,7 @@ def may_be_channels_last(x: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.dim() == 4
+        and x.numel() >= MIN_INPUT
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and is_row_major(x)
         and torch._C._get_mkldnn_enabled()
@@ -85,7 +88,7 @@ def plan(children: Sequence[nn.Module], start: int, x: Tensor) -> Stretch:
         after = None if shape_after is None or is_watched(child) else shape_after(child, shape)
         if after is None or min(after) < 1:
             break
-        trains = recording and any(p.requires_grad for p in child.parameters(recurse=False))
+        trains = recording and _trains(child)
         if type(child) in CONVOLUTIONS:
             current = _extend(current, index, child, shape, after, needs_grad, trains)
         needs_grad = needs_grad or trains
@@ -96,6 +99,11 @@ def plan(children: Sequence[nn.Module], start: int, x: Tensor) -> Stretch:
             if saved >= best.saved:
                 best, leave = _Estimate(current.enter, saved), index
     return Stretch(best.enter, leave, index if leave < 0 else leave)
+
+
+def _trains(child: nn.Module) -> bool:
+    # Much faster than child.parameters().
+    return any([p is not None and p.requires_grad for p in child._parameters.values()])
 
 
 def _extend(
@@ -116,7 +124,8 @@ def _extend(
     passes = 1 + needs_grad + trains
     copies = passes + trains  # the gradient of the weight to channels last and back
     reorders = passes * (math.prod(shape) + math.prod(after))
-    return current._replace(saved=current.saved + reorders - _COPY * copies * child.weight.numel())
+    saved = current.saved + reorders - _COPY * copies * child.weight.numel()
+    return _Estimate(current.enter, saved)
 
 
 def _change(shape: _Shape, needs_grad: bool) -> int:
