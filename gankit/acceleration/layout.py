@@ -103,7 +103,7 @@ def plan(children: Sequence[nn.Module], start: int, x: Tensor) -> Stretch:
 
 def _trains(child: nn.Module) -> bool:
     # Much faster than child.parameters().
-    return any([p is not None and p.requires_grad for p in child._parameters.values()])
+    return any(p is not None and p.requires_grad for p in child._parameters.values())
 
 
 def _extend(
