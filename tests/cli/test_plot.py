@@ -11,7 +11,7 @@ from PIL import Image
 
 from gankit.cli import main
 from gankit.cli.plot import _described
-from gankit.recipes import get, names
+from gankit.recipes import get
 from gankit.recipes.config import write_yaml
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -90,9 +90,9 @@ def test_a_folder_that_is_no_run(refused: Callable[..., str]) -> None:
     assert os.listdir("empty") == []
 
 
-def test_the_curves_of_each_recipe_are_labelled() -> None:
+def test_the_curves_say_what_kind_of_loss_it_is() -> None:
     labels = {}
-    for name in names():
+    for name in ("ebgan", "began", "wgan-gp", "gan-keras", "dcgan", "vae"):
         Path("config.yaml").write_bytes(write_yaml(get(name).config))
         title, loss = _described(Path("config.yaml"))
         assert title is not None
