@@ -138,7 +138,8 @@ def _go_on(arguments: argparse.Namespace, flags: dict[str, Any], folder: Path, p
         )
     config = config.updated(trusted=True)
     callbacks = rundir.run_callbacks(folder, config, quiet=arguments.quiet)
-    trainer = build_trainer(config, callbacks=callbacks)
+    with offering_another(path), _about(path):
+        trainer = build_trainer(config, callbacks=callbacks, weights=state)
     _check_z_dim(trainer, flags)
     with offering_another(path, trainer.load_state_dict), _about(path):
         trainer.load_state_dict(state)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, cast
 
 import numpy as np
@@ -81,7 +81,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
-def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> Trainer:
+def build_trainer(
+    config: RunConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    weights: Mapping[str, Any] | None = None,
+) -> Trainer:
     """Seed torch, load the data and build the trainer of ``config``.
 
     Sets the global seeds of torch, Python and NumPy, so that your own data and networks follow
@@ -89,6 +94,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     there; nothing is written. What ``config`` names by import path is imported and called, unless
     ``config.trusted`` is False, as in the settings of a loaded run: then gankit's own classes alone
     are built, and ConfigError names the first other one.
+
+    ``weights`` is the state that the trainer will be given. Networks of gankit's own are compared
+    with it before they take memory, and CheckpointError says what does not fit.
     """
     if not config.trusted:
         check_config(config, f"the run of recipe {config.recipe!r}")
@@ -109,6 +117,9 @@ def build_trainer(config: RunConfig, *, callbacks: Sequence[Callback] = ()) -> T
     _check_labels(config, images)
     generator_spec = complete("generator", config.generator, **offers)
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
+    if weights is not None:
+        check_fits("generator", generator_spec, weights["generator"])
+        check_fits("discriminator", discriminator_spec, weights["discriminator"])
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
     rank, size = world()

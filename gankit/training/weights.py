@@ -27,7 +27,10 @@ def check_sizes(module: nn.Module, weights: Mapping[str, Any]) -> None:
     """
     if not _occupy_their_size(weights):
         raise RuntimeError("the weights are not whole tensors")
-    found = module.load_state_dict(_renamed(module, weights), strict=False, assign=True)
+    # A dict of its own: torch notes the assignment in the metadata of the one it is given, and the
+    # next load from that would replace parameters, those of a built optimizer too.
+    given = dict(_renamed(module, weights))
+    found = module.load_state_dict(given, strict=False, assign=True)
     if found.missing_keys:
         raise RuntimeError(f"the weights lack {', '.join(found.missing_keys)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -250,6 +251,21 @@ def test_no_memory_is_taken_before_the_checks(make: Callable[[], None]) -> None:
     assert done.returncode == 0, done.stderr
     unit = 1024 if sys.platform == "darwin" else 1
     assert int(done.stdout) // unit < 100
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_nor_at_a_resume(network: str, refused: Callable[..., str]) -> None:
+    state = torch.load(FILE, weights_only=True)
+    path = f"gankit.models.mlp.{network.title()}"
+    # Of more memory than there is.
+    spec = {"class_path": path, "init_args": {"hidden": [2**30, 2**30]}}
+    state["config"]["run"][network] = spec
+    torch.save(state, FILE)
+    Path("run/config.yaml").unlink()
+    words = (
+        f"run/checkpoint.pt does not fit this run: its entry {network}: .*size mismatch for main.0"
+    )
+    assert re.search(words, refused(*RESUME))
 
 
 def test_loops_without_end_are_refused() -> None:
