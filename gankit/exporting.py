@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit._version import __version__
-from gankit.errors import ConfigError, MissingExtra
-from gankit.export_check import ADVICE, TRACED, Expected, Inputs, reason
+from gankit.errors import CheckpointError, ConfigError, MissingExtra
+from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
@@ -102,7 +102,11 @@ def _safetensors(saved: SavedRun) -> bytes:
     keys = ("generator", "image_shape", "draws", "classes", "run")
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
-    return write_weights(saved.generator.state_dict(), description, saved.interface.metadata())
+    weights, metadata = saved.generator.state_dict(), saved.interface.metadata()
+    try:
+        return write_weights(weights, description, metadata)
+    except TypeError as error:  # what gankit writes is plain
+        raise CheckpointError(f"{saved.path} is damaged: {reason(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,25 @@ def _onnx(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
         return torch.from_numpy(session.run(["images"], fed)[0])
 
     expected.check(wrong, call, in_file=True)
+    if not _is_exact(plain, inputs):
+        more = Expected.of(expected.name, plain, subject.inputs, MANY_BATCHES)
+        more.check(wrong, call, in_file=True)
     return data
+
+
+def _is_exact(network: nn.Module, inputs: Inputs) -> bool:
+    """Whether torch.export finds that one graph holds for every batch.
+
+    Where it does not, torch.onnx.export writes the graph of the traced batch all the same, which
+    may be right, as for a half of the batch, or one side of a branch.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.export(network, inputs, dynamic_shapes=_any_batch(network, len(inputs)))
+    except Exception:  # of any kind; the graph that was written is compared
+        return False
+    return True
 
 
 def _any_batch(network: nn.Module, count: int) -> tuple[Any, ...]:

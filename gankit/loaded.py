@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError, GankitWarning, outside_gankit
+from gankit.scalars import is_integer
+from gankit.training.arguments import whole
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate
 
@@ -175,8 +176,10 @@ class LoadedGenerator(nn.Module):
                 "this generator is the decoder of an autoencoder without a distribution of codes "
                 f"to draw from; call it with codes [N, {self.z_dim}] of its encoder"
             )
-        count = operator.index(n)
-        drawn = int(torch.randint(2**62, ())) if seed is None else operator.index(seed)
+        count, batch = whole("n", n), whole("batch", batch)
+        if seed is not None and not is_integer(seed):
+            raise ConfigError(f"seed is {seed!r}; allowed are None and integers")
+        drawn = int(torch.randint(2**62, ()) if seed is None else seed)
         images = generate(
             self.network,
             count,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,20 @@ def test_labels_that_there_are_not(label: object) -> None:
         conditional().sample(3, label=label)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="but this generator is not conditional"):
         plain().sample(3, label=label)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(({"n": n}, "n is .*; allowed are integers from 1") for n in (0, -1, 2.5, True, "2")),
+        *(({"n": 2, "seed": s}, "seed is .*; allowed are None and integers") for s in (1.5, "1")),
+        *(({"n": 2, "batch": b}, "batch is .*; allowed are integers from 1") for b in (0, 0.5)),
+    ],
+)
+def test_what_a_sample_is_not(arguments: dict[str, Any], words: str) -> None:
+    for G in (plain(), conditional()):
+        with pytest.raises(ConfigError, match=words):
+            G.sample(**arguments)
 
 
 def test_calls_are_the_networks_and_missing_labels_are_said() -> None:

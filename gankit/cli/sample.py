@@ -92,6 +92,8 @@ def sample(arguments: argparse.Namespace) -> int:
 
 
 def _kind(arguments: argparse.Namespace) -> str:
+    if not arguments.out:
+        raise ConfigError(f"--out is ''; allowed are {_FILES}, and FOLDER/ for a PNG per image")
     suffix = Path(arguments.out).suffix.lower()
     separators = tuple(filter(None, (os.sep, os.altsep)))
     if arguments.out.endswith(separators) or not suffix or os.path.isdir(arguments.out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, shortened
 from gankit.recipes import (
     autoencoder,
     conditional,
@@ -51,5 +51,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Recipe:
     """The recipe of that name. Raises ConfigError for an unknown one."""
     if name not in _RECIPES:
-        raise ConfigError(f"there is no recipe {name!r}; allowed are {', '.join(_RECIPES)}")
+        raise ConfigError(
+            f"there is no recipe {shortened(name)}; allowed are {', '.join(_RECIPES)}"
+        )
     return _RECIPES[name]

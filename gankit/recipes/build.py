@@ -374,8 +374,9 @@ def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRSc
         try:
             inspect.signature(made).bind(optimizer, **arguments)
             scheduler = made(optimizer, **arguments)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"init_args of schedule {path!r} do not fit: {error}") from error
+        except Exception as error:  # torch divides by some, and looks others up
+            what = " ".join(str(error).split())
+            raise ConfigError(f"init_args of schedule {path!r} do not fit: {what}") from error
     if not _follows_the_step(type(scheduler)):
         raise ConfigError(
             f"schedule is {path!r}; allowed is a class of torch.optim.lr_scheduler whose rates "

@@ -352,6 +352,8 @@ def checked_settings(
         if isinstance(value, str) and "str" in _TYPES[name].split(" | "):
             checked[name] = value  # jsonargparse would read "null" as YAML once more
             continue
+        if _has_text(value) and value not in _CHOICES.get(name, ()):  # and "1_000" as a number
+            raise ConfigError(f"{source}: {name} is {_said(value)}; allowed is {_allowed(name)}")
         try:
             checked[name] = parser.parse_object({name: value}).as_dict()[name]
         except ArgumentError as error:
@@ -359,6 +361,10 @@ def checked_settings(
                 f"{source}: {name} is {_said(value)}; allowed is {_allowed(name)}"
             ) from error
     return checked
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
 
 
 def _checked_spec(name: str, value: Any, source: str) -> Any:

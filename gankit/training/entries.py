@@ -134,18 +134,15 @@ def _check_kind(name: str, value: Any, kinds: tuple[type | None, ...]) -> None:
 
 
 def check_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, keys: list[frozenset[str]], *, turns: int
+    name: str, optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], *, turns: int
 ) -> None:
     """Raise CheckpointError unless what ``optimizer`` was just given lets it go on.
 
-    Torch takes any state, and fails, or begins its averages anew, in the next step. ``keys`` are
-    those of each of its groups before, ``turns`` the steps that it had made where the state was
-    taken.
+    Torch takes any state, and fails, or begins its averages anew, in the next step. ``before`` are
+    its groups as they were, ``turns`` the steps that it had made where the state was taken.
     """
-    for group, before in zip(optimizer.param_groups, keys, strict=True):
-        lost = sorted(before - group.keys())
-        if lost:
-            raise CheckpointError(f"its entry {name} lacks {', '.join(lost)}")
+    for group, old in zip(optimizer.param_groups, before, strict=True):
+        check_alike(name, group, old)
     if not isinstance(optimizer, _AVERAGING):  # what others keep, they know
         return
     if turns and not optimizer.state:
@@ -159,14 +156,46 @@ def check_optimizer(
         if lost:
             raise CheckpointError(f"its entry {name} lacks {lost[0]} of a parameter")
         for key, value in kept.items():
-            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+            shape = torch.Size() if key == "step" else parameter.shape
+            if not isinstance(value, Tensor) or value.is_complex() or value.shape != shape:
+                actual = list(value.shape) if isinstance(value, Tensor) else shortened(value)
                 raise CheckpointError(
-                    f"its entry {name} has {key} of shape {list(value.shape)} for a parameter of "
-                    f"shape {list(parameter.shape)}"
+                    f"its entry {name} has {key} of shape {actual} for a parameter of shape "
+                    f"{list(parameter.shape)}"
                 )
     bad = average_not_finite(optimizer)
     if bad is not None:
         raise CheckpointError(f"its entry {name} has NaN or infinity in {bad}")
+
+
+def check_alike(name: str, now: Any, before: Any) -> None:
+    """Raise CheckpointError, which begins with entry ``name``, unless ``now`` is like ``before``.
+
+    That is, a number where that is one, and a dict or list with the same in each place.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        lost = sorted(map(str, before.keys() - now.keys()))
+        if lost:
+            raise CheckpointError(f"its entry {name} lacks {', '.join(lost)}")
+        for key, value in before.items():
+            check_alike(f"{name}.{key}", now[key], value)
+    elif isinstance(before, (list, tuple)) and isinstance(now, (list, tuple)):
+        if len(now) != len(before):
+            raise CheckpointError(f"its entry {name} has {len(now)} values, not {len(before)}")
+        for index, value in enumerate(before):
+            check_alike(f"{name}.{index}", now[index], value)
+    elif not _is_alike(now, before):
+        raise CheckpointError(
+            f"its entry {name} is {shortened(now)}; expected one such as {shortened(before)}"
+        )
+
+
+def _is_alike(now: Any, before: Any) -> bool:
+    if before is None or isinstance(before, bool):
+        return now is None or isinstance(now, (bool, int, float))
+    if isinstance(before, (int, float)):
+        return isinstance(now, (int, float)) and not isinstance(now, bool)
+    return isinstance(now, type(before))
 
 
 def average_not_finite(optimizer: torch.optim.Optimizer) -> str | None:

@@ -245,11 +245,12 @@ class Trainer:
         this trainer and the random generators are then as before.
         """
         before = copy.deepcopy(self.state_dict())
-        keys = [_keys(o) for o in (self.gan_step.g_optimizer, self.gan_step.d_optimizer)]
+        optimizers = self.gan_step.g_optimizer, self.gan_step.d_optimizer
+        groups = [_settings(optimizer) for optimizer in optimizers]
         try:
             check_entries(state)
             self._restore(state)
-            self._check_restored(*keys)
+            self._check_restored(*groups)
         except CheckpointError as error:
             self._restore(before)
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
@@ -294,15 +295,17 @@ class Trainer:
             *differences(state["environment"], here),
         )
 
-    def _check_restored(self, g_keys: list[frozenset[str]], d_keys: list[frozenset[str]]) -> None:
+    def _check_restored(
+        self, g_groups: list[dict[str, Any]], d_groups: list[dict[str, Any]]
+    ) -> None:
         """Raise CheckpointError if torch took what training cannot go on from."""
         step = self.gan_step
         bad = self._not_finite()
         if bad is not None:
             raise CheckpointError(f"{bad} is NaN or infinite in it")
         turns = step.calls // step.n_critic
-        check_optimizer("g_optimizer", step.g_optimizer, g_keys, turns=turns)
-        check_optimizer("d_optimizer", step.d_optimizer, d_keys, turns=step.calls)
+        check_optimizer("g_optimizer", step.g_optimizer, g_groups, turns=turns)
+        check_optimizer("d_optimizer", step.d_optimizer, d_groups, turns=step.calls)
 
     def _restore_random(self, state: Mapping[str, Any]) -> None:
         rank, size = world()
@@ -397,10 +400,15 @@ def advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
             # G's first turn may come steps later (n_critic > 1): no mistake in the order of calls.
             warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
             scheduler.step()
-    except (ArithmeticError, TypeError, ValueError) as error:  # OneCycleLR, for one, ends
-        name = type(scheduler).__name__
-        raise ConfigError(f"the schedule {name} cannot go on: {error}") from error
+    except Exception as error:  # OneCycleLR, for one, ends, and a checkpoint may hold anything
+        name, what = type(scheduler).__name__, str(error)
+        what += f" ({type(error).__name__})" if isinstance(error, LookupError) else ""
+        raise ConfigError(f"the schedule {name} cannot go on: {what}") from error
 
 
-def _keys(optimizer: torch.optim.Optimizer) -> list[frozenset[str]]:
-    return [frozenset(group) for group in optimizer.param_groups]
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What each group of ``optimizer`` has beside its parameters."""
+    return [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]

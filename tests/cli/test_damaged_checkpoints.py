@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def contents() -> dict[str, bytes]:
         ({"rng__torch": torch.zeros(3, dtype=torch.uint8)}, "its entry rng: "),
         ({"sampler__position": "x"}, "its entry sampler: "),
         ({"config__run__frobnicate": 5}, "it has the unknown setting frobnicate"),
+        ({"g_optimizer__param_groups": [{"params": [0]}]}, "its entry g_optimizer: "),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -82,6 +84,21 @@ def test_the_entry_is_named_and_the_good_file(
     assert contents() == before
     shutil.copy("run/checkpoint.step_0000002.pt", FILE)
     assert main(RESUME) == 0
+
+
+@pytest.mark.parametrize("value", ["x", None, [], torch.zeros(3), 1j], ids=repr)
+def test_an_optimizer_is_given_numbers(value: Any, refused: Callable[..., str]) -> None:
+    good = torch.load(FILE, weights_only=True)
+    for optimizer, place in (
+        ("g_optimizer", ("param_groups", 0, "eps")),
+        ("d_optimizer", ("state", 0, "exp_avg")),
+    ):
+        state = copy.deepcopy(good)
+        kind, number, name = place
+        state[optimizer][kind][number][name] = value
+        torch.save(state, FILE)
+        words = f"run/checkpoint.pt does not fit this run: its entry {optimizer}"
+        assert words in refused(*RESUME)
 
 
 def test_a_file_with_the_same_fault_is_not_offered(refused: Callable[..., str]) -> None:

@@ -92,7 +92,8 @@ def test_what_is_drawn_of_a_conditional_run(
     with np.load("images.npz") as arrays:
         assert torch.equal(torch.from_numpy(arrays["images"]), wanted.permute(0, 2, 3, 1))
         assert arrays["labels"].tolist() == [n % 10 for n in range(12)]
-    # Nothing mixes with what lies there.
+    # Nothing mixes with what lies there, nor goes to the folder at hand unasked.
+    assert "--out is ''; allowed are FILE.png" in refused("sample", "run", "--out", "")
     words = "images is not an empty folder; allowed is a new one"
     assert words in refused("sample", "run", "--out", "images")
     assert not [name for name in os.listdir() if name.endswith(".tmp")]

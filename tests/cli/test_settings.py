@@ -149,6 +149,18 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
         (f"{'x' * 5000}=3", "unknown setting 'xxx"),
         ("accumulate=three", "--set: "),
         ("accumulate=[", "is not YAML"),
+        # YAML 1.2 has no numbers of these, and quotes are for text.
+        ("log_every=1:30", "log_every is '1:30'; allowed is an integer"),
+        ("log_every=1_000", "log_every is '1_000'; allowed is an integer"),
+        ("lr=\u0661", "lr is '\u0661'; allowed is a number"),
+        ("lr='1e-4'", "lr is '1e-4'; allowed is a number"),
+        ("betas=['0.5', 0.9]", "betas is ['0.5', 0.9]; allowed is a list of two numbers"),
+        ("tensorboard='true'", "tensorboard is 'true'; allowed is true or false"),
+        (
+            "schedule={class_path: torch.optim.lr_scheduler.CyclicLR, init_args: {base_lr: 1e-4, "
+            "max_lr: 1e-3, step_size_up: 0}}",
+            "init_args of schedule ",
+        ),
         ("accumulate=7", "accumulate is 7, which does not divide the 60 images of a batch"),
         ("callbacks=5", "callbacks"),
         ("callbacks=[own_callbacks.Stranger]", "expected a subclass of Callback"),

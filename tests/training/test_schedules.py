@@ -125,6 +125,15 @@ def test_gradients_are_no_longer_than_asked() -> None:
         ({"schedule": "torch.nn.Linear"}, "schedule is 'torch.nn.Linear'; allowed is a class of"),
         ({"schedule": "torch.optim.lr_scheduler.ReduceLROnPlateau"}, "follow from the step alone"),
         ({"schedule": 5}, "schedule is 5"),
+        (
+            {
+                "schedule": {
+                    "class_path": "torch.optim.lr_scheduler.StepLR",
+                    "init_args": {"step_size": 2, "last_epoch": 5},
+                }
+            },
+            "init_args of schedule .* do not fit: .*initial_lr",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_named(changes: dict[str, Any], words: str) -> None:
