@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import bce_label_smoothing, leaky_relu_dropout
-from ..ops.autograd import is_row_major, row_major
+from ..ops.autograd import is_row_major
 from .optimizers import KINDS, Steps, fuse, steps_of
 from .patterns import match, pays
 from .report import AccelerationReport, History, Row
-from .run import Ran, run_children, takes
+from .run import Ran, as_torch_reads, run_children, takes
 
 # Layers that are called by themselves, as attributes of a module.
 _LAYERS: tuple[Any, ...] = (
@@ -200,8 +200,7 @@ def _layer(kind: Any, recorder: Recorder) -> Callable[..., Any]:
             if found is not None and found.fits(input):
                 if not torch.compiler.is_compiling():
                     recorder.other(kind.__name__, found.op)
-                x = row_major(input) if kind is nn.InstanceNorm2d else input  # as torch does
-                return found.run(x, False)
+                return found.run(as_torch_reads(kind, input), False)
         return original(self, input, *args, **kwargs)
 
     return forward
@@ -218,7 +217,7 @@ def _dropout(recorder: Recorder) -> Callable[..., Tensor]:
         if drops and takes(input) and pays("dropout", input):
             if not torch.compiler.is_compiling():
                 recorder.other("dropout", "leaky_relu_dropout")
-            return leaky_relu_dropout(input, 1.0, p, save="input")
+            return leaky_relu_dropout(as_torch_reads(nn.Dropout, input), 1.0, p, save="input")
         return original(input, p, training, inplace)
 
     return dropout

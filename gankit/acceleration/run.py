@@ -105,8 +105,8 @@ def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
         if found is not None and found.fits(x):
             if ran is not None:
                 ran[start, found.stop, found.op] += 1
-            if kind is nn.InstanceNorm2d and not channels_last:
-                x = row_major(x)  # as torch does
+            if not channels_last:
+                x = as_torch_reads(kind, x)
             x = found.run(x, _keeps_input(children, found.stop))
             saved = _is_saved(children[found.stop - 1], False)
             start, fresh = found.stop, True
@@ -118,6 +118,17 @@ def run_children(children: Children, x: Any, ran: Ran | None = None) -> Any:
         fresh, saved = gives_new(child, fresh), _is_saved(child, saved)
     # Whoever calls gets the layout that plain torch would give, and may call view() on it.
     return row_major(x) if channels_last else x
+
+
+def as_torch_reads(kind: type[nn.Module], x: Tensor) -> Tensor:
+    """``x`` in the layout that the result of torch's layer of this kind has.
+
+    InstanceNorm makes its input contiguous. The strides of one channel, or of one pixel, may be
+    those of both layouts: torch's layers, but for Dropout2d, then give a contiguous result, and
+    ops one that lies as x.
+    """
+    both = x.dim() == 4 and x.is_contiguous() and kind is not nn.Dropout2d
+    return row_major(x) if both or kind is nn.InstanceNorm2d else x
 
 
 def gives_new(child: Any, fresh: bool) -> bool:

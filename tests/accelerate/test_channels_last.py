@@ -321,6 +321,36 @@ def test_random_networks_have_the_strides_of_plain_torch(
     assert bool(whatever_it_costs) is (memory_format == torch.contiguous_format)
 
 
+ONE_CHANNEL, ONE_PIXEL = (6, 1, 8, 8), (6, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda: nn.BatchNorm2d(1), ONE_CHANNEL),
+        (lambda: nn.BatchNorm2d(4), ONE_PIXEL),
+        (lambda: nn.Sequential(nn.BatchNorm2d(1), nn.ReLU()), ONE_CHANNEL),
+        (lambda: nn.Dropout(0.5), ONE_CHANNEL),
+        (lambda: nn.Dropout(0.5), ONE_PIXEL),
+        (lambda: nn.Dropout2d(0.5), ONE_CHANNEL),
+        (lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.5)), ONE_CHANNEL),
+        (lambda: nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.5)), ONE_PIXEL),
+    ],
+)
+def test_strides_that_are_those_of_both_layouts(
+    build: Callable[[], nn.Module], shape: tuple[int, ...]
+) -> None:
+    # A convolution behind them reads its layout from the strides of one channel, or of one pixel.
+    x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    x = x.as_strided(shape, (x[0].numel(), 1, x.shape[1] * x.shape[3], x.shape[1]))
+    network = nn.Sequential(build(), nn.Identity())
+    expected = network(x).stride()
+    with patched():
+        assert network(x).stride() == expected
+    gankit.accelerate(network)
+    assert network(x).stride() == expected
+
+
 def test_the_plan_knows_the_shapes() -> None:
     draw = random.Random(0)
     checked = 0

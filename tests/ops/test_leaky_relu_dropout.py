@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +201,21 @@ def test_output_must_not_be_modified_unless_input_is_saved(device: str) -> None:
     y += 1
     (found,) = torch.autograd.grad(y.sum(), x)
     assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("channelwise", [False, True])
+def test_dropout_alone_lets_its_input_be_modified(channelwise: bool, device: str) -> None:
+    x = torch.randn(4, 6, 5, 7, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(4, 6, 5, 7, device=device)
+    seed = SEED.to(device)
+    settings: dict[str, Any] = {"seed": seed, "save": "input", "channelwise": channelwise}
+    mask = leaky_relu_dropout(torch.ones_like(x), 1.0, 0.25, **settings)
+    leaf = x.clone().requires_grad_()
+    hidden = leaf * 1
+    y = leaky_relu_dropout(hidden, 1.0, 0.25, **settings)
+    hidden += y  # as in a residual connection; torch's dropout keeps its mask alone
+    (found,) = torch.autograd.grad((hidden * weight).sum(), leaf)
+    torch.testing.assert_close(found, weight + weight * mask)
 
 
 # --- in place ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from . import spec
 
 __all__ = ["leaky_relu_dropout"]
 
+_transforming = torch._C._are_functorch_transforms_active
 _LARGEST_FLOAT = torch.finfo(torch.float32).max
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -68,10 +69,21 @@ _forward = Differentiable(
     save=lambda inputs, output: (output,),
     gradient=_gradient_from_output,
 )
+
+
+def _layout_or_input(inputs: Sequence[Any], output: Any) -> tuple[torch.Tensor, ...]:
+    x, seed, *_rest, scale, negative_scale, _channelwise = inputs
+    # The gradient of dropout alone reads how x lies in memory, and none of its numbers: they may
+    # be modified before the backward, as with torch's dropout, which keeps its mask.
+    if scale == negative_scale and not torch.compiler.is_compiling() and not _transforming():
+        x = x.data
+    return (x, seed)
+
+
 _forward_saving_input = Differentiable(
     spec.FORWARD,
     tensors=2,
-    save=lambda inputs, output: (inputs[0], inputs[1]),
+    save=_layout_or_input,
     gradient=_gradient_from_input,
     register=False,
 )
@@ -119,7 +131,7 @@ def leaky_relu_dropout(
             then ``[N, C, ...]``.
         save: what backward keeps: ``"output"``, which the next layer keeps anyway and which must
             not be modified in place, or ``"input"`` (x and the seed; the mask is drawn again),
-            after which the output may be modified. In-place calls have only ``"output"``.
+            after which the output may be modified, and with a slope of 1 x too. In-place calls have only ``"output"``.
 
     Returns:
         A tensor with the shape, dtype and strides of ``torch.empty_like(x)``; ``x`` if in place.
