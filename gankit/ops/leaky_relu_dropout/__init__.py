@@ -131,7 +131,8 @@ def leaky_relu_dropout(
             then ``[N, C, ...]``.
         save: what backward keeps: ``"output"``, which the next layer keeps anyway and which must
             not be modified in place, or ``"input"`` (x and the seed; the mask is drawn again),
-            after which the output may be modified, and with a slope of 1 x too. In-place calls have only ``"output"``.
+            after which the output may be modified, and with a slope of 1 x too. In-place calls have
+            only ``"output"``.
 
     Returns:
         A tensor with the shape, dtype and strides of ``torch.empty_like(x)``; ``x`` if in place.
