@@ -115,7 +115,9 @@ def load(
             return generator.to(device)
         if description is None or "generator" not in description:
             raise CheckpointError(f"{path} was not written by gankit export")
-        G = _built(description, weights, path, trust)
+        shape = _image_shape(description, path)
+        G = _built(description, weights, path, trust, shape)
+        _check_images(G, shape, path)
         interface = _interface(G, description, description.get("step"), path)
         return LoadedGenerator(G, interface).to(device)
     if generator is not None:
@@ -143,6 +145,16 @@ def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
 def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
     config = run_config(state, path).updated(trusted=trust)
     description = state["config"]
+    shape = _image_shape(description, path)
+    if "generator" not in description:
+        raise CheckpointError(f"{path} was not written by gankit train")
+    G = _built(description, _sampled(state), path, trust, shape)
+    _check_images(G, shape, path)
+    draws = bool(description.get("draws", True))
+    return SavedRun(path, state["step"], config, description, G, tuple(shape), draws)
+
+
+def _image_shape(description: dict[str, Any], path: Path) -> list[int]:
     shape = description.get("image_shape")
     if (
         not isinstance(shape, list)
@@ -154,18 +166,17 @@ def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
             f"{path} has the image shape {shortened(shape)}; allowed are three integers from 1, of "
             f"{_MAX_VALUES:,} values at most"
         )
-    if "generator" not in description:
-        raise CheckpointError(f"{path} was not written by gankit train")
-    G = _built(description, _sampled(state), path, trust, shape)
-    # One image says whether the weights are those of images of this shape.
-    made = generate(G, 1, seed=0, distribution=config.z_distribution)
+    return shape
+
+
+def _check_images(G: nn.Module, shape: list[int], path: Path) -> None:
+    """Raise CheckpointError unless G makes images of ``shape``, or as many values."""
+    made = generate(G, 1, seed=0)
     if made[0].numel() != math.prod(shape):
         raise CheckpointError(
             f"{path} does not fit its generator, which makes images of shape "
             f"{list(made.shape[1:])} in place of {shape}"
         )
-    draws = bool(description.get("draws", True))
-    return SavedRun(path, state["step"], config, description, G, tuple(shape), draws)
 
 
 def run_config(state: dict[str, Any], path: Path) -> RunConfig:
@@ -207,7 +218,7 @@ def _built(
     weights: Any,
     path: Path,
     trust: bool,
-    shape: list[int] | None = None,
+    shape: list[int],
 ) -> nn.Module:
     if not trust:
         check_own(str(path), "generator", description["generator"])
@@ -234,16 +245,14 @@ def _load(G: nn.Module, weights: Any, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit its generator: {what}") from error
 
 
-def _check_size(
-    description: dict[str, Any], weights: Any, path: Path, shape: list[int] | None
-) -> None:
+def _check_size(description: dict[str, Any], weights: Any, path: Path, shape: list[int]) -> None:
     """Raise CheckpointError if the network is another than the weights', before it takes memory."""
     try:
         G = check_fits("generator", description["generator"], weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     made = getattr(G, "image_shape", None)
-    if shape is not None and math.prod(made or ()) != math.prod(shape):
+    if math.prod(made or ()) != math.prod(shape):
         raise CheckpointError(
             f"{path} does not fit its generator, which makes images of shape {list(made or ())} in "
             f"place of {shape}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from textwrap import shorten
 
 from torch import nn
 
@@ -62,7 +63,7 @@ def _described(path: Path) -> tuple[str | None, AdversarialLoss | AutoencoderLos
     except ConfigError as error:
         _LOG.warning("the curves do not say what was trained: %s", error)
         return None, None
-    return f"{config.recipe} on {data}", _own_loss(config.loss)
+    return shorten(f"{config.recipe} on {data}", 120), _own_loss(config.loss)
 
 
 class _AnyD(nn.Module):
@@ -89,6 +90,6 @@ def _own_loss(spec: Spec) -> AdversarialLoss | AutoencoderLoss | None:
         if name == "resolve":
             arguments.setdefault("from_logits", True)
         loss = make(**arguments)
-    except (GankitError, TypeError):
+    except Exception:  # of arguments that are none of its own
         return None
     return loss if isinstance(loss, (AdversarialLoss, AutoencoderLoss)) else None

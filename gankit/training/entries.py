@@ -43,6 +43,8 @@ _WORDS: dict[type | None, str] = {
     Tensor: "a tensor",
     None: "None",
 }
+# Settings of an optimizer that may differ where a run goes on.
+_OF_THE_DEVICE = ("capturable", "foreach", "fused")
 # They keep, of each parameter, the same averages, in its shape.
 _AVERAGING = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad)
 
@@ -142,7 +144,7 @@ def check_optimizer(
     its groups as they were, ``turns`` the steps that it had made where the state was taken.
     """
     for group, old in zip(optimizer.param_groups, before, strict=True):
-        check_alike(name, group, old)
+        check_alike(name, group, {key: old[key] for key in old if key not in _OF_THE_DEVICE})
     if not isinstance(optimizer, _AVERAGING):  # what others keep, they know
         return
     if turns and not optimizer.state:
@@ -171,7 +173,7 @@ def check_optimizer(
 def check_alike(name: str, now: Any, before: Any) -> None:
     """Raise CheckpointError, which begins with entry ``name``, unless ``now`` is like ``before``.
 
-    That is, a number where that is one, and a dict or list with the same in each place.
+    That is, a number where that is one, the same bool, and a dict or list of such as are alike.
     """
     if isinstance(before, dict) and isinstance(now, dict):
         lost = sorted(map(str, before.keys() - now.keys()))
@@ -191,8 +193,10 @@ def check_alike(name: str, now: Any, before: Any) -> None:
 
 
 def _is_alike(now: Any, before: Any) -> bool:
-    if before is None or isinstance(before, bool):
+    if before is None:
         return now is None or isinstance(now, (bool, int, float))
+    if isinstance(before, bool):
+        return now is before
     if isinstance(before, (int, float)):
         return isinstance(now, (int, float)) and not isinstance(now, bool)
     return isinstance(now, type(before))

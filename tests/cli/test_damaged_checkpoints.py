@@ -41,7 +41,7 @@ def change(**entries: Any) -> None:
     state = torch.load(FILE, weights_only=True)
     for name, value in entries.items():
         inside = state
-        *path, last = name.split("__")
+        *path, last = (int(key) if key.isdigit() else key for key in name.split("__"))
         for key in path:
             inside = inside[key]
         if value is KeyError:
@@ -69,6 +69,7 @@ def contents() -> dict[str, bytes]:
         ({"sampler__position": "x"}, "its entry sampler: "),
         ({"config__run__frobnicate": 5}, "it has the unknown setting frobnicate"),
         ({"g_optimizer__param_groups": [{"params": [0]}]}, "its entry g_optimizer: "),
+        ({"d_optimizer__param_groups__0__maximize": True}, "d_optimizer.maximize is True; expec"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -293,6 +293,18 @@ def test_compressed_and_doubled_records_are_refused() -> None:
             load_checkpoint(FILE)
 
 
+@pytest.mark.parametrize(
+    "shape", [None, [], [8, 8], [1, 8, 8, 1], [1, 8, 9], [2**20] * 3, [1, 8.0, 8]]
+)
+def test_images_of_safetensors_are_those_of_the_generator(shape: Any) -> None:
+    pytest.importorskip("safetensors")
+    state = load_checkpoint(FILE)
+    description = {"generator": state["config"]["generator"], "image_shape": shape}
+    Path("g.safetensors").write_bytes(write_weights(state["generator"], description, {}))
+    with pytest.raises(CheckpointError, match=r"^g\.safetensors .*image"):
+        gankit.load("g.safetensors")
+
+
 def test_header_of_safetensors_of_any_length() -> None:
     pytest.importorskip("safetensors")
     for length in (0, 3, 2**20, 2**40, 2**63):

@@ -47,6 +47,13 @@ def test_what_the_settings_name_is_not_imported(
     for loss in ("harmful.loss", "os.system", "gankit.losses.os", "gankit.cli.main.main"):
         (a_run / "config.yaml").write_text(text.replace("loss: non-saturating", f"loss: {loss}"))
         assert main(["plot", "run"]) == 0
+    for arguments in ("{features: x}", "{margin: x}", "{mean: x, log_variance: y}", "{}"):
+        for loss in ("pulling_away_term", "ebgan", "kl_to_standard_normal"):
+            spec = f"{{class_path: gankit.losses.{loss}, init_args: {arguments}}}"
+            (a_run / "config.yaml").write_text(
+                text.replace("loss: non-saturating", f"loss: {spec}")
+            )
+            assert _described(a_run / "config.yaml")[0] == "gan on digits"
     assert not Path("ran").exists()
     assert capfd.readouterr().err == ""
 
