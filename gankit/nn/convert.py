@@ -21,9 +21,13 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
 }
 
 
-# Functions that build a new layer from the numbers of an old one, as torch, apex, timm and many
-# scripts have them: nn.SyncBatchNorm.convert_sync_batchnorm, nn.utils.fusion.fuse_conv_bn_eval.
-_REBUILDS = re.compile(r"sync_?(bn|batch_?norm)|(fuse|fold|absorb)\w*(bn|norm)", re.IGNORECASE)
+# Functions that build a new layer from the numbers of an old one, as torch, apex, timm, detectron2
+# and many scripts have them: nn.SyncBatchNorm.convert_sync_batchnorm,
+# nn.utils.fusion.fuse_conv_bn_eval, freeze_batch_norm_2d, convert_frozen_batchnorm, merge_bn.
+_REBUILDS = re.compile(
+    r"sync_?(bn|batch_?norm)|(freeze|frozen|convert|replace|fuse|fold|absorb|merge)\w*(bn|norm)",
+    re.IGNORECASE,
+)
 
 
 def refuse_rebuilding(module: Any, depth: int) -> None:

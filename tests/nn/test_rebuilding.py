@@ -35,12 +35,18 @@ def test_synchronised_conversion_is_refused(make: Callable[[], nn.Module]) -> No
         convert(make())
 
 
-def test_a_function_of_another_name_for_the_same_is_refused() -> None:
-    def convert_syncbn_model(module: nn.Module) -> nn.Module:
-        return nn.SyncBatchNorm(module.num_features, module.eps)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "name",
+    ["convert_syncbn_model", "freeze_batch_norm_2d", "convert_frozen_batchnorm", "merge_bn"],
+)
+def test_functions_of_other_names_for_the_like_are_refused(name: str) -> None:
+    def rebuild(module: nn.Module) -> nn.Module:
+        return nn.BatchNorm2d(module.num_features, module.eps)  # type: ignore[arg-type]
 
-    with pytest.raises(TypeError, match="convert_syncbn_model: expected layers of torch"):
-        convert_syncbn_model(BatchNormAct2d(3))
+    rebuild.__code__ = rebuild.__code__.replace(co_name=name)
+    with pytest.raises(TypeError, match=f"{name}: expected layers of torch"):
+        rebuild(BatchNormAct2d(3))
+    assert isinstance(rebuild(BatchNormAct2d(3, activation="none")), nn.BatchNorm2d)
 
 
 def test_what_has_no_activation_is_converted() -> None:
