@@ -48,7 +48,7 @@ def check_own(source: str, name: str, spec: Spec, *, advice: str = "trust=True (
 
     Nothing is imported. ``source`` says where the spec stands, ``advice`` how one allows it.
     """
-    path, arguments = split_spec(name, spec)
+    path, arguments = split_spec(f"{source}: {name}", spec)
     if path not in OWN[name]:
         raise ConfigError(
             f"{source} names code that is not gankit's: {name} is {shortened(path)}"

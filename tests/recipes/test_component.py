@@ -60,6 +60,9 @@ class Gated(MyD):
         super().__init__()
         self.gate = nn.Sigmoid()
 
+    def forward(self, x):
+        return self.gate(super().forward(x))
+
 class FrozenD(MyD):
     def __init__(self):
         super().__init__()
@@ -182,7 +185,7 @@ def test_the_user_says_what_d_returns_where_it_cannot_be_seen(own_parts: str) ->
         ({"discriminator": "own_parts.DoubleD"}, r"G is torch\.float32, but D is torch\.float64"),
         (
             {"generator": {"class_path": "own_parts.SmallG", "init_args": {"width": 3}}},
-            r"G returned images of shape \[2, 1, 4, 3\]",
+            r"G returned images of shape \[5, 1, 4, 3\]",
         ),
     ],
 )
