@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -218,6 +219,7 @@ X, W = torch.zeros(2, 4, 3, 3), torch.zeros(4, 2, 4, 4)
         ((X, W, torch.zeros(3)), {}, ValueError, r"bias: expected shape \(2,\).* got \(3,\)"),
         ((X, W), {"groups": 3}, ValueError, "groups: expected a divisor of the 4 channels, got 3"),
         ((X, W), {"stride": 0}, ValueError, "stride: expected one or two numbers >= 1, got 0"),
+        ((X, W), {"padding": np.array([1, 1])}, TypeError, "padding: expected one or two integers"),
         ((X, W), {"padding": (1, -1)}, ValueError, r"padding: .* >= 0, got \(1, -1\)"),
         ((X, W), {"dilation": (1, 2, 3)}, ValueError, "dilation: expected one or two numbers"),
         ((X, W), {"stride": 2, "output_padding": 2}, ValueError, "output_padding: expected less"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -302,15 +303,22 @@ def is_channels_last(x: torch.Tensor) -> bool:
     return fits and c > 1 and h * w > 1
 
 
+def _is_index(value: Any) -> bool:
+    """Whether ``value`` is an integer, NumPy's too; its arrays have ``__index__`` and refuse it."""
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
 def _pair(name: str, value: int | Pair, least: int) -> Pair:
     pair: Any = value
-    if isinstance(value, int) or hasattr(value, "__index__"):  # NumPy's integers too
+    if _is_index(value):
         pair = (value, value)
     elif isinstance(value, Sequence) and len(value) == 1:
         pair = (value[0], value[0])
-    if not isinstance(pair, Sequence) or not all(
-        isinstance(v, int) or hasattr(v, "__index__") for v in pair
-    ):
+    if not isinstance(pair, Sequence) or not all(map(_is_index, pair)):
         raise TypeError(f"{name}: expected one or two integers, got {value!r}")
     if len(pair) != 2 or min(pair) < least:
         raise ValueError(f"{name}: expected one or two numbers >= {least}, got {value}")
