@@ -44,12 +44,14 @@ def export(
     The graphs of ``"torch-export"`` and ``"onnx"`` take a batch of any size from 1, as ``z``
     ``[N, z_dim]`` (and int64 ``labels`` ``[N]`` where the generator is conditional), and hold no op
     of gankit's; batch norm is folded into the layers before it. Before a file is there, its very
-    bytes are loaded and compared with the network at batches of 1, 2, 5 and 17. They are made on
-    the CPU. ``"safetensors"`` holds the weights of a run as they were trained, for ``gankit.load``.
+    bytes are loaded and compared with the network at batches of 1, 2, 5 and 17, and at each of 1 to
+    33 and some up to 257 where torch cannot tell that the graph holds for all. They are made on the
+    CPU. ``"safetensors"`` holds the weights of a run as they were trained, for ``gankit.load``.
 
-    Each says what is needed to sample: ``z_dim``, ``z_distribution``, ``n_classes``,
-    ``image_shape``, ``value_range``, ``step`` and ``gankit_version``, as text, in ONNX's
-    ``metadata_props``, safetensors' metadata, and the extra file ``gankit.json`` of a ``.pt2``.
+    Each says what is needed to sample: ``z_dim``, ``z_distribution``, ``n_classes``, ``classes``
+    (those that the data had), ``image_shape``, ``value_range``, ``step`` and ``gankit_version``, as
+    text, in ONNX's ``metadata_props``, safetensors' metadata, and the extra file ``gankit.json`` of
+    a ``.pt2``.
 
     Args:
         run: folder of a run, a checkpoint, or a network, whose eval mode is written.

@@ -78,6 +78,7 @@ class Interface:
             "z_dim": self.z_dim,
             "z_distribution": self.z_distribution,
             "n_classes": self.n_classes,
+            "classes": list(self.classes) or None,
             "image_shape": list(self.image_shape),
             "value_range": list(self.value_range),
         }

@@ -61,7 +61,8 @@ def said_of(recipe: str) -> dict[str, str]:
         "image_shape": "[1, 28, 28]",
         "value_range": "[-1.0, 1.0]",
     }
-    return {**said, "n_classes": "10"} if recipe == "cgan" else said
+    classes = {"n_classes": "10", "classes": str(list(range(10)))}
+    return {**said, **classes} if recipe == "cgan" else said
 
 
 @pytest.mark.parametrize("recipe", GENERATORS)
