@@ -12,12 +12,13 @@ from gankit.metrics import sharpness
 
 
 def test_by_hand() -> None:
-    # The Laplacian of one white pixel in the middle of 5x5: -4 once, 1 four times, 0 four times.
-    image = torch.zeros(1, 1, 5, 5)
-    image[0, 0, 2, 2] = 1.0
+    # The Laplacian of one pixel in the middle of 5x5, 1 above the others: -4 once, 1 four times, 0
+    # four times.
+    image = -torch.ones(1, 1, 5, 5)
+    image[0, 0, 2, 2] = 0.0
     assert sharpness(image) == pytest.approx((16 + 4) / 9)
     assert sharpness(torch.cat([image, torch.zeros(1, 1, 5, 5)])) == pytest.approx(10 / 9)
-    slope = torch.arange(16.0).view(1, 1, 4, 4).expand(2, 3, 4, 4)
+    slope = (torch.arange(16.0) / 8 - 1).view(1, 1, 4, 4).expand(2, 3, 4, 4)
     assert sharpness(slope) == pytest.approx(0.0, abs=1e-12)
 
 

@@ -163,7 +163,7 @@ def test_the_activation_is_elu_to_the_second_derivative() -> None:
         ({"image_shape": (1, 0, 8)}, "image_shape must be three positive"),
         ({"image_shape": (1, 28, 28), "levels": 3}, r"multiples of 2\^levels, got levels 3"),
         ({"image_shape": (1, 8, 6), "levels": 2}, r"multiples of 2\^levels, got levels 2"),
-        ({"levels": -1}, "levels must be at least 0"),
+        ({"levels": -1}, "levels must be 0 to 30"),
         ({"width": 0}, "width must be at least 1, got 0"),
         ({"repeats": 0}, "repeats must be at least 1, got 0"),
         ({"output": "relu"}, "output must be 'linear' or 'tanh', got 'relu'"),
