@@ -141,7 +141,11 @@ def saved_at(trainer: Trainer) -> int:
 
 def _where_the_replaced_is(folder: Path) -> str:
     places = replaced.replaced_runs(folder) if folder.is_dir() else []
-    return f"; the run that it replaced is in {places[0]}" if places else ""
+    words = f"; the run that it replaced is in {places[0]}" if places else ""
+    good = [place for place in places if _has_checkpoint(place)]
+    if good and good[0] != places[0]:  # the one in between failed too
+        words += f", and an earlier one with a checkpoint in {good[0]}"
+    return words
 
 
 def how_to_resume(folder: Path, config: RunConfig) -> str:

@@ -84,12 +84,14 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]
             f"{path}: truncated in its header: {4 + len(sizes)} bytes, {4 + 4 * dims} are expected"
         )
     shape, dtype = struct.unpack(f">{dims}I", sizes), np.dtype(_TYPES[kind])
-    # Of no values, the other sizes could still be more than NumPy counts.
-    if dims > _MAX_DIMS or (0 in shape and math.prod(filter(None, shape)) >= 2**60):
+    if dims > _MAX_DIMS:
         raise DataError(
             f"{path}: {dims} dimensions of {', '.join(map(str, shape[:4]))}...; expected are 1 "
             "(labels) or 3 (images)"
         )
+    # Of no values, the other sizes could still be more than NumPy counts.
+    if 0 in shape and math.prod(filter(None, shape)) >= 2**60:
+        raise DataError(f"{path}: the set is empty (shape {list(shape)}), expected are images")
     return shape, dtype
 
 

@@ -102,12 +102,14 @@ def test_a_replaced_run_waits_for_the_first_checkpoint_of_the_new_one(
         sentence = refused(*AGAIN)
         assert (
             f"no checkpoint was written yet; what the run wrote until then is in run; the run "
-            f"that it replaced is in run/replaced-{number}\n" in sentence
+            f"that it replaced is in run/replaced-{number}" in sentence
         )
+        assert ("an earlier one with a checkpoint in run/replaced-1\n" in sentence) == (number > 1)
         assert content("run/replaced-1") == old
         for name in KEPT:
             assert Path("run", name).exists()
-    assert "replaced is in run/replaced-2" in refused("train", "--resume", "--out", "run")
+    said = refused("train", "--resume", "--out", "run")
+    assert "replaced is in run/replaced-2, and an earlier one with a checkpoint in run/repl" in said
     # It is a run as any other where it waits.
     assert main(["sample", "run/replaced-1", "--n", "1", "--out", "one.png"]) == 0
     assert "step 20 is kept\n" in refused(*AGAIN, "--set", "checkpoint_every=20")
