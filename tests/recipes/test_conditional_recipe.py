@@ -74,7 +74,7 @@ def test_data_without_labels_is_named() -> None:
     step = build_trainer(recipes.get("gan").config.updated(device="cpu")).gan_step
     bare = bare_images(28)
     with pytest.raises(ConfigError, match="bare has no labels; a conditional run needs them"):
-        Trainer(step, bare, iter(()), conditional=True)  # type: ignore[arg-type]
+        Trainer(step, bare, data.BatchSampler(80, 8), conditional=True)
     with pytest.raises(DataError, match="bare has no labels"):
         bare.gather_labels(torch.tensor([0]))
 
