@@ -66,7 +66,7 @@ struct MomentsOf {
 
   __device__ __forceinline__ void add(State& s, int64_t i) const {
     const Compute value = T::load(x[i]);
-    if (s.count == 0 && is_finite(value)) s.shift = value;
+    if (s.count == 0) s.shift = value;
     const Compute v = value - s.shift;
     s.count += 1;
     s.sum += v;

@@ -117,7 +117,7 @@ struct Moments {
   }
 };
 
-// From sums of (x - shift) and (x - shift)^2; the shift is finite. Sound if the shift is the mean
+// From sums of (x - shift) and (x - shift)^2; an infinite shift gives NaN. Sound if it is the mean
 // of some f of the values: then (mean - shift)^2 <= variance / f, so at most the digits of 1 / f
 // are lost.
 template <class Real>
