@@ -151,7 +151,8 @@ def test_a_program_that_switched_checksums_off_gets_them() -> None:
 def test_metadata_of_any_type_gets_a_sentence(generator: Any) -> None:
     pytest.importorskip("safetensors")
     weights = load_checkpoint(FILE)["generator"]
-    Path("g.safetensors").write_bytes(write_weights(weights, {"generator": generator}, {}))
+    description = {"generator": generator, "image_shape": [1, 28, 28]}
+    Path("g.safetensors").write_bytes(write_weights(weights, description, {}))
     with pytest.raises(GankitError, match="generator"):
         gankit.load("g.safetensors")
 
