@@ -95,7 +95,7 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
             self.bias,
             own,
             self.momentum,
-            self.eps,
+            self.__dict__["eps"],  # the property looks at its caller
             activation=self.activation,
             negative_slope=self.negative_slope,
             groups=self.groups if own else 1,
