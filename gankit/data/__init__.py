@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gankit.data.batch import Batch
+from gankit.data.fields import FieldData
 from gankit.data.images import ImageData
 from gankit.data.sampler import BatchSampler
 from gankit.data.sources import load
 from gankit.data.toy import PointData, load_toy
 
-__all__ = ["Batch", "BatchSampler", "ImageData", "PointData", "load", "load_toy"]
+__all__ = ["Batch", "BatchSampler", "FieldData", "ImageData", "PointData", "load", "load_toy"]

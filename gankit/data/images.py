@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gankit.data.sampler import BatchSampler
 from gankit.errors import DataError, GankitWarning, outside_gankit
 
 # The label of an image whose class is not known.
@@ -107,6 +108,11 @@ class ImageData:
         return int(channels), int(height), int(width)
 
     @property
+    def fields(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample in each field: ``image``, and ``label`` if there are labels."""
+        return {"image": self.shape} | ({} if self.labels is None else {"label": ()})
+
+    @property
     def device(self) -> torch.device:
         """Where the images live."""
         return self.images.device
@@ -123,7 +129,7 @@ class ImageData:
         ``ToTensor`` followed by ``Normalize(0.5, 0.5)``.
         """
         indices = indices.to(self.images.device, non_blocking=True)
-        return _normalise(self.images.index_select(0, indices))
+        return normalize_bytes(self.images.index_select(0, indices))
 
     def gather_labels(self, indices: Tensor) -> Tensor:
         """The labels at ``indices`` (int64 ``[B]``, any device), int64 ``[B]``.
@@ -134,9 +140,30 @@ class ImageData:
             raise DataError(f"{self.name} has no labels")
         return self.labels.index_select(0, indices.to(self.labels.device, non_blocking=True))
 
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """The samples at ``indices`` (int64 ``[B]``, any device), as ``gather`` gives them.
+
+        ``image`` is float32 ``[B, C, H, W]``, ``label``, if there are labels, int64 ``[B]``.
+        """
+        indices = indices.to(self.device, non_blocking=True)
+        batch = {"image": self.gather(indices)}
+        if self.labels is not None:
+            batch["label"] = self.gather_labels(indices)
+        return batch
+
+    def sampler(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        replacement: bool = False,
+    ) -> BatchSampler:
+        """A ``BatchSampler`` over the set; arguments and errors are those of that class."""
+        return BatchSampler(len(self), batch_size, generator=generator, replacement=replacement)
+
     def normalized(self) -> Tensor:
         """All images as float32 ``[N, C, H, W]`` in [-1, 1]."""
-        return _normalise(self.images)
+        return normalize_bytes(self.images)
 
     def resize(self, image_size: int) -> ImageData:
         """The set at ``image_size`` x ``image_size`` (bilinear, antialiased when shrinking)."""
@@ -217,7 +244,8 @@ def quantise(images: Tensor, name: str) -> Tensor:
     return images.float().add(1.0).mul_(127.5).round_().to(torch.uint8)
 
 
-def _normalise(images: Tensor) -> Tensor:
+def normalize_bytes(images: Tensor) -> Tensor:
+    """uint8 0..255 as float32 in [-1, 1]."""
     # A divisor on the device makes CUDA divide; by a host scalar it multiplies by the rounded
     # reciprocal, and the last bit then differs from the CPU's.
     divisor = torch.full((), 127.5, device=images.device)

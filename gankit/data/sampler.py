@@ -29,6 +29,9 @@ class BatchSampler(Iterator[Tensor]):
         DataError: batch_size below 1 or above n.
     """
 
+    # What a state must have in common with the sampler that goes on from it.
+    _fixed: tuple[str, ...] = ("n", "batch_size", "replacement")
+
     def __init__(
         self,
         n: int,
@@ -100,7 +103,7 @@ class BatchSampler(Iterator[Tensor]):
         missing = sorted(set(self.state_dict()) - set(state))
         if missing:
             raise CheckpointError(f"the sampler's state lacks {', '.join(missing)}")
-        for key in ("n", "batch_size", "replacement"):
+        for key in self._fixed:
             if state[key] != getattr(self, key):
                 raise CheckpointError(
                     f"the sampler's state was saved with {key}={state[key]}, "
