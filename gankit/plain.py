@@ -20,8 +20,9 @@ from gankit.nn import (
     LeakyReLUDropout,
     Linear,
 )
+from gankit.nn.convert import activation_layer
+from gankit.nn.traits import DROPOUTS
 
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 _NORMS = {
     nn.Linear: nn.BatchNorm1d,
     nn.Conv1d: nn.BatchNorm1d,
@@ -138,7 +139,7 @@ def _fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
 def _as_torch(module: nn.Module) -> list[nn.Module]:
     """Layers of torch that, one after the other, do what ``module`` does in eval mode."""
     kind = type(module)
-    if kind in _DROPOUTS:
+    if kind in DROPOUTS:
         return [nn.Identity()]
     if isinstance(module, LeakyReLUDropout) and kind is LeakyReLUDropout:
         return [nn.LeakyReLU(module.negative_slope)]
@@ -168,9 +169,5 @@ def _same_state(made: nn.Module, like: nn.Module) -> nn.Module:
 
 
 def _activation(name: str, slope: float) -> Iterator[nn.Module]:
-    if name == "relu":
-        yield nn.ReLU()
-    elif name == "leaky_relu":
-        yield nn.LeakyReLU(slope)
-    elif name == "tanh":
-        yield nn.Tanh()
+    if name != "none":
+        yield activation_layer(name, slope)

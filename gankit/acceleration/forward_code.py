@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import torch.overrides
 from torch import Tensor, nn
 
-from .patterns import is_watched
+from ..nn.traits import is_altered
 
 _NEVER = ("FOR_ITER", "RAISE", "SETUP_", "YIELD", "WITH", "IMPORT", "SEND", "BACKWARD", "ABSOLUTE")
 _WRITES = ("STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "STORE_GLOBAL", "DELETE_")
@@ -78,7 +78,7 @@ def _truth(layer: nn.Module | None) -> bool | None:
 
 def check_code(module: nn.Module) -> Reads:
     """What the forward reads. Raises :class:`Untraceable`."""
-    if is_watched(module):
+    if is_altered(module):
         raise Untraceable("it has hooks, its own forward or is compiled by itself")
     forward = type(module).forward
     if not isinstance(forward, types.FunctionType):

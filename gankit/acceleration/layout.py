@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.traits import is_altered
 from ..ops.autograd import is_row_major, with_contiguous_gradient
 from ..ops.conv_transpose2d import output_size
-from .patterns import is_watched
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # A copy from one layout to the other goes element by element: on AMD and Intel processors it took
@@ -85,7 +85,7 @@ def plan(children: Sequence[nn.Module], start: int, x: Tensor) -> Stretch:
     while index < len(children):
         child: Any = children[index]
         shape_after = _SHAPES.get(type(child))
-        after = None if shape_after is None or is_watched(child) else shape_after(child, shape)
+        after = None if shape_after is None or is_altered(child) else shape_after(child, shape)
         if after is None or min(after) < 1:
             break
         trains = recording and _trains(child)

@@ -12,20 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
+from ..nn.traits import ACTIVATIONS, is_altered
 from ..ops import batch_norm_act, conv_transpose2d, leaky_relu_dropout, linear
 from ..ops.conv_transpose2d import output_size
 from ..ops.leaky_relu_dropout import dropout_scale
 from ..ops.linear import why_not_onednn
 
-_GLOBAL_HOOKS = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
 # The reason for a layer that runs as an op without anybody's help.
 OWN = "it is gankit's own, and calls its op itself"
 # On a CPU an op is faster than torch's layers from so much work on, as measured: elements, or of a
@@ -67,23 +61,6 @@ def pays(kind: str, x: Tensor, per_element: int = 1) -> bool:
     return x.device.type != "cpu" or x.numel() * per_element >= LEAST[kind]
 
 
-def is_watched(module: nn.Module) -> bool:
-    """Whether someone's code runs around the module's own forward."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
-        or module._compiled_call_impl is not None
-    )
-
-
-def global_hooks() -> bool:
-    """Whether hooks are installed on all modules."""
-    return any(getattr(module_globals, name, None) for name in _GLOBAL_HOOKS)
-
-
 def match(children: Children, start: int, fresh: bool) -> Match | None:
     """The longest pattern that begins at ``start``, or None.
 
@@ -94,7 +71,7 @@ def match(children: Children, start: int, fresh: bool) -> Match | None:
             layer need not overwrite such a tensor; any other it must.
     """
     matcher = _MATCHERS.get(type(children[start]))
-    if matcher is None or is_watched(children[start]):
+    if matcher is None or is_altered(children[start]):
         return None
     return matcher(children, start, fresh)
 
@@ -108,7 +85,7 @@ def objection(children: Children, start: int, fresh: bool) -> str:
     """Why the child at ``start``, which begins no pattern, runs as plain torch."""
     module = children[start]
     kind = type(module)
-    if is_watched(module):
+    if is_altered(module):
         return "it has hooks, its own forward or is compiled by itself"
     if kind.__module__.startswith("gankit.nn."):
         return OWN
@@ -136,7 +113,7 @@ def _leaky_relu_objection(children: Children, start: int, fresh: bool) -> str:
     follower: Any = children[start + 1] if start + 1 < len(children) else None
     if type(follower) not in (nn.Dropout, nn.Dropout2d):
         return "no dropout follows, and alone torch's own is as fast"
-    if is_watched(follower):
+    if is_altered(follower):
         return "the dropout behind it has hooks, its own forward or is compiled by itself"
     if not _drops(follower):
         return "the dropout behind it is off, and alone torch's own is as fast"
@@ -150,7 +127,7 @@ def _plain_next(children: Children, index: int, kinds: tuple[type[nn.Module], ..
     if index >= len(children):
         return None
     module = children[index]
-    return module if type(module) in kinds and not is_watched(module) else None
+    return module if type(module) in kinds and not is_altered(module) else None
 
 
 def _activation(children: Children, index: int) -> tuple[str, float] | None:
@@ -160,7 +137,7 @@ def _activation(children: Children, index: int) -> tuple[str, float] | None:
     if type(module) is nn.LeakyReLU:
         slope = module.negative_slope
         return ("leaky_relu", slope) if _is_slope(slope) else None
-    return ("relu" if type(module) is nn.ReLU else "tanh"), 0.0
+    return ACTIVATIONS[type(module)], 0.0
 
 
 def _is_slope(slope: Any) -> bool:

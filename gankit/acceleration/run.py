@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ..nn.traits import has_global_hooks, is_altered
 from ..ops import backends
 from ..ops.autograd import is_row_major, row_major
 from .layout import CONVOLUTIONS, convolve, may_be_channels_last, plan, to_channels_last
-from .patterns import Children, global_hooks, is_watched, match
+from .patterns import Children, match
 
 _PLAIN = (Tensor, nn.Parameter)
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -134,7 +135,7 @@ def as_torch_reads(kind: type[nn.Module], x: Tensor) -> Tensor:
 def gives_new(child: Any, fresh: bool) -> bool:
     """Whether nobody else holds what ``child`` returns, for an input that is so or not."""
     kind = type(child)
-    if is_watched(child):
+    if is_altered(child):
         return False
     if kind in _ELEMENTWISE or (kind in _DROPOUTS and child.training and child.p > 0):
         return fresh or not child.inplace
@@ -146,7 +147,7 @@ def gives_new(child: Any, fresh: bool) -> bool:
 def _overwrites(child: Any) -> bool:
     """Whether ``child`` is one of torch's in-place layers that runs as such."""
     kind = type(child)
-    return (kind in _ELEMENTWISE or kind in _DROPOUTS) and child.inplace and not is_watched(child)
+    return (kind in _ELEMENTWISE or kind in _DROPOUTS) and child.inplace and not is_altered(child)
 
 
 def _is_saved(child: Any, before: bool) -> bool:
@@ -170,7 +171,7 @@ def usable(x: Any) -> bool:
     """Whether fused ops may take ``x`` now: no mode or transform is on that they do not know."""
     if torch.compiler.is_exporting() or type(x) not in _PLAIN:
         return False
-    if not _served.get(x.device.type, False) or global_hooks():
+    if not _served.get(x.device.type, False) or has_global_hooks():
         return False
     if torch.compiler.is_compiling():
         return True
@@ -192,4 +193,4 @@ def _keeps_input(children: Children, index: int) -> bool:
     if index >= len(children):
         return False
     child = children[index]
-    return type(child) in _MAKES_NEW and not is_watched(child)
+    return type(child) in _MAKES_NEW and not is_altered(child)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..nn.traits import declares
 from .run import run_children
 
 
+@declares(per_sample=True, in_order=True, any_layout=True)
 class Sequential(nn.Sequential):
     """``nn.Sequential`` whose forward runs the children that match a fused op as that op.
 
@@ -23,7 +25,3 @@ class Sequential(nn.Sequential):
             return input
         else:
             return run_children(tuple(self._modules.values()), input)
-
-
-# The classes whose forward runs their children in order, and nothing else.
-IN_ORDER: tuple[type[nn.Module], ...] = (nn.Sequential, Sequential)

@@ -22,6 +22,7 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..nn.convert import activation_layer
 from .forward_code import Reads, Untraceable, check_code
 from .report import Row, rows_of
 from .run import run_children, usable
@@ -56,8 +57,7 @@ _shared: dict[tuple[str, float], nn.Module] = {}
 def _activation(name: str, slope: float) -> nn.Module:
     key = (name, slope)
     if key not in _shared:
-        kinds = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "leaky_relu": nn.LeakyReLU(slope)}
-        _shared[key] = kinds[name]
+        _shared[key] = activation_layer(name, slope)
     return _shared[key]
 
 

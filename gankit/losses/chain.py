@@ -17,11 +17,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 
-from gankit.acceleration.sequential import IN_ORDER
-from gankit.losses.wrapped import HOOKS, innermost, is_watched
+from gankit.losses.wrapped import innermost
 from gankit.nn import (
     BatchNormAct1d,
     BatchNormAct2d,
@@ -29,6 +27,7 @@ from gankit.nn import (
     LeakyReLUDropout,
     Linear,
 )
+from gankit.nn.traits import has_global_hooks, is_watched, traits_of
 from gankit.ops import leaky_relu_dropout, linear
 from gankit.ops.leaky_relu_dropout.spec import BACKWARD
 
@@ -39,8 +38,6 @@ from gankit.ops.leaky_relu_dropout.spec import BACKWARD
 Down = Callable[[Tensor], Tensor]
 Up = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
 Link = tuple[Tensor, Down, Up, Tensor | None]
-
-_OUR_MODELS = "gankit.models."
 
 
 def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
@@ -240,7 +237,7 @@ def objection(critic: object) -> str:
     """Which module keeps the critic from being such a chain, and why; empty if none does."""
     if not isinstance(critic, nn.Module):
         return f"critic is a {type(critic).__name__}, whose code may do anything"
-    if any(getattr(module_globals, f"_global{hook}", None) for hook in HOOKS):
+    if has_global_hooks():
         return "global module hooks are installed"
     for label, module in _leaves(critic, "critic"):
         reason = _reason(module)
@@ -250,30 +247,22 @@ def objection(critic: object) -> str:
 
 
 def _leaves(module: nn.Module, label: str) -> Iterator[tuple[str, nn.Module]]:
-    """The chain's modules in order; a container that is none of ours comes as a leaf."""
+    """The chain's modules in order; one that does not declare what it runs comes as a leaf."""
     module = innermost(module)
-    kind = type(module)
-    inside = None
-    if not is_watched(module):
-        if kind in IN_ORDER:
-            inside = module
-        elif _is_our_chain(module):
-            # Their forward is main on the images, which are flattened first where it is Linear.
-            inside = innermost(module.get_submodule("main"))
-            label = f"{label}.main"
-    if inside is None or is_watched(inside):
+    inside, chain, inner = module, traits_of(module).chain, label
+    if chain and not is_watched(module):
+        inside, inner = innermost(getattr(module, chain, None)), f"{label}.{chain}"
+    if not _is_in_order(inside) or is_watched(inside):
         yield label, module
         return
     # Not named_children(), which passes over a module's second place.
     for name, child in inside._modules.items():
         assert child is not None
-        yield from _leaves(child, f"{label}.{name}")
+        yield from _leaves(child, f"{inner}.{name}")
 
 
-def _is_our_chain(module: nn.Module) -> bool:
-    if not type(module).__module__.startswith(_OUR_MODELS):
-        return False
-    return type(innermost(getattr(module, "main", None))) in IN_ORDER
+def _is_in_order(module: object) -> bool:
+    return isinstance(module, nn.Module) and traits_of(module).in_order
 
 
 def _reason(m: nn.Module) -> str:
@@ -323,11 +312,7 @@ class Chain:
         self.parameters: list[Tensor] = []
         self._outside = x.shape
         modules = [module for _, module in _leaves(critic, "critic")]
-        if (
-            type(innermost(critic)) not in IN_ORDER
-            and modules
-            and isinstance(modules[0], nn.Linear)
-        ):
+        if not _is_in_order(innermost(critic)) and modules and isinstance(modules[0], nn.Linear):
             x = x.flatten(1)
         self._inside = x.shape
         fresh = False

@@ -59,10 +59,11 @@ def gradient_penalty(
     Two ways lead to the same value and parameter gradients. The *analytic* path serves critics that
     are a chain of Linear, Conv2d, ConvTranspose2d, Flatten, Unflatten, Identity, batch norm in eval
     mode, ReLU, LeakyReLU, Dropout and ``gankit.nn.LeakyReLUDropout``, in nested ``nn.Sequential``
-    or in a model of ``gankit.models``. It takes four matrix products per layer instead of six, can
-    be compiled and captured in a CUDA graph. The *autograd* path is double backward and serves any
-    critic. Neither waits for the device. Of a critic behind ``torch.compile``, whose code has no
-    double backward, or behind ``DataParallel`` it is the module inside that is called, eagerly.
+    or in a model that declares itself such a chain (:mod:`gankit.nn.traits`), as those of
+    ``gankit.models.mlp`` and ``dcgan`` do. It takes four matrix products per layer instead of six,
+    can be compiled and captured in a CUDA graph. The *autograd* path is double backward and serves
+    any critic. Neither waits for the device. Of a critic behind ``torch.compile``, whose code has
+    no double backward, or behind ``DataParallel`` the module inside is called, eagerly.
 
     ``functools.partial(gradient_penalty, weight=10)`` fits ``GANStep(penalty=...)``.
 

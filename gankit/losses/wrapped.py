@@ -10,13 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+from gankit.nn.traits import has_hooks, is_watched
+
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-
-
-def is_watched(module: nn.Module) -> bool:
-    """Whether someone's code runs around the module's own."""
-    return "forward" in module.__dict__ or any(getattr(module, hook, None) for hook in HOOKS)
 
 
 def innermost(module: Any) -> Any:
@@ -25,7 +21,7 @@ def innermost(module: Any) -> Any:
     One that hooks watch stays: they want to see its calls. Any other object comes back as it is.
     """
     while isinstance(module, nn.Module):
-        hooked = any(getattr(module, hook, None) for hook in HOOKS)
+        hooked = has_hooks(module)
         # torch.compile's wrapper keeps its compiled forward among its own attributes.
         if _is_compiled(module) and not hooked:
             module = module._orig_mod

@@ -16,11 +16,13 @@ from gankit.models import mlp
 from gankit.models.checks import check_choice, check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Encoder"]
 
 
+@declares(per_sample=True, any_layout=True)
 class Discriminator(nn.Module):
     """Images to energies: the error of an autoencoder, low on images like those it learnt.
 
@@ -70,6 +72,7 @@ class Discriminator(nn.Module):
         return errors.flatten(1).mean(dim=1, keepdim=True)
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Encoder(nn.Module):
     """Images to codes: Linear layers with LeakyReLU and dropout between.
 

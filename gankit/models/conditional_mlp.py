@@ -18,11 +18,13 @@ from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_noise, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
 
 
+@declares(per_sample=True, output="main", any_layout=True)
 class Generator(nn.Module):
     """Noise and a label to an image.
 
@@ -68,6 +70,7 @@ class Generator(nn.Module):
         return images.view(-1, *self.image_shape)
 
 
+@declares(per_sample=True, output="main", any_layout=True)
 class Discriminator(nn.Module):
     """An image and its label to the probability that the pair is real.
 

@@ -24,6 +24,7 @@ from gankit.models.checks import (
     check_positive,
 )
 from gankit.nn import Linear
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
@@ -32,6 +33,7 @@ __all__ = ["Discriminator", "Generator"]
 _MAX_REPEATS, _MAX_LEVELS = 100, 30
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Generator(nn.Module):
     """Noise to images: a linear layer to the smallest feature map, then levels that double it.
 
@@ -74,6 +76,7 @@ class Generator(nn.Module):
         return images
 
 
+@declares(per_sample=True, any_layout=True)
 class Discriminator(nn.Module):
     """Images to energies: the error of a convolutional autoencoder, low on what it learnt.
 
@@ -161,6 +164,7 @@ def _decoder(
     return nn.Sequential(*layers)
 
 
+@declares(per_sample=True, any_layout=True)
 class _ELU(nn.ELU):
     """nn.ELU, on the CPU by exp in place of expm1.
 

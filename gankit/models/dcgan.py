@@ -22,6 +22,7 @@ from gankit.models.checks import (
     check_slope,
 )
 from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
@@ -32,6 +33,7 @@ Init = str | Callable[[nn.Module], None]
 _SMALLEST = {28: 7, 32: 4, 64: 4, 128: 4}
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Generator(nn.Module):
     """Noise to images: a first layer to 7x7 or 4x4, then layers that double the size.
 
@@ -88,6 +90,7 @@ class Generator(nn.Module):
         return images
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Discriminator(nn.Module):
     """Images to the probability of being real: layers that halve the size, then one to 1x1.
 

@@ -25,6 +25,7 @@ from gankit.models.checks import (
 )
 from gankit.nn import BatchNormAct1d, LeakyReLUDropout, Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
@@ -32,6 +33,7 @@ __all__ = ["Discriminator", "Generator"]
 Init = str | Callable[[nn.Module], None]
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Generator(nn.Module):
     """Noise to images: Linear layers with LeakyReLU between and Tanh at the end.
 
@@ -73,6 +75,7 @@ class Generator(nn.Module):
         return images.view(-1, *self.image_shape)
 
 
+@declares(per_sample=True, chain="main", any_layout=True)
 class Discriminator(nn.Module):
     """Images to the probability of being real: Linear layers with LeakyReLU and dropout.
 

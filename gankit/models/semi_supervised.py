@@ -15,11 +15,13 @@ from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_positive
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
+from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator"]
 
 
+@declares(per_sample=True, any_layout=True)
 class Discriminator(nn.Module):
     """Linear layers with LeakyReLU and dropout, to K logits and to one.
 

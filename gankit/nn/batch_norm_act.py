@@ -10,6 +10,7 @@ from torch import nn
 from ..ops import batch_norm_act
 from .convert import activation_layer, activation_of, adopt, check_layer, refuse_rebuilding
 from .recording import activated, records_graph, refuse_scripting
+from .traits import declares
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -152,6 +153,7 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         return ", ".join(parts)
 
 
+@declares(grouped=True, any_layout=True)
 class BatchNormAct1d(_BatchNormAct):
     """``nn.Sequential(nn.BatchNorm1d(num_features), activation)`` as one op.
 
@@ -182,6 +184,7 @@ class BatchNormAct1d(_BatchNormAct):
             raise ValueError(f"x: expected [N, C] or [N, C, L], got shape {tuple(input.shape)}")
 
 
+@declares(grouped=True, any_layout=True)
 class BatchNormAct2d(_BatchNormAct):
     """``nn.Sequential(nn.BatchNorm2d(num_features), activation)`` as one op.
 

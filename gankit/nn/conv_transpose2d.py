@@ -11,8 +11,10 @@ from ..ops import conv_transpose2d
 from ..ops.conv_transpose2d.reference import ACTIVATIONS
 from .convert import activation_layer, activation_of, adopt, check_layer, refuse_rebuilding
 from .recording import activated, records_graph, refuse_scripting
+from .traits import declares
 
 
+@declares(per_sample=True, any_layout=True)
 class ConvTransposeAct2d(nn.ConvTranspose2d):
     """``nn.ConvTranspose2d`` followed by an activation, by the algorithm that fits the shape.
 

@@ -12,8 +12,10 @@ from ..ops.conv_transpose2d_bn_act import likes_channels_last
 from .batch_norm_act import BatchNormAct2d
 from .convert import adopt, check_layer, refuse_rebuilding
 from .recording import records_graph, refuse_scripting
+from .traits import declares
 
 
+@declares(per_sample=True, any_layout=True)  # its batch norm is a module of its own
 class ConvTransposeBNAct2d(nn.ConvTranspose2d):
     """``nn.Sequential(nn.ConvTranspose2d(...), nn.BatchNorm2d(...), activation)`` as one module.
 

@@ -10,16 +10,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from .traits import ACTIVATIONS, is_watched
+
 M = TypeVar("M", bound=nn.Module)
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.Tanh: "tanh",
-    nn.Identity: "none",
-}
-
 
 # Functions that build a new layer from the numbers of an old one, as torch, apex, timm, detectron2
 # and many scripts have them: nn.SyncBatchNorm.convert_sync_batchnorm,
@@ -68,7 +61,7 @@ def check_layer(name: str, module: nn.Module, *kinds: type[nn.Module]) -> None:
         home = "nn" if kinds[0].__module__.startswith("torch") else "gankit.nn"
         allowed = ", ".join(f"{home}.{kind.__name__}" for kind in kinds)
         raise TypeError(f"{name}: expected {allowed}, got {type(module).__name__}")
-    if any(getattr(module, hook) for hook in _HOOKS) or "forward" in vars(module):
+    if is_watched(module):
         raise TypeError(
             f"{name}: expected a layer without hooks (such as old-style spectral norm's) "
             f"and with its own forward, got a {type(module).__name__} with one"
@@ -77,13 +70,13 @@ def check_layer(name: str, module: nn.Module, *kinds: type[nn.Module]) -> None:
 
 def activation_of(module: nn.Module) -> tuple[str, float]:
     """Name and slope of an activation layer; TypeError if it is not one of ours."""
-    check_layer("activation", module, *_ACTIVATIONS)
-    return _ACTIVATIONS[type(module)], float(getattr(module, "negative_slope", 0.2))
+    check_layer("activation", module, *ACTIVATIONS)
+    return ACTIVATIONS[type(module)], float(getattr(module, "negative_slope", 0.2))
 
 
 def activation_layer(name: str, negative_slope: float) -> nn.Module:
     """The layer of that name."""
-    kinds = {name: kind for kind, name in _ACTIVATIONS.items()}
+    kinds = {name: kind for kind, name in ACTIVATIONS.items()}
     return nn.LeakyReLU(negative_slope) if name == "leaky_relu" else kinds[name]()
 
 

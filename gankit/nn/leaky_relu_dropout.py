@@ -12,11 +12,13 @@ from torch import nn
 from ..ops.leaky_relu_dropout import check_slope_and_p, leaky_relu_dropout
 from .convert import check_layer
 from .recording import records_graph, refuse_scripting
+from .traits import declares
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("leaky_relu_dropout")
 
 
+@declares(per_sample=True, any_layout=True)
 class LeakyReLUDropout(nn.Module):
     """``nn.Sequential(nn.LeakyReLU(negative_slope), nn.Dropout(p))`` in one pass.
 

@@ -11,11 +11,13 @@ from torch import nn
 from ..ops import linear
 from .convert import adopt, check_layer
 from .recording import refuse_scripting
+from .traits import declares
 
 # One node of a torch.fx graph, as the modules of torch.nn are.
 torch.fx.wrap("linear")
 
 
+@declares(per_sample=True, any_layout=True)
 class Linear(nn.Linear):
     """``nn.Linear`` by what is fastest on this processor.
 

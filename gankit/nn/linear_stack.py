@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-import torch.nn.modules.module as module_globals
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
@@ -22,9 +21,8 @@ from ..ops.leaky_relu_dropout import dropout_scale
 from ..ops.leaky_relu_dropout.spec import BACKWARD
 from .leaky_relu_dropout import LeakyReLUDropout
 from .linear import Linear
+from .traits import has_global_hooks, is_watched
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = tuple(f"_global{hook}" for hook in _HOOKS)
 _PLAIN = (Tensor, nn.Parameter)
 _transforming = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -83,18 +81,18 @@ def _is_special(x: Tensor) -> bool:
         or _function_modes() > 0
         or forward_ad._current_level >= 0
         or torch.is_autocast_enabled("cpu")
-        or any(getattr(module_globals, hook, None) for hook in _GLOBAL_HOOKS)
+        or has_global_hooks()
     )
 
 
 def _blocks(layers: nn.Sequential, dtype: torch.dtype) -> list[_Block]:
     """The layers in pairs; empty if one of them is unknown or watched."""
-    if type(layers) is not nn.Sequential or _is_watched(layers):
+    if type(layers) is not nn.Sequential or is_watched(layers):
         return []
     blocks: list[_Block] = []
     for layer in layers:
         kind = type(layer)
-        if _is_watched(layer):
+        if is_watched(layer):
             return []
         if isinstance(layer, nn.Linear) and kind in (Linear, nn.Linear):
             weight, bias = layer.weight, layer.bias
@@ -120,12 +118,6 @@ def _activation(layer: nn.Module) -> tuple[str, float, float] | None:
     if isinstance(layer, nn.LeakyReLU) and kind is nn.LeakyReLU and layer.negative_slope >= 0:
         return "leaky", layer.negative_slope, 0.0
     return None
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether someone's code runs around the module's own."""
-    attributes = module.__dict__
-    return "forward" in attributes or any(attributes[hook] for hook in _HOOKS)
 
 
 def _forward(x: Tensor, blocks: list[_Block]) -> list[Tensor]:

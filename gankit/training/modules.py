@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gankit.errors import ConfigError
+from gankit.nn.traits import traits_of
 from gankit.training.sharing import tied_images_weights
-
-_KNOWN = ("torch.nn.", "gankit.nn.", "gankit.models.", "gankit.acceleration.")
 
 
 @contextmanager
@@ -66,9 +65,10 @@ def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -
     EPYC (Zen 5) goes from 240 to 200 ms. Without it a DCGAN gains nothing, and StarGAN's D with two
     images of 128 pixels takes 1.2 times as long, since the gradients of its large weights are
     copied. On CUDA half precision runs on tensor cores in this layout and float32 was not measured.
-    "auto" leaves alone networks with a ``forward`` that is neither torch's nor ours, since a
-    ``view`` that flattens images fails on this layout, and weights that lie in one memory, which
-    another layout would part; for those True is a ConfigError.
+    "auto" leaves alone networks with a ``forward`` that is not torch's and does not declare
+    ``any_layout`` (:mod:`gankit.nn.traits`), since a ``view`` that flattens images fails on this
+    layout, and weights that lie in one memory, which another layout would part; for those True is a
+    ConfigError.
     """
     if asked and tied_images_weights(modules):
         if asked is True:
@@ -80,7 +80,7 @@ def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -
     if asked == "auto":
         kinds = (nn.Conv2d, nn.ConvTranspose2d)
         children = [child for module in modules for child in module.modules()]
-        known = all(type(child).__module__.startswith(_KNOWN) for child in children)
+        known = all(map(_takes_any_layout, children))
         convolves = known and any(isinstance(child, kinds) for child in children)
         like = next(modules[0].parameters())
         on_cpu = (
@@ -96,6 +96,11 @@ def take_channels_last(asked: bool | str, precision: str, *modules: nn.Module) -
         for module in modules:
             module.to(memory_format=torch.channels_last)
     return bool(asked)
+
+
+def _takes_any_layout(module: nn.Module) -> bool:
+    # Every layer of torch does.
+    return type(module).__module__.startswith("torch.nn.") or traits_of(module).any_layout
 
 
 def not_finite(module: nn.Module) -> str | None:

@@ -1,8 +1,8 @@
 """Decide whether a discriminator may see real and fake images in one pass.
 
 One pass over ``cat([real, fake])`` computes the same numbers as two passes only if every layer
-treats each sample on its own. That is a property of the code of each layer, so it is decided by a
-whitelist of exact types: a subclass may do anything in its ``forward``.
+treats each sample on its own. That is a property of the code of each layer, so it is what the class
+of each declares (:mod:`gankit.nn.traits`): a subclass may do anything in its ``forward``.
 """
 
 from __future__ import annotations
@@ -12,89 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.modules.module as module_globals
 from torch import nn
 
-from gankit.acceleration.sequential import IN_ORDER
 from gankit.errors import ConfigError
-from gankit.nn import (
-    BatchNormAct1d,
-    BatchNormAct2d,
-    ConvTransposeAct2d,
-    ConvTransposeBNAct2d,
-    LeakyReLUDropout,
-    Linear,
-)
+from gankit.nn.traits import has_global_hooks, has_hooks, runs_in_order, traits_of
 
-PER_SAMPLE: frozenset[type[nn.Module]] = frozenset(
-    {
-        nn.Identity,
-        nn.Linear,
-        Linear,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        nn.ConvTranspose1d,
-        nn.ConvTranspose2d,
-        nn.ConvTranspose3d,
-        ConvTransposeAct2d,
-        ConvTransposeBNAct2d,  # its batch norm is met as a module of its own
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.PReLU,
-        nn.RReLU,
-        nn.ELU,
-        nn.SELU,
-        nn.CELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Mish,
-        nn.Sigmoid,
-        nn.LogSigmoid,
-        nn.Tanh,
-        nn.Softplus,
-        nn.Softsign,
-        nn.Hardtanh,
-        nn.Hardsigmoid,
-        nn.Hardswish,
-        nn.Dropout,
-        nn.Dropout1d,
-        nn.Dropout2d,
-        nn.Dropout3d,
-        nn.AlphaDropout,
-        nn.FeatureAlphaDropout,
-        LeakyReLUDropout,
-        nn.GroupNorm,
-        nn.LayerNorm,
-        nn.AvgPool2d,
-        nn.MaxPool2d,
-        nn.AdaptiveAvgPool2d,
-        nn.ZeroPad2d,
-        nn.ReflectionPad2d,
-        nn.Upsample,
-        nn.PixelShuffle,
-    }
-)
-# They take statistics over slices of the batch, and so over each half.
-_GROUPED = frozenset({BatchNormAct1d, BatchNormAct2d})
 _BATCH_NORM = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 _INSTANCE_NORM = frozenset({nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d})
-# They reshape, or in eval mode do nothing: what comes before them decides what D returns.
-_KEEPS_VALUES = frozenset(
-    {
-        nn.Identity,
-        nn.Flatten,
-        nn.Unflatten,
-        nn.Dropout,
-        nn.Dropout1d,
-        nn.Dropout2d,
-        nn.Dropout3d,
-    }
-)
-# Containers whose forward is known to hand each sample through its children and nothing else.
-_OUR_MODELS = "gankit.models."
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @dataclass(frozen=True)
@@ -135,13 +59,13 @@ class Pairing:
 def examine(discriminator: nn.Module) -> Pairing:
     """Walk ``discriminator`` and return whether one pass over both halves is exact.
 
-    Every leaf must be of a type listed in ``PER_SAMPLE`` (exact type, no hooks, no patched
-    ``forward``); every container must be exactly ``nn.Sequential``, accelerated or not, or one of
-    ``gankit.models``, since any other ``forward`` is Python code that could look across the batch.
+    Every module, ``discriminator`` and containers included, must be of a class that declares
+    ``per_sample`` or ``grouped`` (that very class, no hooks, no patched ``forward``), since any
+    other ``forward`` is Python code that could look across the batch.
     """
     # Also where one pass is not known to be exact, since a user may vouch for it.
-    grouped = tuple(m for m in discriminator.modules() if type(m) in _GROUPED)
-    if any(getattr(module_globals, f"_global{hook}", None) for hook in _HOOKS):
+    grouped = tuple(m for m in discriminator.modules() if traits_of(m).grouped)
+    if has_global_hooks():
         return Pairing(
             "global module hooks are installed, and they would see one pass in place of two",
             grouped=grouped,
@@ -159,11 +83,11 @@ def examine(discriminator: nn.Module) -> Pairing:
 
 def _objections(module: nn.Module, label: str) -> Iterator[str]:
     """Yield at most one reason why ``module`` asks for two passes."""
-    kind = type(module)
-    if any(getattr(module, hook, None) for hook in _HOOKS):
-        yield f"{label} ({kind.__name__}) has hooks, and they would see one pass in place of two"
-    elif "forward" in vars(module):
+    kind, traits = type(module), traits_of(module)
+    if "forward" in vars(module):
         yield f"{label} ({kind.__name__}) has a patched forward"
+    elif has_hooks(module):
+        yield f"{label} ({kind.__name__}) has hooks, and they would see one pass in place of two"
     elif kind in _BATCH_NORM:
         if getattr(module, "running_mean", None) is None:
             yield f"{label} ({kind.__name__}) keeps no running statistics, so it mixes samples"
@@ -176,9 +100,7 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
     elif isinstance(module, nn.Unflatten) and kind is nn.Unflatten:
         if not isinstance(module.dim, int) or module.dim < 1:
             yield f"{label} (Unflatten) may split the batch dimension"
-    elif kind in PER_SAMPLE or kind in _GROUPED or kind in IN_ORDER:
-        return
-    elif not f"{kind.__module__}.".startswith(_OUR_MODELS):
+    elif not traits.per_sample and not traits.grouped:
         yield (
             f"{label} is a {kind.__name__}, which is not known to treat samples one by one; "
             "pass paired=True if it does"
@@ -189,8 +111,9 @@ def ends_in_sigmoid(discriminator: nn.Module) -> bool:
     """Whether ``discriminator`` returns probabilities: the last layer that does work is nn.Sigmoid.
 
     Layers that only reshape or drop are passed over. Without any nn.Sigmoid the answer is False.
-    The order of layers is known inside ``nn.Sequential`` and the models of ``gankit.models``; a
-    module with one child and no parameters of its own is taken to return what that child returns.
+    What comes last is known of ``nn.Sequential`` and of classes that declare their ``output``
+    (:mod:`gankit.nn.traits`), as those of ``gankit.models`` do; a module with one child and no
+    parameters of its own is taken to return what that child returns.
 
     Raises ConfigError if there is an nn.Sigmoid, but Python code decides where it acts.
     """
@@ -214,13 +137,13 @@ def _has_sigmoid(module: nn.Module) -> bool:
 
 def last_layer(module: nn.Module) -> nn.Module | None:
     """The innermost module known to give ``module`` its values; None if it only reshapes."""
-    kind = type(module)
+    traits, in_order = traits_of(module), runs_in_order(module)
+    output = getattr(module, traits.output, None) if traits.output else None
+    if isinstance(output, nn.Module):
+        return last_layer(output)
     children = list(module.children())
-    in_order = any(kind.forward is known.forward for known in IN_ORDER) or (
-        f"{kind.__module__}.".startswith(_OUR_MODELS)
-    )
     if not children:
-        return None if kind in _KEEPS_VALUES or in_order else module
+        return None if traits.keeps_values or in_order else module
     alone = len(children) == 1 and next(module.parameters(recurse=False), None) is None
     if not (in_order or alone):
         return module
