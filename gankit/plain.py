@@ -17,6 +17,7 @@ from gankit.nn import (
     BatchNormAct2d,
     ConvTransposeAct2d,
     ConvTransposeBNAct2d,
+    InstanceNormAct2d,
     LeakyReLUDropout,
     Linear,
 )
@@ -151,6 +152,9 @@ def _as_torch(module: nn.Module) -> list[nn.Module]:
     ):
         norm = (nn.BatchNorm1d if kind is BatchNormAct1d else nn.BatchNorm2d)(1, device="meta")
         return [_same_state(norm, module), *_activation(module.activation, module.negative_slope)]
+    if isinstance(module, InstanceNormAct2d) and kind is InstanceNormAct2d:
+        instance = _same_state(nn.InstanceNorm2d(1, device="meta"), module)
+        return [instance, *_activation(module.activation, module.negative_slope)]
     if isinstance(module, ConvTransposeAct2d) and kind is ConvTransposeAct2d:
         convolution = _same_state(nn.ConvTranspose2d(1, 1, 1, device="meta"), module)
         return [convolution, *_activation(module.activation, module.negative_slope)]

@@ -8,7 +8,7 @@ networks take and give what those of :mod:`gankit.models.mlp` do: swapping G and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -21,13 +21,12 @@ from gankit.models.checks import (
     check_positive,
     check_slope,
 )
+from gankit.models.initialization import Init, initialize, normal_weights
 from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
 from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
-
-Init = str | Callable[[nn.Module], None]
 
 # Image size to the size of the smallest feature map; every layer between doubles it.
 _SMALLEST = {28: 7, 32: 4, 64: 4, 128: 4}
@@ -81,7 +80,7 @@ class Generator(nn.Module):
             nn.Identity(),
         ]
         self.main = nn.Sequential(*layers)
-        _initialise(self, init)
+        initialize(self, init, dcgan=normal_weights)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` to images ``[N, C, H, W]`` in [-1, 1]."""
@@ -146,7 +145,7 @@ class Discriminator(nn.Module):
             nn.Sigmoid() if output == "probability" else nn.Identity(),
         ]
         self.main = nn.Sequential(*layers)
-        _initialise(self, init)
+        initialize(self, init, dcgan=normal_weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to ``[N, 1]``."""
@@ -171,20 +170,3 @@ def _plan(image_shape: Sequence[int], width: int | None) -> tuple[int, list[int]
     smallest = _SMALLEST[height]
     doublings = (height // smallest).bit_length() - 1
     return smallest, [width * 2**layer for layer in range(doublings)]
-
-
-def _initialise(network: Generator | Discriminator, init: Init) -> None:
-    if callable(init):
-        network.apply(init)
-    elif init == "dcgan":
-        network.apply(_dcgan_init)
-    elif init != "pytorch":
-        raise ConfigError(f"init must be 'pytorch', 'dcgan' or a function, got {init!r}")
-
-
-def _dcgan_init(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, BatchNormAct2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)

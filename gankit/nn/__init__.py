@@ -6,6 +6,7 @@ from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
 from .conv_transpose2d import ConvTransposeAct2d
 from .conv_transpose2d_bn_act import ConvTransposeBNAct2d
+from .instance_norm_act import InstanceNormAct2d
 from .leaky_relu_dropout import LeakyReLUDropout
 from .linear import Linear
 
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNormAct2d",
     "ConvTransposeAct2d",
     "ConvTransposeBNAct2d",
+    "InstanceNormAct2d",
     "LeakyReLUDropout",
     "Linear",
 ]

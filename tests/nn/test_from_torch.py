@@ -30,6 +30,11 @@ CASES: dict[str, tuple[Any, Layers, tuple[int, ...]]] = {
         (norm(nn.BatchNorm2d, affine=False, track_running_stats=False), nn.Tanh()),
         (3, 6, 4, 4),
     ),
+    "instance": (
+        ours.InstanceNormAct2d,
+        (nn.InstanceNorm2d(6, 0.8, affine=True), nn.LeakyReLU(0.3)),
+        (3, 6, 4, 4),
+    ),
     "deconv": (
         ours.ConvTransposeAct2d,
         (nn.ConvTranspose2d(6, 4, 3, 2, 1, 1, groups=2, dilation=2), nn.ReLU()),
@@ -119,6 +124,8 @@ def test_what_cannot_be_said_the_other_way_is_refused() -> None:
         ours.ConvTransposeAct2d.from_torch(nn.ConvTranspose2d(2, 2, 2), nn.LeakyReLU(-0.1))
     with pytest.raises(ValueError, match="got 2 and None"):
         ours.BatchNormAct2d(3, groups=2).to_torch()
+    with pytest.raises(ValueError, match="got track_running_stats=True"):
+        ours.InstanceNormAct2d.from_torch(nn.InstanceNorm2d(3, track_running_stats=True))
 
 
 def test_initialisers_that_go_by_class_names_find_them() -> None:
