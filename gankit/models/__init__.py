@@ -8,7 +8,10 @@ from gankit.models import (
     convolutional_autoencoder,
     dcgan,
     mlp,
+    patch,
+    resnet,
     semi_supervised,
+    unet,
 )
 
 __all__ = [
@@ -17,5 +20,8 @@ __all__ = [
     "convolutional_autoencoder",
     "dcgan",
     "mlp",
+    "patch",
+    "resnet",
     "semi_supervised",
+    "unet",
 ]

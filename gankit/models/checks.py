@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from gankit.errors import ConfigError, DataError
+from gankit.nn.recording import records_graph
 
 
 def check_image_shape(image_shape: Sequence[int]) -> None:
@@ -57,3 +58,21 @@ def check_images(images: Tensor, image_shape: tuple[int, ...], *, flat: bool = F
         return
     expected = f"[N, {', '.join(map(str, image_shape))}]" + (f" or [N, {pixels}]" if flat else "")
     raise DataError(f"images must have shape {expected}, got {list(images.shape)}")
+
+
+def check_any_size(images: Tensor, channels: int, smallest: int, multiple: int = 1) -> None:
+    """Raise DataError unless ``images`` are ``[N, channels, H, W]`` of a size that fits.
+
+    H and W are at least ``smallest`` and multiples of ``multiple``. A graph that is being recorded
+    may be for any size, so there the size is not looked at.
+    """
+    if images.dim() == 4 and images.shape[1] == channels:
+        if records_graph():
+            return
+        if all(size >= smallest and size % multiple == 0 for size in images.shape[2:]):
+            return
+    multiples = f" and multiples of {multiple}" if multiple > 1 else ""
+    raise DataError(
+        f"images must have shape [N, {channels}, H, W], H and W at least {smallest}{multiples}, "
+        f"got {list(images.shape)}"
+    )
