@@ -184,7 +184,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D",
-        help="digits, mnist, fashion-mnist, idx:PATH, toy:NAME or an import path",
+        help="digits, mnist, fashion-mnist, idx:PATH, pairs:PATH, unpaired:PATH, toy:NAME "
+        "or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets")
     length = parser.add_mutually_exclusive_group()

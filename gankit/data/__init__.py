@@ -5,8 +5,28 @@ from __future__ import annotations
 from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
 from gankit.data.images import ImageData
+from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
 from gankit.data.sources import load
 from gankit.data.toy import PointData, load_toy
+from gankit.data.toy_images import DiscData, EdgeData, load_discs, load_edges
+from gankit.data.unpaired import UnpairedData, UnpairedSampler, load_unpaired
 
-__all__ = ["Batch", "BatchSampler", "FieldData", "ImageData", "PointData", "load", "load_toy"]
+__all__ = [
+    "Batch",
+    "BatchSampler",
+    "DiscData",
+    "EdgeData",
+    "FieldData",
+    "ImageData",
+    "PairData",
+    "PointData",
+    "UnpairedData",
+    "UnpairedSampler",
+    "load",
+    "load_discs",
+    "load_edges",
+    "load_pairs",
+    "load_toy",
+    "load_unpaired",
+]

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gankit.data.images import ImageData
+from gankit.data.paths import existing_path
 from gankit.errors import DataError, shortened
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -152,13 +153,7 @@ def load_idx(path: str | Path, *, split: str = "train", name: str | None = None)
         DataError: nothing there, or any file that :func:`read_idx` refuses.
     """
     name = name or f"idx:{path}"
-    try:
-        path = Path(path).expanduser()
-        exists = path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL in it
-        raise DataError(f"{shortened(name)}: not a path ({error})") from error
-    if not exists:
-        raise DataError(f"{name}: {path} does not exist, expected a folder or a file in idx format")
+    path = existing_path(path, name, "a folder or a file in idx format")
     files = (
         _images_in_folder(path, split, name) if path.is_dir() else _single_file(path, split, name)
     )

@@ -258,9 +258,15 @@ def load_data(config: RunConfig, device: torch.device | str = "cpu") -> ImageDat
     """The images of ``config.data``: a name that gankit.data knows, or your own callable."""
     spec = config.data
     if isinstance(spec, str) and not is_import_path(spec):
-        return gankit_data.load(
+        data = gankit_data.load(
             spec, root=config.data_root, image_size=config.image_size, device=device
         )
+        if not isinstance(data, ImageData):
+            raise ConfigError(
+                f"data is {spec!r} with the fields {', '.join(data.fields)}; allowed for the "
+                f"recipe {config.recipe!r} is a data set with the field image"
+            )
+        return data
     images: ImageData = create(
         "data", spec, ImageData, root=config.data_root, image_size=config.image_size
     )

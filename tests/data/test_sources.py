@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from gankit.cli import main
 from gankit.data import load
 from gankit.data.mnist import data_root
+from gankit.data.sources import NAMES
 from gankit.errors import DataError, MissingExtra
 
 
@@ -63,13 +65,24 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     [
         ("minst", "unknown data 'minst', allowed are digits, mnist, fashion-mnist, idx:PATH"),
         ("folder:x", "unknown data 'folder:x'.* or in a run the import path of a callable that"),
-        ("idx:", "lacks a path"),
+        ("idx:", "'idx:' lacks a path, expected idx:FOLDER or idx:FILE"),
+        ("pairs:", "'pairs:' lacks a path, expected pairs:FOLDER"),
+        ("unpaired:", "'unpaired:' lacks a path, expected unpaired:FOLDER"),
+        ("pairs", "unknown data 'pairs', allowed are .* pairs:PATH, unpaired:PATH, toy:NAME"),
+        ("toy", "unknown data 'toy'"),
+        ("toy:edge", "unknown toy data 'edge', allowed are .*toy:ring.* toy:edges, toy:discs"),
         ("", "unknown data ''"),
     ],
 )
 def test_unknown_names(name, message):
     with pytest.raises(DataError, match=message):
         load(name)
+
+
+def test_the_help_of_training_has_every_name(capsys):
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(NAMES)} or an import path" in text
 
 
 def test_unknown_split_and_size():

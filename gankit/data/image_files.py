@@ -1,0 +1,255 @@
+"""Image files below a folder, decoded by Pillow to uint8 tensors."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit.errors import DataError, GankitWarning, MissingExtra, outside_gankit
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "SUFFIXES",
+    "decode",
+    "decode_all",
+    "list_image_files",
+    "resize",
+    "stored_channels",
+    "warn_of_skipped",
+]
+
+# The suffixes of the formats that are decoded. Others of Pillow's start programs (EPS), have
+# nothing that tells them from damaged files (TGA), or are no pictures.
+_FORMATS = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+
+
+def list_image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The image files below ``folder``, and the files that are none by their suffix.
+
+    Both are sorted by their path, the same on every machine. Hidden files and folders are left
+    out, links are followed.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith("."):
+                kind = images if name.lower().endswith(SUFFIXES) else others
+                kind.append(Path(place, name))
+    return sorted(images), sorted(others)
+
+
+def stored_channels(path: Path) -> int:
+    """1 for a file whose pixels are stored as grey values, 3 for all others (palettes too).
+
+    Raises:
+        DataError: the file is not an image, or its header is damaged.
+        MissingExtra: Pillow is not installed.
+    """
+    with _opened(path) as image:
+        return 1 if image.mode.split(";")[0] in _GREY_MODES else 3
+
+
+def decode(path: Path, *, channels: int) -> Tensor:
+    """One image file as uint8 ``[channels, H, W]``, 0 to 255.
+
+    The picture is turned as its EXIF orientation says. Transparent pixels are laid over white.
+    Values of 16 bits are rounded to 8. Of a file with several pictures it is the first.
+
+    Args:
+        path: a file in one of the formats of ``SUFFIXES``, whatever its name ends in.
+        channels: 1 (grey) or 3 (RGB).
+
+    Raises:
+        DataError: the file is not an image, damaged or truncated, or so large when unpacked that
+            Pillow takes it for an attack.
+        MissingExtra: Pillow is not installed.
+    """
+    with _opened(path) as image:
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "F":
+            raise DataError(f"{path}: floating-point pixels have no known range")
+        if image.mode.startswith("I"):
+            image = _to_eight_bits(image)
+        if image.has_transparency_data:
+            image = _over_white(image)
+        return _to_tensor(image.convert("L" if channels == 1 else "RGB"))
+
+
+def resize(image: Tensor, image_size: int) -> Tensor:
+    """uint8 ``[C, H, W]``, C 1 or 3, stretched to ``image_size`` x ``image_size``, bicubic."""
+    from PIL import Image
+
+    if image.shape[1:] == (image_size, image_size):
+        return image
+    pixels = image[0].numpy() if len(image) == 1 else image.numpy().transpose(1, 2, 0)
+    whole = Image.fromarray(np.ascontiguousarray(pixels))
+    return _to_tensor(whole.resize((image_size, image_size), Image.Resampling.BICUBIC))
+
+
+def decode_all(
+    items: Sequence[tuple[Path, ...]],
+    arrange: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
+    name: str,
+) -> tuple[list[Tensor], list[DataError]]:
+    """The images of all items, stacked, and the errors of the items that cannot be read.
+
+    The k-th image of each item has one channel if the k-th file of all items stores grey values,
+    else three.
+
+    Args:
+        items: the files of each item, at least one item.
+        arrange: makes of the images of an item (uint8 ``[C, H, W]``) those that are kept. Its
+            DataError gets the name of the file. It is called from several threads.
+        name: what messages call the set.
+
+    Returns:
+        One tensor uint8 ``[N, C, H, W]`` per image that ``arrange`` gives, N being the number of
+        items that were read, in their order; and the errors.
+
+    Raises:
+        DataError: no item can be read, or the images are not all of one size.
+        MissingExtra: Pillow is not installed.
+    """
+    errors: list[DataError] = []
+    readable, stored = [], []
+    for item in items:
+        try:
+            stored.append([stored_channels(file) for file in item])
+            readable.append(item)
+        except DataError as error:
+            errors.append(error)
+    channels = [max(column) for column in zip(*stored, strict=True)]
+
+    def read(item: tuple[Path, ...]) -> tuple[Tensor, ...] | DataError:
+        try:
+            images = tuple(decode(f, channels=c) for f, c in zip(item, channels, strict=True))
+        except DataError as error:
+            return error
+        try:
+            return arrange(images)
+        except DataError as error:
+            return DataError(f"{item[0]}: {error}")
+
+    stacks: list[Tensor] = []
+    count = 0
+    with ThreadPoolExecutor() as pool:
+        for images in pool.map(read, readable):
+            if isinstance(images, DataError):
+                errors.append(images)
+                continue
+            if not stacks:
+                stacks = [torch.empty(len(readable), *t.shape, dtype=torch.uint8) for t in images]
+            for stack, image in zip(stacks, images, strict=True):
+                if image.shape != stack.shape[1:]:
+                    raise DataError(
+                        f"{name}: images of different sizes in one set, {_in_words(stack)} and "
+                        f"{_in_words(image)}; give an image_size"
+                    )
+                stack[count] = image
+            count += 1
+    if count == 0:
+        raise DataError(f"{name}: none of {len(items)} images can be read; {errors[0]}")
+    return [stack[:count] for stack in stacks], errors
+
+
+def warn_of_skipped(name: str, errors: Iterable[DataError], others: Iterable[Path]) -> None:
+    """Warn (GankitWarning) of the files that were left out, with the first of them by name."""
+    reasons = [str(error) for error in errors] + [f"{path}: not an image" for path in others]
+    if not reasons:
+        return
+    more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    files = "file" if len(reasons) == 1 else "files"
+    warnings.warn(
+        f"{name}: skipped {len(reasons)} {files}: {'; '.join(reasons[:5])}{more}",
+        GankitWarning,
+        stacklevel=outside_gankit(),
+    )
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """The file as Pillow's image; whatever fails before it is closed is a DataError."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingExtra("pillow", "train") from error
+    try:
+        if not path.is_file():  # a pipe has no end
+            raise DataError(f"{path}: not a regular file, expected an image")
+        with Image.open(path, formats=tuple(_FORMATS)) as image:
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not an image, expected {', '.join(_FORMATS)}") from error
+    except Exception as error:  # Pillow's decoders fail in many ways, all mean the same
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason})") from error
+
+
+def _to_eight_bits(image: Image) -> Image:
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.int64)
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError(f"values from {values.min()} to {values.max()}, expected 0 to 65535")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _over_white(image: Image) -> Image:
+    from PIL import Image
+
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _to_tensor(image: Image) -> Tensor:
+    # Laid out by NumPy, as torch would start threads in each of the threads that decode.
+    pixels = np.array(image, dtype=np.uint8)
+    pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return torch.from_numpy(pixels)
+
+
+def _in_words(images: Tensor) -> str:
+    height, width = images.shape[-2:]
+    return f"{width}x{height}"

@@ -1,0 +1,54 @@
+"""Paths that a user names: whether they exist, and the folders of a split below them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gankit.errors import DataError, shortened
+
+
+def existing_path(path: str | Path, name: str, expected: str) -> Path:
+    """``path`` with ``~`` expanded; ``expected`` says in the error what should be there.
+
+    Raises:
+        DataError: not a path, or nothing there.
+    """
+    try:
+        path = Path(path).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL in it
+        raise DataError(f"{shortened(name)}: not a path ({error})") from error
+    if not exists:
+        raise DataError(f"{name}: {path} does not exist, expected {expected}")
+    return path
+
+
+def existing_folder(path: str | Path, name: str, expected: str) -> Path:
+    """As ``existing_path``, and refuses what is no folder."""
+    path = existing_path(path, name, expected)
+    if not path.is_dir():
+        raise DataError(f"{name}: {path} is not a folder, expected {expected}")
+    return path
+
+
+def split_folders(folder: Path, split: str, name: str) -> list[Path]:
+    """The folders of ``split``: ``train``, ``val`` and ``test`` below ``folder``.
+
+    Split ``"test"`` is ``val`` where there is no ``test``, ``"all"`` is each that there is. A
+    folder without any of them is used whole for ``"train"`` and ``"all"``.
+
+    Raises:
+        DataError: there is no folder for the split.
+    """
+    present = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
+    if not present and split != "test":
+        return [folder]
+    wanted = {
+        "train": [part for part in present if part == "train"],
+        "test": [part for part in present if part != "train"][-1:],
+        "all": present,
+    }[split]
+    if not wanted:
+        expected = "test or val" if split == "test" else split
+        raise DataError(f"{name}: no folder {expected} in {folder} for split {split!r}")
+    return [folder / part for part in wanted]
