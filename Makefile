@@ -21,7 +21,8 @@ TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d' '
 CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
 .PHONY: demo test test-all lint format bench cpp-test dev \
-  check-headers check-machine-code check-wheel test-python test-triton test-slow test-settings clean
+  check-headers check-machine-code check-wheel test-ops test-python test-triton test-slow \
+  test-settings clean
 .DEFAULT_GOAL := test
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -61,7 +62,8 @@ bench: $(VENV)/.dev
 
 # --- checks -----------------------------------------------------------------------------------
 
-CHECKS := test-python check-wheel cpp-test test-triton lint check-headers check-machine-code
+CHECKS := test-python test-ops cpp-test check-wheel test-triton lint check-headers \
+  check-machine-code
 
 # Every check runs even when one fails. JOBS of them at a time, the longest first, each with its
 # output in one piece.
@@ -79,9 +81,16 @@ test-all: $(VENV)/.dev
 # A part that GANKIT_BUILD insists on must be there: its tests fail instead of being skipped.
 REQUIRE_cpu := native-cpu
 REQUIRE_cuda := native-cpu,native-cuda
+IN_CI := GANKIT_TEST_REQUIRE=$(REQUIRE_$(GANKIT_BUILD)) $(PYTEST) -m "not slow"
+
+# The Python tests in two parts, so that JOBS cores have work to the end.
+OPS := tests/accelerate tests/nn tests/ops
+
+test-ops: $(VENV)/.dev
+	$(IN_CI) $(OPS)
 
 test-python: $(VENV)/.dev
-	GANKIT_TEST_REQUIRE=$(REQUIRE_$(GANKIT_BUILD)) $(PYTEST) -m "not slow"
+	$(IN_CI) $(OPS:%=--ignore=%)
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow --timeout 7200

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# Tests run on the two cores of a small machine; more threads only add noise.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Several checks run at a time, so threads would only wait for each other. Tests of threads set
+# their number themselves, and tools/test_under_settings.py runs the others with more of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait by spinning make small operations many times slower where something else runs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

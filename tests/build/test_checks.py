@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -65,7 +65,7 @@ def test_headers_check_fails_without_nvcc_where_cuda_is_insisted_on(
     monkeypatch.setattr(plan, "_why_no_native", lambda *_: "")
     monkeypatch.setattr(plan, "find_torch", lambda _: plan.Torch(tmp_path, "2.11.0", "13.0"))
     monkeypatch.setattr(check, "torch_headers", lambda _: tmp_path)
-    monkeypatch.setattr(check.cmake, "build_part", lambda *_: "")
+    monkeypatch.setattr(check, "compile_part", lambda *_: 1)
     monkeypatch.setattr(sys, "argv", ["check_headers.py", str(tmp_path)])
     monkeypatch.setenv("GANKIT_BUILD", "auto")
     assert check.main() == 0
@@ -75,19 +75,66 @@ def test_headers_check_fails_without_nvcc_where_cuda_is_insisted_on(
     assert "GANKIT_BUILD=cuda asks for the CUDA part, but no nvcc" in capsys.readouterr().out
 
 
-def test_a_required_backend_that_is_missing_fails_instead_of_being_skipped() -> None:
+def test_headers_check_fails_where_one_file_does_not_compile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check = tool(monkeypatch, "check_headers")
+    compiler, reason = importlib.import_module("gankit_build.toolchain").find_compiler(os.environ)
+    if compiler is None:
+        pytest.skip(reason)
+    (tmp_path / "good.cpp").write_text("template <class T> int f(T x) { return x.absent; }")
+    (tmp_path / "bad.cpp").write_text("#include \"good.cpp\"\nint y = f(1);")
+    commands = [[str(compiler), "-fsyntax-only", str(tmp_path / n)] for n in ("good.cpp", "bad.cpp")]
+    monkeypatch.setattr(check, "syntax_commands", lambda *_: commands[:1])
+    assert check.compile_part("cpu", None) == 1
+    monkeypatch.setattr(check, "syntax_commands", lambda *_: commands)
+    with pytest.raises(check.cmake.CompileError, match="absent"):
+        check.compile_part("cpu", None)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "mkl", "same"),
+    [
+        ("AVX512", True, set()),
+        ("AVX2", True, {"ATEN_CPU_CAPABILITY=avx2", "ONEDNN_MAX_CPU_ISA=AVX2"}),
+        (
+            "DEFAULT",
+            False,
+            {
+                *("ATEN_CPU_CAPABILITY=avx2", "ATEN_CPU_CAPABILITY=default"),
+                *("ONEDNN_MAX_CPU_ISA=AVX2", "MKL_CBWR=COMPATIBLE"),
+            },
+        ),
+    ],
+)
+def test_settings_that_change_nothing_are_skipped(
+    monkeypatch: pytest.MonkeyPatch, instructions: str, mkl: bool, same: set[str]
+) -> None:
+    check = tool(monkeypatch, "test_under_settings")
+    skipped = {s for s in check.SETTINGS if check.same_as_plain(s, instructions, mkl=mkl)}
+    assert skipped == same
+
+
+def test_a_required_backend_that_is_missing_fails_instead_of_being_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Outside its interpreter Triton serves no CPU tensors, so this backend is missing everywhere.
     test = "tests/ops/test_conformance.py::test_strides_follow_the_fake"
     arguments = (test, "-k", f"triton-cpu and {OPS[0]}", "-q")
-    skipped = pytest_run(*arguments)
-    assert skipped.returncode == 0, skipped.stdout
-    assert "1 skipped" in skipped.stdout
     failed = pytest_run(*arguments, GANKIT_TEST_REQUIRE="native-cpu,triton-cpu")
     assert failed.returncode == 1
     assert "GANKIT_TEST_REQUIRE: triton on cpu is missing" in failed.stdout
-    unknown = pytest_run(*arguments, GANKIT_TEST_REQUIRE="nativ")
-    assert unknown.returncode == 1
-    assert "got ['nativ']" in unknown.stdout
+    spec = importlib.util.spec_from_file_location("ops", ROOT / "tests" / "ops" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    fixtures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fixtures)
+    for listed, wanted in (("", False), ("native-cpu", False), ("native-cpu,triton-cpu", True)):
+        monkeypatch.setenv("GANKIT_TEST_REQUIRE", listed)
+        assert fixtures.required("triton", "cpu") is wanted
+    monkeypatch.setenv("GANKIT_TEST_REQUIRE", "nativ")
+    with pytest.raises(AssertionError, match=r"got \['nativ'\]"):
+        fixtures.required("triton", "cpu")
 
 
 def recipe(target: str, **variables: str) -> str:
@@ -119,7 +166,16 @@ def test_triton_run_takes_every_op_through_every_test_on_a_backend() -> None:
     [("", ""), ("reference", ""), ("cpu", "native-cpu"), ("cuda", "native-cpu,native-cuda")],
 )
 def test_python_tests_require_what_the_build_insists_on(mode: str, wanted: str) -> None:
-    assert f"GANKIT_TEST_REQUIRE={wanted} " in recipe("test-python", GANKIT_BUILD=mode)
+    for target in ("test-python", "test-ops"):
+        assert f"GANKIT_TEST_REQUIRE={wanted} " in recipe(target, GANKIT_BUILD=mode)
+
+
+def test_the_two_parts_are_all_python_tests() -> None:
+    ops, others = (shlex.split(recipe(t)) for t in ("test-ops", "test-python"))
+    folders = [word for word in ops if word.startswith("tests/")]
+    assert folders
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    assert [w for w in others if "tests/" in w] == [f"--ignore={folder}" for folder in folders]
 
 
 def test_the_source_distribution_has_what_the_readme_links_to() -> None:
