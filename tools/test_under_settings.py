@@ -27,7 +27,7 @@ SETTINGS = (
 )
 # What the tests of an older torch need besides: not torchvision, whose releases each fit one torch.
 PACKAGES = (
-    *("jsonargparse[signatures]>=4.30", "matplotlib", "pillow", "pytest-benchmark>=5"),
+    *("jsonargparse[signatures]>=4.30", "matplotlib", "pillow>=10.1", "pytest-benchmark>=5"),
     *("pytest-timeout>=2.3", "pyyaml", "safetensors", "scikit-learn", "tensorboard", "tqdm"),
 )
 # A test whose numbers can move computes with torch in this process and has a bound. In the other

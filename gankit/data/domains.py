@@ -118,12 +118,12 @@ def take(images: ImageData, indices: Tensor, windows: tuple[Tensor, Tensor] | No
     if windows is None:
         return images.gather(indices)
     rows, columns = windows
-    channels = torch.arange(images.shape[0], device=images.device)
-    return normalize_bytes(
-        images.images[
-            indices[:, None, None, None],
-            channels[:, None, None],
-            rows[:, None, :, None],
-            columns[:, None, None, :],
-        ]
-    )
+    picked = images.images.index_select(0, indices)
+    n, channels, height, width = picked.shape
+    # Whole rows first, which are copied in one piece; it is several times faster on a CPU than
+    # one lookup of all four indices.
+    planes = torch.arange(n * channels, device=images.device).view(n, channels, 1) * height
+    lines = picked.reshape(-1, width).index_select(0, (planes + rows[:, None, :]).flatten())
+    lines = lines.view(n, channels, -1, width)
+    columns = columns[:, None, None, :].expand(-1, channels, lines.shape[2], -1)
+    return normalize_bytes(lines.gather(3, columns))

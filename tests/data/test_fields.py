@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gankit.data import FieldData, ImageData, load_toy
+from gankit.data import FieldData, ImageData, PairData, UnpairedData, load_toy
 
 PIXELS = torch.arange(10 * 3 * 4 * 5, dtype=torch.int32).to(torch.uint8).view(10, 3, 4, 5)
 
@@ -47,3 +47,33 @@ def test_the_sampler_of_images_gives_indices_into_them():
 
 def test_a_tensor_is_no_data_set():
     assert not isinstance(PIXELS, FieldData)
+
+
+@pytest.mark.parametrize("kind", [ImageData, PairData, UnpairedData])
+def test_no_value_on_the_device_is_looked_at(kind):
+    images = ImageData(PIXELS)
+    data = images if kind is ImageData else kind(images, images, crop_size=3, flip=True)
+    moved = data.to("meta")  # where there are no values
+    batch = moved.batch(next(moved.sampler(4)).to("meta"))
+    assert {name: tuple(value.shape) for name, value in batch.items()} == {
+        name: (4, *shape) for name, shape in data.fields.items()
+    }
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_graph_draws_its_crops_at_each_replay():
+    line = torch.arange(12, dtype=torch.uint8)
+    images = ImageData((16 * line[:, None] + line).expand(2, 1, 12, 12).contiguous())
+    data = PairData(images, images, crop_size=9, flip=True).to("cuda")
+    indices = torch.arange(2, device="cuda").repeat(16)
+    data.batch(indices)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        batch = data.batch(indices)
+    seen = []
+    for _ in range(2):
+        graph.replay()
+        assert torch.equal(batch["a"], batch["b"])
+        seen.append(batch["a"].clone())
+    assert not torch.equal(*seen)

@@ -137,6 +137,9 @@ def test_the_layout_of_cyclegans_sets(tmp_path):
     test = load_unpaired(tmp_path, image_size=16, split="test")
     assert (test.a.images.unique().tolist(), test.b.images.unique().tolist()) == ([10], [20])
     assert (test.a.shape, test.crop_size, test.flip) == ((3, 16, 16), None, False)
+    for domain in "AB":
+        flat(tmp_path / "alone" / f"train{domain}" / "0.png", (0, 0, 0))
+    assert len(load_unpaired(tmp_path / "alone", image_size=16, split="all")) == 1
     both = load_unpaired(tmp_path, image_size=16, split="all")
     assert (len(both.a), len(both.b)) == (4, 3)
     assert both.to("cpu").fields == both.fields
@@ -151,7 +154,6 @@ def test_damaged_files_of_both_domains_are_in_one_warning(tmp_path):
         data = load_unpaired(tmp_path, image_size=8)
     assert len(caught) == 1
     assert (len(data.a), len(data.b)) == (1, 1)
-    assert len(load_unpaired(tmp_path, image_size=8, split="all")) == 1
 
 
 def test_folders_that_are_missing_or_empty(tmp_path):
