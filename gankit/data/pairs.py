@@ -144,7 +144,7 @@ def _files(folder: Path, split: str, name: str) -> tuple[list[tuple[Path, ...]],
     """The files of each pair, two or one of both halves, and the files that are no images."""
     if _is_pair(folder):
         a, b = (split_folders(folder / domain, split, name) for domain in "AB")
-        if [part.name for part in a[1:]] != [part.name for part in b[1:]]:
+        if [p.relative_to(folder / "A") for p in a] != [p.relative_to(folder / "B") for p in b]:
             raise DataError(f"{name}: A and B in {folder} have different splits")
         places: list[tuple[Path, ...]] = list(zip(a, b, strict=True))
     else:

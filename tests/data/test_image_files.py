@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -120,7 +121,9 @@ def jpeg(tmp_path) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "header alone", "bomb", "absent"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "truncated", "header alone", "bomb", "absent", "pipe"]
+)
 def test_files_that_are_none_are_named(tmp_path, monkeypatch, kind):
     path = tmp_path / "x.jpg"
     content = {
@@ -132,6 +135,8 @@ def test_files_that_are_none_are_named(tmp_path, monkeypatch, kind):
     }
     if kind in content:
         path.write_bytes(content[kind])
+    if kind == "pipe":
+        os.mkfifo(path)
     if kind == "bomb":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DataError) as caught:

@@ -237,10 +237,16 @@ def test_two_layouts_in_one_set(tmp_path):
         flat(tmp_path / "test" / domain / "0.png", (0, 0, 0))
     assert len(load_pairs(tmp_path, split="test")) == 1
     refuse(tmp_path, "some splits in .* have folders A and B, others do not", split="all")
-    (tmp_path / "parts" / "B" / "train").mkdir(parents=True)
-    (tmp_path / "parts" / "A" / "val").mkdir(parents=True)
-    (tmp_path / "parts" / "A" / "train").mkdir(parents=True)
-    refuse(tmp_path / "parts", "A and B in .*parts have different splits", split="all")
+
+
+@pytest.mark.parametrize(
+    ("split", "a", "b"),
+    [("train", "A/train", "B"), ("test", "A/test", "B/val"), ("all", "A/train", "B/val")],
+)
+def test_domains_of_different_splits(tmp_path, split, a, b):
+    flat(tmp_path / a / "0.png", (0, 0, 0))
+    flat(tmp_path / b / "0.png", (0, 0, 0))
+    refuse(tmp_path, "A and B in .* have different splits", split=split)
 
 
 def test_sets_that_are_no_pairs():
