@@ -1,8 +1,8 @@
 """Small image sets that are drawn, not downloaded, for image-to-image translation.
 
 ``edges`` is paired: ``a`` is the outline of a polygon, ``b`` the polygon filled. A triangle is
-green and a quadrilateral blue; a hexagon is red or cyan, and nothing in ``a`` tells which. Each
-makes up a third of the set.
+green and a quadrilateral blue; a hexagon is red or cyan, and nothing in ``a`` tells which. Of eight
+polygons three are triangles, three are quadrilaterals and two are hexagons.
 
 ``discs`` is unpaired: one or two textured discs, red in ``a`` and orange in ``b``, in front of a
 background of cold colors, in which red is always below blue.
@@ -31,6 +31,7 @@ FILLS = {
     4: ((50, 80, 200), (50, 80, 200)),
     6: ((220, 40, 30), (40, 200, 220)),
 }
+_CORNERS = (3, 3, 3, 4, 4, 4, 6, 6)
 _RED, _ORANGE = (242, 26, 26), (255, 140, 20)
 _SEEDS = {"train": (0,), "test": (1,), "all": (0, 1)}
 _MIN_SIZE = 16
@@ -153,10 +154,9 @@ def _check(image_size: int, n: int) -> None:
 
 def _draw_edges(n: int, size: int, seed: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
-    kinds = (torch.arange(n) % len(FILLS))[torch.randperm(n, generator=generator)]
+    corners = torch.tensor(_CORNERS)[torch.randperm(n, generator=generator) % len(_CORNERS)]
     chosen = torch.randint(2, (n,), generator=generator)
-    corners = torch.tensor(list(FILLS))[kinds]
-    colors = torch.tensor(list(FILLS.values()), dtype=torch.uint8)[kinds]
+    colors = torch.tensor([FILLS[count] for count in corners.tolist()], dtype=torch.uint8)
     fill = colors[torch.arange(n), chosen].float()[:, :, None, None]
     width = max(1.2, size / 40)
     a = torch.empty(n, 1, size, size, dtype=torch.uint8)
