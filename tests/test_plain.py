@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit import nn as gnn
-from gankit.models import conditional_mlp, dcgan, mlp
+from gankit.models import conditional_mlp, dcgan, mlp, patch, resnet, unet
 from gankit.plain import plain_copy
 
 
@@ -51,9 +51,19 @@ def sequential() -> nn.Sequential:
         (lambda: dcgan.Generator(9, (3, 32, 32), width=4), (torch.randn(5, 9),)),
         (lambda: dcgan.Discriminator(width=4), (torch.randn(5, 1, 28, 28),)),
         (lambda: conditional_mlp.Generator(4), (torch.randn(5, 100), torch.arange(5) % 4)),
+        (lambda: unet.UNetGenerator(3, 2, 16, 4), (torch.randn(2, 3, 32, 16),)),
+        (lambda: resnet.ResNetGenerator(width=4, blocks=1), (torch.randn(2, 3, 12, 8),)),
+        (
+            lambda: resnet.ResNetGenerator(width=4, blocks=1, norm="batch", dropout=0.5),
+            (torch.randn(2, 3, 12, 8),),
+        ),
+        (lambda: patch.PatchDiscriminator(width=4), (torch.randn(2, 3, 24, 32),)),
         (sequential, (torch.randn(5, 7),)),
     ],
-    ids=["mlp", "dcgan", "dcgan-32", "discriminator", "conditional", "sequential"],
+    ids=[
+        *("mlp", "dcgan", "dcgan-32", "discriminator", "conditional", "unet", "resnet"),
+        *("resnet, batch norm", "patch", "sequential"),
+    ],
 )
 @torch.no_grad()
 def test_it_computes_the_same_and_holds_torchs_layers_alone(made, inputs) -> None:  # type: ignore

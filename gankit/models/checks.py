@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from gankit.errors import ConfigError, DataError
@@ -67,9 +68,12 @@ def check_any_size(images: Tensor, channels: int, smallest: int, multiple: int =
     may be for any size, so there the size is not looked at.
     """
     if images.dim() == 4 and images.shape[1] == channels:
-        if records_graph():
-            return
-        if all(size >= smallest and size % multiple == 0 for size in images.shape[2:]):
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            recorded = records_graph()
+            if recorded:
+                return
+        height, width = images.shape[2], images.shape[3]
+        if min(height, width) >= smallest and height % multiple == 0 and width % multiple == 0:
             return
     multiples = f" and multiples of {multiple}" if multiple > 1 else ""
     raise DataError(

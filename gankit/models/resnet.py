@@ -56,9 +56,6 @@ class ResNetGenerator(nn.Module):
         ConfigError: a setting is not allowed.
     """
 
-    size_multiple = 4
-    min_size = 8
-
     def __init__(
         self,
         in_channels: int = 3,
@@ -88,6 +85,7 @@ class ResNetGenerator(nn.Module):
             raise ConfigError(f"blocks must be an integer from 0 to {_MAX_BLOCKS}, got {blocks}")
         self.in_channels = int(in_channels)
         self.out_channels = int(out_channels)
+        self.size_multiple, self.min_size = 4, 8
         pad, bias = _PADDINGS[padding], has_bias(norm)
         layers: list[nn.Module] = [
             pad(3),

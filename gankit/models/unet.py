@@ -134,8 +134,9 @@ class UNetGenerator(nn.Module):
         for stage in self.down:
             x = stage(x)
             skips.append(x)
-        for stage, skip in zip(self.up, reversed(skips[:-1]), strict=True):
-            x = torch.cat([skip.relu(), stage(x)], 1)
+        skips.pop()  # it is x
+        for stage in self.up:
+            x = torch.cat([skips.pop().relu(), stage(x)], 1)
         result: Tensor = self.last(x)
         return result
 

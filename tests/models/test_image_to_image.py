@@ -206,7 +206,7 @@ def test_convolutions_before_a_batch_norm_have_no_bias() -> None:
         (lambda: UNetGenerator(image_size=2048), "from 4 to 1024, got 2048"),
         (lambda: UNetGenerator(norm="layer"), "'batch' or 'instance', got 'layer'"),
         (lambda: UNetGenerator(dropout=1.5), r"dropout must lie in \[0, 1\], got 1.5"),
-        (lambda: UNetGenerator(init="xavier"), "'pytorch', 'normal' or a function, got 'xavier'"),
+        (lambda: UNetGenerator(width=1, init="xavier"), "'pytorch', 'normal' or a function, got 'xavier'"),
         (lambda: ResNetGenerator(blocks=-1), "blocks must be an integer from 0 to 100, got -1"),
         (lambda: ResNetGenerator(padding="same"), "'reflect' .* got 'same'"),
         (lambda: ResNetGenerator(width=0), "width must be at least 1, got 0"),
