@@ -23,8 +23,10 @@ def small_unet(norm: str = "batch", dropout: float = 0.5, size: int = 32) -> UNe
     return UNetGenerator(2, 3, size, 4, norm, dropout)
 
 
-def small_resnet(norm: str = "instance", padding: str = "reflect") -> ResNetGenerator:
-    return ResNetGenerator(2, 3, width=4, blocks=1, norm=norm, padding=padding)
+def small_resnet(
+    norm: str = "instance", padding: str = "reflect", init: str = "normal"
+) -> ResNetGenerator:
+    return ResNetGenerator(2, 3, width=4, blocks=1, norm=norm, padding=padding, init=init)
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -206,7 +208,7 @@ def test_convolutions_before_a_batch_norm_have_no_bias() -> None:
         (lambda: UNetGenerator(image_size=2048), "from 4 to 1024, got 2048"),
         (lambda: UNetGenerator(norm="layer"), "'batch' or 'instance', got 'layer'"),
         (lambda: UNetGenerator(dropout=1.5), r"dropout must lie in \[0, 1\], got 1.5"),
-        (lambda: UNetGenerator(width=1, init="xavier"), "'pytorch', 'normal' or a function, got 'xavier'"),
+        (lambda: small_resnet(init="xavier"), "'pytorch', 'normal' or a function, got 'xavier'"),
         (lambda: ResNetGenerator(blocks=-1), "blocks must be an integer from 0 to 100, got -1"),
         (lambda: ResNetGenerator(padding="same"), "'reflect' .* got 'same'"),
         (lambda: ResNetGenerator(width=0), "width must be at least 1, got 0"),
