@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gankit.errors import DataError
 from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_noise, check_positive
+from gankit.models.initialization import Init
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
 from gankit.nn.traits import declares
@@ -45,7 +46,7 @@ class Generator(nn.Module):
         image_shape: Sequence[int] = (1, 28, 28),
         hidden: Sequence[int] = (256, 512, 1024),
         negative_slope: float = 0.2,
-        init: mlp.Init = "pytorch",
+        init: Init = "pytorch",
         embedding: int | None = None,
         norm: str = "none",
     ) -> None:
@@ -91,7 +92,7 @@ class Discriminator(nn.Module):
         hidden: Sequence[int] = (1024, 512, 256),
         negative_slope: float = 0.2,
         dropout: float = 0.5,
-        init: mlp.Init = "pytorch",
+        init: Init = "pytorch",
         output: str = "probability",
         embedding: int | None = None,
         norm: str = "none",
@@ -124,7 +125,7 @@ def _label_width(n_classes: int, embedding: int | None) -> int:
     return n_classes if embedding is None else embedding
 
 
-def _label_layer(n_classes: int, embedding: int | None, init: mlp.Init) -> nn.Module:
+def _label_layer(n_classes: int, embedding: int | None, init: Init) -> nn.Module:
     # A product with a one-hot vector picks a column: it is an embedding, twice differentiable.
     layer = nn.Identity() if embedding is None else Linear(n_classes, embedding, bias=False)
     return layer.apply(init) if callable(init) else layer

@@ -8,7 +8,7 @@ files saved from such networks load unchanged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,13 @@ from gankit.models.checks import (
     check_probability,
     check_slope,
 )
+from gankit.models.initialization import Init
 from gankit.nn import BatchNormAct1d, LeakyReLUDropout, Linear
 from gankit.nn.linear_stack import run_linear_stack
 from gankit.nn.traits import declares
 from gankit.scalars import integers
 
 __all__ = ["Discriminator", "Generator"]
-
-Init = str | Callable[[nn.Module], None]
 
 
 @declares(per_sample=True, chain="main", any_layout=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gankit.models import mlp
 from gankit.models.checks import check_image_shape, check_images, check_positive
+from gankit.models.initialization import Init
 from gankit.nn import Linear
 from gankit.nn.linear_stack import run_linear_stack
 from gankit.nn.traits import declares
@@ -45,7 +46,7 @@ class Discriminator(nn.Module):
         hidden: Sequence[int] = (1024, 512, 256),
         negative_slope: float = 0.2,
         dropout: float = 0.5,
-        init: mlp.Init = "pytorch",
+        init: Init = "pytorch",
         norm: str = "none",
     ) -> None:
         super().__init__()
