@@ -22,7 +22,7 @@ from gankit.models.checks import check_any_size, check_positive, check_probabili
 from gankit.models.initialization import Init, initialize, normal
 from gankit.models.norms import check_norm, has_bias, norm_act
 from gankit.models.public import without_leftovers
-from gankit.nn import BatchNormAct2d, ConvTransposeAct2d
+from gankit.nn import ConvTransposeAct2d
 from gankit.nn.traits import declares
 from gankit.scalars import is_integer
 
@@ -148,7 +148,8 @@ class UNetGenerator(nn.Module):
         statistics stay as they are. Afterwards every layer is in the mode that it had.
         """
         modes = [(module, module.training) for module in self.modules()]
-        norms = [module for module in self.modules() if isinstance(module, BatchNormAct2d)]
+        kind = nn.modules.batchnorm._BatchNorm
+        norms = [module for module in self.modules() if isinstance(module, kind)]
         tracks = [norm.track_running_stats for norm in norms]
         try:
             for module, _ in modes:
