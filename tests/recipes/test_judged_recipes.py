@@ -34,7 +34,14 @@ def trained(name: str, seed: int = 0) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    # One game on scores and one on energies here; the long runs have all of them.
+    [
+        pytest.param(name, marks=() if name in ("nsgan", "ebgan") else pytest.mark.slow)
+        for name in NAMES
+    ],
+)
 def test_digits_after_a_short_run(name: str) -> None:
     verdict = judge(False)(generate(trained(name).gan_step.G, 1000, seed=1))
     assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
