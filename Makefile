@@ -22,7 +22,7 @@ CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
 .PHONY: demo test test-all lint format bench cpp-test dev \
   check-headers check-machine-code check-wheel test-ops test-python test-triton test-slow \
-  test-settings clean
+  test-slow-ops test-settings clean
 .DEFAULT_GOAL := test
 
 # --- set-up -----------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ test: $(VENV)/.dev
 	@$(MAKE) $(EACH) $(CHECKS)
 
 test-all: $(VENV)/.dev
-	@$(MAKE) $(EACH) $(CHECKS) test-slow test-settings
+	@$(MAKE) $(EACH) test-slow test-settings test-slow-ops $(CHECKS)
 
 # A part that GANKIT_BUILD insists on must be there: its tests fail instead of being skipped.
 REQUIRE_cpu := native-cpu
@@ -92,8 +92,13 @@ test-ops: $(VENV)/.dev
 test-python: $(VENV)/.dev
 	$(IN_CI) $(OPS:%=--ignore=%)
 
+SLOW := $(PYTEST) -m slow --timeout 7200
+
 test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow --timeout 7200
+	$(SLOW) $(OPS:%=--ignore=%)
+
+test-slow-ops: $(VENV)/.dev
+	$(SLOW) $(OPS)
 
 # Under other instruction sets, numbers of threads and an older torch, where numbers round otherwise.
 test-settings: $(VENV)/.dev
