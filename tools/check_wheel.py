@@ -67,11 +67,12 @@ def environment(cache: Path, version: str, packages: Sequence[str] = ()) -> Path
     """
     folder = cache / f"venv-torch-{version}{'-more' if packages else ''}"
     python = folder / "bin" / "python"
-    if not (folder / "complete").is_file():
+    wanted = [f"torch=={version}", *TEST_PACKAGES, *packages]
+    complete = folder / "complete"
+    if not complete.is_file() or complete.read_text().splitlines() != wanted:
         run(sys.executable, "-m", "venv", "--clear", folder)
-        wanted = [f"torch=={version}", *TEST_PACKAGES, *packages]
         run(python, "-m", "pip", "install", "--quiet", *wanted)
-        (folder / "complete").touch()
+        complete.write_text("\n".join(wanted))
     return python
 
 

@@ -115,6 +115,11 @@ def test_settings_that_change_nothing_are_skipped(
     assert skipped == same
 
 
+def test_what_other_settings_leave_out_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in tool(monkeypatch, "test_under_settings").LEFT_OUT:
+        assert (ROOT / path).exists(), path
+
+
 def test_a_required_backend_that_is_missing_fails_instead_of_being_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
