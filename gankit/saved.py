@@ -22,7 +22,7 @@ from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
-from gankit.training.weights import load_weights
+from gankit.training.weights import load_weights, weights_under
 from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -260,8 +260,18 @@ def _check_size(description: dict[str, Any], weights: Any, path: Path, shape: li
 
 
 def _sampled(state: dict[str, Any]) -> Any:
-    """The weights to sample with: the moving average where there is one."""
-    return state["gan_step"].get("ema", state["generator"])
+    """The weights to sample with: the moving average where there is one.
+
+    Of a program of one's own, which does not say where they are, they are those of G.
+    """
+    every = state["gan_step"]
+    key = state["config"].get("inference")
+    if key is None:
+        key = "averages.G" if any(name.startswith("averages.G.") for name in every) else "G"
+    found = weights_under(every, key) if isinstance(key, str) else {}
+    if not found:
+        raise CheckpointError(f"the checkpoint has no weights of {shortened(key)}")
+    return found
 
 
 def _interface(

@@ -7,16 +7,14 @@ import logging
 from pathlib import Path
 from textwrap import shorten
 
-from torch import nn
-
-from gankit import losses
-from gankit.cli.runfiles import CONFIG, CURVES, GIF, METRICS, SAMPLES
+from gankit.cli.runfiles import CHECKPOINT, CONFIG, CURVES, GIF, METRICS, SAMPLES
 from gankit.cli.streams import say
-from gankit.errors import ConfigError, GankitError
-from gankit.losses import AdversarialLoss, AutoencoderLoss
+from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.recipes.component import split_spec
-from gankit.recipes.config import RunConfig, Spec, read_yaml
-from gankit.training.callbacks import draw_curves, panels_of, write_gif
+from gankit.recipes.config import RunConfig, read_yaml
+from gankit.training.callbacks import draw_curves, write_gif
+from gankit.training.checkpoint import load_checkpoint
+from gankit.training.reports import Curves
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,8 +33,8 @@ def plot(arguments: argparse.Namespace) -> int:
         )
     trouble: list[GankitError] = []
     try:
-        title, loss = _described(folder / CONFIG)
-        draw_curves(metrics, folder / CURVES, panels_of(loss), title=title)
+        title, curves = _described(folder)
+        draw_curves(metrics, folder / CURVES, curves, title=title)
         say(f"the curves are in {folder / CURVES}")
     except GankitError as error:
         trouble.append(error)
@@ -53,43 +51,35 @@ def plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _described(path: Path) -> tuple[str | None, AdversarialLoss | AutoencoderLoss | None]:
-    """The title of the curves, and the loss if it is one of gankit's own."""
-    if not path.is_file():
-        return None, None
+def _described(folder: Path) -> tuple[str | None, list[Curves]]:
+    """The title of the curves and what they are, as far as the run's files say."""
+    title, curves = None, []
+    if (folder / CONFIG).is_file():
+        try:
+            config = RunConfig().updated(**read_yaml(folder / CONFIG))
+            title = shorten(f"{config.recipe} on {split_spec('data', config.data)[0]}", 120)
+        except ConfigError as error:
+            _LOG.warning("the curves do not say what was trained: %s", error)
+    if (folder / CHECKPOINT).is_file():
+        try:
+            curves = _curves(load_checkpoint(folder / CHECKPOINT)["config"].get("curves"))
+        except CheckpointError as error:
+            _LOG.warning("the curves are drawn without their names: %s", error)
+    return title, curves
+
+
+def _curves(stored: object) -> list[Curves]:
     try:
-        config = RunConfig().updated(**read_yaml(path))
-        data, _ = split_spec("data", config.data)
-    except ConfigError as error:
-        _LOG.warning("the curves do not say what was trained: %s", error)
-        return None, None
-    return shorten(f"{config.recipe} on {data}", 120), _own_loss(config.loss)
+        return [
+            Curves(str(label), {str(k): str(v) for k, v in columns.items()}, _limits(limits))
+            for label, columns, limits in stored  # type: ignore[attr-defined]
+        ]
+    except (TypeError, ValueError, AttributeError):  # a file may say anything
+        return []
 
 
-class _AnyD(nn.Module):
-    """What some losses want to know of D, to tell what kind of loss they are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Identity()
-
-
-def _own_loss(spec: Spec) -> AdversarialLoss | AutoencoderLoss | None:
-    try:
-        if isinstance(spec, str) and "." not in spec:
-            if spec in ("elbo", "squared-error"):
-                return losses.resolve_autoencoder(spec)
-            return losses.resolve(spec, from_logits=True)
-        path, arguments = split_spec("loss", spec)
-        home, _, name = path.rpartition(".")
-        if home != "gankit.losses" or name not in losses.__all__:
-            return None
-        make = getattr(losses, name)
-        if name in ("ebgan", "began"):
-            arguments["discriminator"] = _AnyD()
-        if name == "resolve":
-            arguments.setdefault("from_logits", True)
-        loss = make(**arguments)
-    except Exception:  # of arguments that are none of its own
+def _limits(limits: object) -> tuple[float, float] | None:
+    if limits is None:
         return None
-    return loss if isinstance(loss, (AdversarialLoss, AutoencoderLoss)) else None
+    low, high = limits  # type: ignore[misc]
+    return float(low), float(high)

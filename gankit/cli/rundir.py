@@ -188,7 +188,6 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
             rows=config.grid_rows,
             columns=config.grid_columns,
             inverted=config.grid_inverted,
-            distribution=config.z_distribution,
             seed=config.seed,
         ),
         SamplesGif(folder / SAMPLES, folder / GIF),

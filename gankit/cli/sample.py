@@ -40,7 +40,7 @@ def sample(arguments: argparse.Namespace) -> int:
             "of codes to draw from; the pictures in its folder show what it reconstructs"
         )
     out, interface = Path(arguments.out), saved.interface
-    points = are_points(torch.empty(1, *saved.image_shape))
+    points = are_points(saved.image_shape)
     if kind == "folder":
         if points:
             raise ConfigError(f"--out {arguments.out} is a folder; allowed for points are {_FILES}")

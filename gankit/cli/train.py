@@ -256,7 +256,7 @@ def _note_what_is_left(
 
 
 def _check_z_dim(trainer: Trainer, flags: dict[str, Any]) -> None:
-    z_dim = getattr(trainer.gan_step.G, "z_dim", None)
+    z_dim = getattr(trainer.gan_step.inference(), "z_dim", None)
     if flags.get("z_dim", z_dim) != z_dim:
         raise ConfigError(
             f"--z-dim is {flags['z_dim']}, but the generator's own arguments give it z_dim "

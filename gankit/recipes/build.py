@@ -19,13 +19,13 @@ from gankit.data import BatchSampler, ImageData
 from gankit.data.labelled import (
     UNLABELLED,
     absent_classes,
-    check_all_labelled,
     class_count,
     classes_of,
     keep_labels,
 )
 from gankit.data.toy import PointData
 from gankit.errors import ConfigError
+from gankit.gans.autoencoder import AutoencoderStep
 from gankit.losses import (
     AdversarialLoss,
     AutoencoderLoss,
@@ -41,7 +41,6 @@ from gankit.recipes.component import (
 )
 from gankit.recipes.config import RunConfig, Spec
 from gankit.recipes.trust import OWN, check_config
-from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.distributed import (
     ShareOfBatches,
@@ -51,14 +50,16 @@ from gankit.training.distributed import (
     world,
 )
 from gankit.training.entries import named
+from gankit.training.gan_step import GANStep, Penalty
+from gankit.training.inputs import check_fields
 from gankit.training.modules import check_trainable
 from gankit.training.noise import noise_for
 from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
 from gankit.training.pairing import ends_in_sigmoid
 from gankit.training.seeds import derived_seed
-from gankit.training.step import GANStep, Penalty
+from gankit.training.step import Step
 from gankit.training.trainer import Trainer, advance
-from gankit.training.weights import check_sizes
+from gankit.training.weights import check_sizes, weights_under
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,8 +119,10 @@ def build_trainer(
     generator_spec = complete("generator", config.generator, **offers)
     discriminator_spec = complete("discriminator", config.discriminator, **offers)
     if weights is not None:
-        check_fits("generator", generator_spec, weights["generator"])
-        check_fits("discriminator", discriminator_spec, weights["discriminator"])
+        names = ("decoder", "encoder") if _is_autoencoder(config.loss) else ("G", "D")
+        specs = (("generator", generator_spec), ("discriminator", discriminator_spec))
+        for (what, spec), name in zip(specs, names, strict=True):
+            check_fits(what, spec, weights_under(weights["gan_step"], name))
     G = create("generator", generator_spec, nn.Module).to(device)
     D = create("discriminator", discriminator_spec, nn.Module).to(device)
     rank, size = world()
@@ -129,11 +132,9 @@ def build_trainer(
     check_trainable("generator", G)
     check_trainable("discriminator", D)
     gan_step = _build_step(config, G, D, images)
-    n_classes = getattr(G, "n_classes", None)
-    conditional = n_classes is not None
-    if n_classes is not None:
-        check_all_labelled(images)
-        absent = absent_classes(images, n_classes)
+    if "label" in gan_step.fields:
+        check_fields(images, gan_step.fields)
+        absent = absent_classes(images, G.n_classes)
         if absent is not None and world()[0] == 0:
             _LOG.warning("%s", absent)
     description: dict[str, Any] = {
@@ -141,25 +142,26 @@ def build_trainer(
         # What `gankit sample` needs to build G without the data.
         "generator": _plain(generator_spec),
         "image_shape": list(images.shape),
-        "draws": isinstance(gan_step, GANStep) or gan_step.loss.variational,
+        "draws": not isinstance(gan_step, AutoencoderStep) or gan_step.loss.variational,
         # Those of which it makes images like the data.
-        "classes": classes_of(images) if conditional else None,
+        "classes": classes_of(images) if "label" in gan_step.fields else None,
+        # Its weights in the step's state.
+        "inference": gan_step.inference_key,
+        "curves": [[c.label, dict(c.columns), c.limits] for c in gan_step.curves()],
     }
     if size > 1:
         sampler = ShareOfBatches(sampler)
-    like = next(D.parameters())
-    for some in _trial_batches(images, config.batch_size // size, conditional):
-        labels = (images.gather_labels(some),) if conditional else ()
-        gan_step.dry_run(images.gather(some).to(like.dtype), *labels)
+    for some in _trial_batches(images, config.batch_size // size, gan_step.fields):
+        gan_step.dry_run(_as(images.batch(some), gan_step.dtype))
     _check_schedule(config, config.steps or (config.epochs or 0) * sampler.steps_per_epoch)
+    optimizers = list(gan_step.optimizers.values())
     if size > 1:
-        broadcast_state(G, D, *(() if gan_step.ema is None else (gan_step.ema,)))
-        for optimizer in (gan_step.g_optimizer, gan_step.d_optimizer):
+        broadcast_state(gan_step)
+        for optimizer in optimizers:
             average_gradients(optimizer)
         # Own noise, dropout masks and interpolates; the weights have drawn from the seed itself,
         # and the next number is the seed of another run.
         torch.manual_seed(derived_seed(config.seed, f"rank {rank}"))
-    optimizers = (gan_step.g_optimizer, gan_step.d_optimizer)
     if config.clip_gradients is not None:  # after the mean over all processes
         for optimizer in optimizers:
             clip_gradients(optimizer, config.clip_gradients)
@@ -170,17 +172,20 @@ def build_trainer(
         callbacks=callbacks,
         log_every=config.log_every,
         config=description,
-        conditional=conditional,
         schedulers=[_build_schedule(config.schedule, o) for o in optimizers if config.schedule],
     )
 
 
-def _trial_batches(images: ImageData, n: int, conditional: bool) -> list[torch.Tensor]:
+def _as(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
+
+
+def _trial_batches(images: ImageData, n: int, fields: Sequence[str]) -> list[torch.Tensor]:
     """Indices of ``n`` images such as training meets; with labels, from the least to the largest.
 
     One batch, with an image of each class as far as they fit; of one image it takes two batches.
     """
-    if not conditional or images.labels is None:
+    if "label" not in fields or images.labels is None:
         return [torch.arange(n)]
     # The first image of each class, in the order of the labels.
     firsts = torch.from_numpy(np.unique(images.labels.cpu().numpy(), return_index=True)[1])
@@ -196,17 +201,22 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one
 
 
-def _build_step(
-    config: RunConfig, G: nn.Module, D: nn.Module, images: ImageData
-) -> GANStep | AutoencoderStep:
+def _build_step(config: RunConfig, G: nn.Module, D: nn.Module, images: ImageData) -> Step:
     from_logits = not ends_in_sigmoid(D) if config.from_logits == "auto" else config.from_logits
     loss = _build_loss(config.loss, from_logits=from_logits, discriminator=D)
     d_lr = config.lr if config.d_lr is None else config.d_lr
-    optimizers = _build_optimizer(config, G, config.lr), _build_optimizer(config, D, d_lr)
+    execution: dict[str, Any] = {
+        "precision": config.precision,
+        "accumulate": config.accumulate,
+        "ema": config.ema,
+        "channels_last": config.channels_last,
+    }
     if isinstance(loss, AutoencoderLoss):
         _check_autoencoder(config, loss)
         _check_likelihood(loss, images)
-        return AutoencoderStep(G, D, *optimizers, loss)
+        both = _build_optimizer(config, config.lr, G, D)
+        return AutoencoderStep(G, D, both, loss, **execution)
+    optimizers = _build_optimizer(config, config.lr, G), _build_optimizer(config, d_lr, D)
     return GANStep(
         G,
         D,
@@ -215,24 +225,20 @@ def _build_step(
         penalty=_build_penalty(config.penalty, images, next(D.parameters()).dtype),
         n_critic=config.n_critic,
         paired=config.paired,
-        precision=config.precision,
         reuse_fakes=config.reuse_fakes,
         noise=noise_for(G, config.z_distribution),
         from_logits=from_logits,
         eval_fakes=config.eval_fakes,
         clip_weights=config.clip_weights,
         penalty_every=config.penalty_every,
-        ema=config.ema,
-        channels_last=config.channels_last,
-        accumulate=config.accumulate,
+        **execution,
     )
 
 
 # What a GAN can be told and an autoencoder cannot.
 _OF_GANS = (
-    *("penalty", "penalty_every", "n_critic", "clip_weights", "paired", "from_logits"),
-    *("precision", "reuse_fakes", "eval_fakes", "ema", "channels_last", "z_distribution"),
-    "accumulate",
+    *("penalty", "penalty_every", "n_critic", "clip_weights", "paired", "from_logits", "d_lr"),
+    *("reuse_fakes", "eval_fakes", "z_distribution"),
 )
 
 
@@ -277,6 +283,12 @@ def _check_labels(config: RunConfig, images: ImageData) -> None:
     if images.labels is None and _asks("generator", config.generator, "n_classes"):
         path, _ = split_spec("generator", config.generator)
         raise ConfigError(f"{images.name} has no labels, and the generator {path} needs them")
+
+
+def _is_autoencoder(loss: Spec) -> bool:
+    path = loss if isinstance(loss, str) else split_spec("loss", loss)[0]
+    names = ("elbo", "squared-error", "gankit.losses.elbo", "gankit.losses.squared_error")
+    return path in names
 
 
 def _asks_for_classes(config: RunConfig) -> bool:
@@ -366,10 +378,11 @@ def _check_makes_a_loss(path: str, function: Any, given: Set[str]) -> None:
     )
 
 
-def _build_optimizer(config: RunConfig, module: nn.Module, lr: float) -> torch.optim.Optimizer:
+def _build_optimizer(config: RunConfig, lr: float, *modules: nn.Module) -> torch.optim.Optimizer:
+    parameters = [p for module in modules for p in module.parameters()]
     if config.optimizer == "rmsprop":
-        return wgan_rmsprop(module.parameters(), lr)
-    return gan_adam(module.parameters(), lr, config.betas, config.eps)
+        return wgan_rmsprop(parameters, lr)
+    return gan_adam(parameters, lr, config.betas, config.eps)
 
 
 def _build_schedule(spec: Spec | None, optimizer: torch.optim.Optimizer) -> LRScheduler:
@@ -401,7 +414,7 @@ def _check_schedule(config: RunConfig, steps: int) -> None:
         return
     # On an optimizer that is thrown away.
     scheduler = _build_schedule(
-        config.schedule, _build_optimizer(config, nn.Linear(1, 1), config.lr)
+        config.schedule, _build_optimizer(config, config.lr, nn.Linear(1, 1))
     )
     advance(scheduler)
     total = getattr(scheduler, "total_steps", None)

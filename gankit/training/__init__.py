@@ -5,7 +5,6 @@ Paper: Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv 1406.26
 
 from __future__ import annotations
 
-from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import (
     Callback,
     LossCurves,
@@ -17,18 +16,21 @@ from gankit.training.callbacks import (
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
 from gankit.training.checkpointing import Checkpoint
 from gankit.training.diagnostics import Diagnostics
+from gankit.training.gan_step import GANStep
 from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
 from gankit.training.optimizers import clip_gradients, gan_adam, wgan_rmsprop
+from gankit.training.phases import Phase
 from gankit.training.pictures import generate, save_grid
-from gankit.training.step import GANStep
+from gankit.training.reports import Curves, Panel
+from gankit.training.step import Step
 from gankit.training.tensorboard import TensorBoard
 from gankit.training.trainer import DivergedError, Metrics, Trainer
 
 __all__ = [
-    "AutoencoderStep",
     "Callback",
     "Checkpoint",
+    "Curves",
     "Diagnostics",
     "DivergedError",
     "GANStep",
@@ -36,9 +38,12 @@ __all__ = [
     "Metrics",
     "MetricsCSV",
     "Noise",
+    "Panel",
+    "Phase",
     "Progress",
     "SampleGrid",
     "SamplesGif",
+    "Step",
     "TensorBoard",
     "Trainer",
     "clip_gradients",

@@ -7,12 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gankit.errors import ConfigError
 from gankit.scalars import is_bool, is_integer, is_number
-from gankit.training.optimizers import check_optimizer
 
 Auto = Literal["auto"] | bool
 
@@ -47,20 +45,6 @@ def positive_or_none(name: str, value: object) -> float | None:
     if not is_number(value) or not 0.0 < value < math.inf:
         raise ConfigError(f"{name} is {value!r}; allowed are None and finite numbers above 0")
     return float(value)
-
-
-def check_networks(
-    G: nn.Module,
-    D: nn.Module,
-    g_optimizer: torch.optim.Optimizer,
-    d_optimizer: torch.optim.Optimizer,
-) -> None:
-    """Raise ConfigError unless both networks can learn, in one dtype, each by its optimizer."""
-    check_optimizer("g_optimizer", g_optimizer, "G", G)
-    check_optimizer("d_optimizer", d_optimizer, "D", D)
-    dtypes = [next(module.parameters()).dtype for module in (G, D)]
-    if dtypes[0] != dtypes[1]:
-        raise ConfigError(f"G is {dtypes[0]}, but D is {dtypes[1]}; allowed is one dtype")
 
 
 def check_penalty(penalty: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,58 +29,94 @@ _MOVES = (
 )
 
 
-def check_batch(
-    real: Tensor | Batch,
-    labels: Tensor | None,
-    like: Tensor,
-    dtypes: tuple[torch.dtype, ...] = (),
-) -> None:
-    """Raise ConfigError unless a step can be given ``real`` and ``labels``.
+def check_source(batch: Batch, device: torch.device) -> None:
+    """Raise ConfigError unless ``batch`` has a set and places in it, on ``device``."""
+    if isinstance(batch.data, Tensor) or not (
+        callable(getattr(batch.data, "batch", None))
+        or callable(getattr(batch.data, "gather", None))
+    ):
+        raise ConfigError(
+            f"real's data is a {type(batch.data).__name__}; allowed is a set with a method "
+            "gather, such as gankit.data.ImageData"
+        )
+    name, given = "the indices of real", batch.indices
+    domains = getattr(batch.data, "domains", 1)
+    expected = "int64 indices [B]" if domains == 1 else f"int64 indices [B, {domains}]"
+    if not isinstance(given, Tensor):
+        raise ConfigError(f"{name} are a {type(given).__name__}; allowed are {expected}")
+    tail = () if domains == 1 else (domains,)
+    if given.dtype != torch.int64 or given.ndim == 0 or given.shape[1:] != tail:
+        raise ConfigError(
+            f"{name} has dtype {given.dtype} and shape {list(given.shape)}; allowed are {expected}"
+        )
+    _check_place(name, given, device)
 
-    ``like`` is a parameter of D: images are where it is, and in its dtype or one of ``dtypes``.
+
+def check_batch(
+    batch: Any,
+    fields: Sequence[str],
+    device: torch.device,
+    dtypes: tuple[torch.dtype, ...],
+    *,
+    words: Mapping[str, str],
+) -> dict[str, Tensor]:
+    """``batch``, or ConfigError unless a step can be given it.
+
+    It must have all of ``fields``, as tensors of one first dimension on ``device``; floating-point
+    ones in one of ``dtypes``, those of the networks. ``words`` are what errors call the fields.
     """
-    if isinstance(real, Batch):
-        name, given, wanted = "the indices of real", real.indices, "int64 indices [B]"
-        if isinstance(real.data, Tensor) or not callable(getattr(real.data, "gather", None)):
+    if not isinstance(batch, dict):
+        raise ConfigError(
+            f"the batch is a {type(batch).__name__}; allowed is a dict of tensors with "
+            f"{', '.join(fields)}, or a gankit.data.Batch"
+        )
+    missing = [name for name in fields if name not in batch]
+    if missing:
+        raise ConfigError(
+            f"the batch has {', '.join(map(str, batch)) or 'nothing'}, but lacks "
+            f"{', '.join(missing)}, which the step reads"
+        )
+    first: Tensor | None = None
+    for field, value in batch.items():
+        name = words.get(field, field)
+        if first is None:
+            if not isinstance(value, Tensor):
+                raise ConfigError(
+                    f"{name} is a {type(value).__name__}; allowed is a tensor of images or a "
+                    "gankit.data.Batch"
+                )
+            first = value
+            _check_images(name, value)
+        elif not isinstance(value, Tensor) or value.ndim == 0 or len(value) != len(first):
+            came = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(
-                f"real's data is a {type(real.data).__name__}; allowed is a set with a method "
-                "gather, such as gankit.data.ImageData"
+                f"{name} are {came} for {len(first)} images; allowed is a tensor with one row each"
             )
-        if not isinstance(given, Tensor):
-            raise ConfigError(f"{name} are a {type(given).__name__}; allowed are {wanted}")
-        fits = given.dtype == torch.int64 and given.ndim == 1
-    elif isinstance(real, Tensor):
-        name, given = "real", real
-        wanted = "floating-point images, such as those of ImageData.gather"
-        fits = given.is_floating_point()
-    else:
+        _check_place(name, value, device)
+        if field != "label" and value.dtype not in dtypes:
+            raise ConfigError(
+                f"{name} is {value.dtype}, but D is {dtypes[0]}; allowed is one dtype, such as by "
+                f"{name}.to({dtypes[0]})"
+            )
+    return batch
+
+
+def _check_images(name: str, value: Tensor) -> None:
+    if not value.is_floating_point():
         raise ConfigError(
-            f"real is a {type(real).__name__}; allowed is a tensor of images or a gankit.data.Batch"
+            f"{name} has dtype {value.dtype} and shape {list(value.shape)}; allowed are "
+            "floating-point images, such as those of ImageData.gather"
         )
-    if not fits:
+
+
+def _check_place(name: str, value: Tensor, device: torch.device) -> None:
+    if value.ndim == 0 or value.shape[0] == 0:
         raise ConfigError(
-            f"{name} has dtype {given.dtype} and shape {list(given.shape)}; allowed are {wanted}"
+            f"{name} has shape {list(value.shape)}; allowed is a batch of at least one image"
         )
-    if given.ndim == 0 or given.shape[0] == 0:
-        raise ConfigError(
-            f"{name} has shape {list(given.shape)}; allowed is a batch of at least one image"
-        )
-    if given.device != like.device:
-        raise ConfigError(f"{name} is on {given.device}, but D is on {like.device}")
-    if given is real and given.dtype not in (like.dtype, *dtypes):
-        raise ConfigError(
-            f"real is {given.dtype}, but D is {like.dtype}; allowed is one dtype, such as by "
-            f"real.to({like.dtype})"
-        )
-    if labels is None:
-        return
-    if not isinstance(labels, Tensor) or labels.ndim == 0 or len(labels) != len(given):
-        came = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ConfigError(
-            f"labels are {came} for {len(given)} images; allowed is a tensor with one row each"
-        )
-    if labels.device != like.device:
-        raise ConfigError(f"labels are on {labels.device}, but D is on {like.device}")
+    if value.device != device:
+        verb = "are" if name.endswith("s") else "is"
+        raise ConfigError(f"{name} {verb} on {value.device}, but D is on {device}")
 
 
 def warn_of_range(real: Tensor, fake: Tensor, G: nn.Module) -> None:

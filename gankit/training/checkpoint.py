@@ -22,7 +22,7 @@ from gankit.training.atomic import atomic_write
 from gankit.training.entries import REQUIRED, check_entries, check_plain
 
 FORMAT = "gankit-checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:

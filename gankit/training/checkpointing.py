@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gankit.errors import CheckpointError, ConfigError
-from gankit.training.callbacks import COLUMNS, Callback, names_of
+from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import (
     earlier_checkpoints,
     keep_checkpoint,
@@ -23,9 +23,6 @@ from gankit.training.distributed import world
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
-# What a checkpoint can be better by than another.
-_JUDGES = tuple(c for c in COLUMNS if c not in ("step", "epoch", "images_per_second"))
-
 
 class Checkpoint(Callback):
     """Write ``path`` every ``every`` steps and at the end, never with a NaN or infinite weight.
@@ -34,7 +31,7 @@ class Checkpoint(Callback):
         path: the newest checkpoint, such as ``checkpoint.pt``.
         every: steps between two checkpoints.
         keep: how many of the newest stay; those before the newest are ``checkpoint.step_N.pt``.
-        best: a column of metrics.csv such as ``"critic_distance"``; the checkpoint at which the
+        best: what a log reports, such as ``"critic_distance"``; the checkpoint at which the
             last log had the lowest value of it stays as ``checkpoint.best.pt``. Columns such as
             ``"g_loss"`` say little of a GAN's samples and much of an autoencoder's.
 
@@ -55,10 +52,6 @@ class Checkpoint(Callback):
         for name, value in (("checkpoint_every", every), ("checkpoint_keep", keep)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; allowed are integers from 1")
-        if best is not None and best not in _JUDGES:
-            raise ConfigError(
-                f"checkpoint_best is {best!r}; allowed are null, {', '.join(_JUDGES)}"
-            )
         self.path, self.every, self.keep, self.best = Path(path), every, keep, best
         self.saved_at = -1
         self._latest = self._lowest = math.inf
@@ -73,13 +66,10 @@ class Checkpoint(Callback):
         self._latest, self._lowest = numbers
 
     def on_start(self, trainer: Trainer) -> None:
-        here = names_of(trainer)
-        if self.best not in (None, "critic_distance", *here) or (
-            self.best == "critic_distance" and "d_real" not in here
-        ):
+        if self.best is not None and self.best not in trainer.metric_names:
             raise ConfigError(
                 f"checkpoint_best is {self.best!r}, which this run does not have; allowed are "
-                f"null, {', '.join(here)}"
+                f"null, {', '.join(trainer.metric_names)}"
             )
         self.saved_at = -1
         if trainer.step:  # the file may be a damaged one that this run was not resumed from
@@ -91,7 +81,7 @@ class Checkpoint(Callback):
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         if self.best is not None:
-            value = float(getattr(metrics, self.best))
+            value = float(metrics.values[self.best])
             self._latest = math.inf if math.isnan(value) else value
 
     def on_step(self, trainer: Trainer) -> None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gankit.data import ImageData
 from gankit.data.labelled import UNLABELLED
 from gankit.errors import CheckpointError, ConfigError
 from gankit.training.callbacks import Callback
+from gankit.training.gan_step import GANStep
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate
-from gankit.training.step import GANStep
 
 if TYPE_CHECKING:
-    from gankit.data import ImageData
     from gankit.training.trainer import Metrics, Trainer
 
 _LOG = logging.getLogger(__name__)
@@ -100,7 +100,8 @@ class Diagnostics(Callback):
         if trainer.step % trainer.log_every:
             return  # the end of a run, which a longer one would not look at
         self._logs += 1
-        if self._logs % self.every or not isinstance(step, GANStep):
+        images = isinstance(step, GANStep) and isinstance(trainer.data, ImageData)
+        if self._logs % self.every or not images:
             return
         if trainer.step < self.after * step.n_critic:
             return
@@ -187,6 +188,7 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     """
     step = trainer.gan_step
     assert isinstance(step, GANStep)
+    assert isinstance(trainer.data, ImageData)
     noise: Distribution = getattr(step.noise, "distribution", "normal")
     n = min(samples, len(trainer.data))
     random = torch.Generator().manual_seed(trainer.step)
@@ -194,7 +196,7 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     device = next(step.D.parameters()).device
     real = trainer.data.gather(picks).to(device)
     condition: tuple[Tensor, ...] = ()
-    if trainer.conditional:
+    if "label" in step.fields:
         condition = (trainer.data.gather_labels(picks),)
     labels = condition[0] if condition else None
     fake = generate(step.G, n, seed=trainer.step, distribution=noise, labels=labels)

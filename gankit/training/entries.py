@@ -13,28 +13,25 @@ from torch import Tensor
 from gankit.errors import CheckpointError, shortened
 
 _KINDS: dict[str, tuple[type | None, ...]] = {
-    "generator": (dict,),
-    "discriminator": (dict,),
-    "g_optimizer": (dict,),
-    "d_optimizer": (dict,),
     "gan_step": (dict,),
+    "optimizers": (dict,),
     "sampler": (dict,),
     "rng": (dict,),
     "step": (int,),
     "epoch": (int,),
     "config": (dict,),
     "pending": (dict,),
-    "noise": (Tensor, None),
+    "generators": (list,),
     "schedulers": (list,),
     "callbacks": (dict,),
     "environment": (dict,),
 }
 REQUIRED = frozenset(_KINDS)
 _INSIDE: dict[str, dict[str, tuple[type, ...]]] = {
-    "g_optimizer": {"state": (dict,), "param_groups": (list,)},
-    "d_optimizer": {"state": (dict,), "param_groups": (list,)},
+    "gan_step": {"_extra_state": (dict,)},
     "rng": {"torch": (Tensor,), "python": (tuple, list)},
 }
+_OPTIMIZER: dict[str, tuple[type, ...]] = {"state": (dict,), "param_groups": (list,)}
 _WORDS: dict[type | None, str] = {
     dict: "a dict",
     list: "a list",
@@ -57,10 +54,10 @@ def check_entries(state: Mapping[str, Any]) -> None:
         raise CheckpointError(f"it lacks {', '.join(missing)}")
     for name, kinds in _KINDS.items():
         _check_kind(name, state[name], kinds)
-        for key, inner in _INSIDE.get(name, {}).items():
-            if key not in state[name]:
-                raise CheckpointError(f"its entry {name} lacks {key}")
-            _check_kind(f"{name}.{key}", state[name][key], inner)
+        _check_inside(name, state[name], _INSIDE.get(name, {}))
+    for name, optimizer in state["optimizers"].items():
+        _check_kind(f"optimizers.{name}", optimizer, (dict,))
+        _check_inside(f"optimizers.{name}", optimizer, _OPTIMIZER)
     for name in ("step", "epoch"):
         if not 0 <= state[name] < 2**63:
             raise CheckpointError(
@@ -71,6 +68,13 @@ def check_entries(state: Mapping[str, Any]) -> None:
     for key, row in state["pending"].items():
         if not (isinstance(row, Tensor) and row.ndim == 1 and row.is_floating_point()):
             raise CheckpointError(f"its entry pending.{key} is not one row of numbers")
+
+
+def _check_inside(name: str, entry: Any, kinds: Mapping[str, tuple[type | None, ...]]) -> None:
+    for key, inner in kinds.items():
+        if key not in entry:
+            raise CheckpointError(f"its entry {name} lacks {key}")
+        _check_kind(f"{name}.{key}", entry[key], inner)
 
 
 # What torch.load(weights_only=True) gives back; of subclasses, such as np.float64, it does not.
@@ -136,21 +140,21 @@ def _check_kind(name: str, value: Any, kinds: tuple[type | None, ...]) -> None:
 
 
 def check_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], *, turns: int
+    name: str, optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], *, updates: int
 ) -> None:
     """Raise CheckpointError unless what ``optimizer`` was just given lets it go on.
 
     Torch takes any state, and fails, or begins its averages anew, in the next step. ``before`` are
-    its groups as they were, ``turns`` the steps that it had made where the state was taken.
+    its groups as they were, ``updates`` the steps that it had made where the state was taken.
     """
     for group, old in zip(optimizer.param_groups, before, strict=True):
         check_alike(name, group, {key: old[key] for key in old if key not in _OF_THE_DEVICE})
     if not isinstance(optimizer, _AVERAGING):  # what others keep, they know
         return
-    if turns and not optimizer.state:
+    if updates and not optimizer.state:
         raise CheckpointError(
             f"its entry {name} has no averages, and {type(optimizer).__name__} had made "
-            f"{turns} steps"
+            f"{updates} steps"
         )
     every = {key for kept in optimizer.state.values() for key in kept}
     for parameter, kept in optimizer.state.items():

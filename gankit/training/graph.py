@@ -1,8 +1,7 @@
 """A training step as CUDA graphs: one launch in place of hundreds.
 
-A graph replays the kernels of one recorded run on the same memory. So each kind of step (does G
-learn, does the penalty enter) and each batch shape has a graph of its own, with its own buffers for
-the batch and its own results. Capturing runs the step some times beforehand, on a side stream; the
+A graph replays the kernels of one recorded run on the same memory. So each sequence of phases and
+each batch shape has a graph of its own, with its own buffers for the batch and its own results. Capturing runs the step some times beforehand, on a side stream; the
 networks, their buffers, the optimizers and the random generators are then put back to the bit.
 """
 
@@ -15,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from gankit.data import Batch
 from gankit.errors import ConfigError
 
 Scalars = dict[str, Tensor]
+Batch = dict[str, Tensor]
 WARM_UPS = 3
 MOST_GRAPHS = 8
 # Of a parameter group: what may differ between two replays of one graph.
@@ -28,15 +27,9 @@ _NOT_SETTINGS = ("params", "lr", "initial_lr", "capturable")
 CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
 
-class Kind(NamedTuple):
-    """What a step does beside training D."""
-
-    g_learns: bool
-    penalised: bool
-
-
-Real = Tensor | Batch
-Step = Callable[[Kind, Real, Tensor | None], Scalars]
+# What a step computes, given its phases, the set that a batch is gathered from (None for tensors
+# themselves) and the tensors by field.
+Run = Callable[[Any, Any, Batch], Scalars]
 
 
 class Recorder(Protocol):
@@ -101,22 +94,21 @@ class Eager:
         why = f": {reason}." if reason else "."
         self.note = f"The step runs eagerly, without a CUDA graph{why}"
 
-    def __call__(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> Scalars:
-        return step(kind, real, labels)
+    def __call__(self, phases: Any, run: Run, source: Any, batch: Batch) -> Scalars:
+        return run(phases, source, batch)
 
 
 class _Recorded(NamedTuple):
     replay: Callable[[], None]
     results: Scalars
-    real: Real
-    labels: Tensor | None
+    batch: Batch
 
 
 class Graphs:
-    """The graphs of one pair of networks; called like a step.
+    """The graphs of one step; called like ``Eager``.
 
-    The first step of each kind and shape runs eagerly, which makes the optimizers' state; the
-    second is captured and replayed. Beyond ``MOST_GRAPHS`` kinds and shapes further ones run
+    The first step of each sequence of phases and each shape runs eagerly, which makes the optimizers' state; the
+    second is captured and replayed. Beyond ``MOST_GRAPHS`` of them further ones run
     eagerly. A step that cannot be captured runs eagerly from then on, and ``note`` says why.
 
     Modes, ``requires_grad``, the optimizers' settings and replaced parameters are watched and make
@@ -124,8 +116,8 @@ class Graphs:
     is not: it keeps the value that it had at capture.
 
     Args:
-        modules: G, D and what else a step writes to.
-        optimizers: G's and D's. On capture they are made capturable, and learning rates become
+        modules: the networks and what else a step writes to.
+        optimizers: those of the networks. On capture they are made capturable, and learning rates become
             tensors on the device, so that schedules act on replays too.
         recorder: what captures.
         generators: what the step draws from beside torch's default generators.
@@ -161,26 +153,25 @@ class Graphs:
         beyond = f"; beyond these {MOST_GRAPHS} eagerly" if full else ""
         return f"The step runs as one CUDA graph per kind of step and batch shape{beyond}."
 
-    def __call__(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> Scalars:
+    def __call__(self, phases: Any, run: Run, source: Any, batch: Batch) -> Scalars:
         if self._failure:
-            return step(kind, real, labels)
+            return run(phases, source, batch)
         self._keep_up()
-        key = self._key(kind, real, labels)
+        key = self._key(phases, source, batch)
         if key not in self._recorded:
             if len(self._recorded) < MOST_GRAPHS:
                 self._recorded[key] = None
-            return step(kind, real, labels)
+            return run(phases, source, batch)
         recorded = self._recorded[key]
         if recorded is None:
             try:
-                recorded = self._record(kind, step, real, labels)
+                recorded = self._record(phases, run, source, batch)
             except Exception as error:
                 self._give_up(error)
-                return step(kind, real, labels)
+                return run(phases, source, batch)
             self._recorded[key] = recorded
-        _shown(recorded.real).copy_(_shown(real))
-        if recorded.labels is not None and labels is not None:
-            recorded.labels.copy_(labels)
+        for name, value in recorded.batch.items():
+            value.copy_(batch[name])
         recorded.replay()
         # The next replay overwrites them.
         return {name: value.clone() for name, value in recorded.results.items()}
@@ -197,11 +188,8 @@ class Graphs:
                 rate.fill_(float(group["lr"]))
                 group["lr"] = rate
 
-    def _key(self, kind: Kind, real: Real, labels: Tensor | None) -> Any:
-        given = _shown(real)
-        batch = (given.shape, given.stride(), given.dtype)
-        source = id(real.data) if isinstance(real, Batch) else None
-        condition = None if labels is None else (labels.shape, labels.dtype)
+    def _key(self, phases: Any, source: Any, batch: Batch) -> Any:
+        shapes = tuple((k, v.shape, v.stride(), v.dtype) for k, v in batch.items())
         modes = tuple(child.training for module in self._modules for child in module.modules())
         learns = tuple(p.requires_grad for module in self._modules for p in module.parameters())
         settings = tuple(
@@ -209,26 +197,25 @@ class Graphs:
             for optimizer in self._optimizers
             for group in optimizer.param_groups
         )
-        return kind, batch, source, condition, modes, learns, settings
+        return tuple(phases), shapes, id(source), modes, learns, settings
 
-    def _record(self, kind: Kind, step: Step, real: Real, labels: Tensor | None) -> _Recorded:
+    def _record(self, phases: Any, run: Run, source: Any, batch: Batch) -> _Recorded:
         for number, optimizer in enumerate(self._optimizers):
             make_capturable(optimizer)
             for index, group in enumerate(optimizer.param_groups):
                 self._rates[number, index] = group["lr"]
         # A resident set stays where it is: the graph gathers by indices that it is shown.
-        still = Batch(real.data, real.indices.clone()) if isinstance(real, Batch) else real.clone()
-        still_labels = None if labels is None else labels.clone()
+        still = {name: value.clone() for name, value in batch.items()}
 
-        def run() -> Scalars:
-            return step(kind, still, still_labels)
+        def once() -> Scalars:
+            return run(phases, source, still)
 
         with put_back(self._modules, self._optimizers, self._generators):
-            self._recorder.warm_up(run)
+            self._recorder.warm_up(once)
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's memory
-        replay, results = self._recorder.capture(run)
-        return _Recorded(replay, results, still, still_labels)
+        replay, results = self._recorder.capture(once)
+        return _Recorded(replay, results, still)
 
     def _forget(self) -> None:
         self._recorded.clear()
@@ -242,26 +229,24 @@ class Graphs:
         self._failure = f"{type(error).__name__}: {lines[0]}"
 
 
-def _shown(real: Real) -> Tensor:
-    """The tensor that a replay is given anew."""
-    return real.indices if isinstance(real, Batch) else real
-
-
 def graphs_for(
     asked: bool | str,
     modules: Iterable[nn.Module],
     optimizers: Iterable[torch.optim.Optimizer],
     generators: Iterable[torch.Generator] = (),
+    *,
+    reason: str = "",
 ) -> Eager | Graphs:
-    """What runs the steps, by the argument ``cuda_graph`` of GANStep.
+    """What runs the steps, by the argument ``cuda_graph`` of a step.
 
-    Raises ConfigError for True where the networks are not on one CUDA device or an optimizer cannot
-    be captured.
+    ``reason`` says why the step decides on the host, if it does. Raises ConfigError for True where
+    it does, the networks are not on one CUDA device or an optimizer cannot be captured.
     """
     modules, optimizers = tuple(modules), tuple(optimizers)
     devices = {p.device for module in modules for p in module.parameters()}
-    objection = ""
-    if {device.type for device in devices} != {"cuda"} or len(devices) != 1:
+    objection = reason
+    elsewhere = {device.type for device in devices} != {"cuda"} or len(devices) != 1
+    if not objection and elsewhere:
         objection = f"the networks are on {', '.join(sorted(map(str, devices)))}"
     for optimizer in optimizers:
         if not objection and type(optimizer) not in CAPTURABLE:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from gankit.data import BatchSampler, ImageData
-from gankit.errors import ConfigError
+from gankit.data import BatchSampler, FieldData, ImageData
+from gankit.data.labelled import check_all_labelled
+from gankit.errors import ConfigError, DataError
 from gankit.training.callbacks import Callback
 
 
-def as_images(data: Any, like: Tensor) -> ImageData:
-    """``data`` as a set of images where ``like`` is; of a tensor one is made.
+def as_data(data: Any, device: torch.device) -> FieldData:
+    """``data`` as a set on ``device``; of a tensor of images one is made.
 
     Raises ConfigError, with the way out, for what is neither, and for a set on another device;
     DataError for a tensor that holds no images.
     """
     if isinstance(data, Tensor):
-        return ImageData.from_tensor(data).to(like.device)
-    resident = callable(getattr(data, "gather", None)) and hasattr(data, "device")
-    if not resident:
+        return ImageData.from_tensor(data).to(device)
+    if not isinstance(data, FieldData):
         way = "; ImageData.from_tensor makes one of a tensor"
         if isinstance(data, TensorDataset):
             way = ": ImageData.from_tensor(*data.tensors) makes one of its tensors"
@@ -39,13 +41,25 @@ def as_images(data: Any, like: Tensor) -> ImageData:
             f"data is a {type(data).__name__}; allowed are a gankit.data.ImageData and a tensor of "
             f"images [N, C, H, W], uint8 or floats in [-1, 1]{way}"
         )
-    if data.device.type != like.device.type:
+    if data.device.type != device.type:
         raise ConfigError(
-            f"data is on {data.device}, but D is on {like.device}; allowed is one device, such as "
-            f"by data.to('{like.device}')"
+            f"data is on {data.device}, but D is on {device}; allowed is one device, such as by "
+            f"data.to('{device}')"
         )
-    images: ImageData = data
-    return images
+    return data
+
+
+def check_fields(data: FieldData, fields: Sequence[str]) -> None:
+    """Raise DataError unless ``data`` has all of ``fields``, and a label for each sample."""
+    for field in fields:
+        if field not in data.fields:
+            has = ", ".join(data.fields)
+            need = "no labels; a conditional run needs them"
+            raise DataError(
+                f"{data.name} has {need if field == 'label' else f'the fields {has}, not {field}'}"
+            )
+    if "label" in fields and isinstance(data, ImageData):
+        check_all_labelled(data)
 
 
 def check_sampler(sampler: object, n: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,35 @@ def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
     optimizer.register_step_pre_hook(clip)
 
 
-def check_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module
+def check_optimizers(
+    optimizers: Mapping[str, torch.optim.Optimizer], networks: Mapping[str, nn.Module]
 ) -> None:
-    """Raise ConfigError unless ``optimizer`` steps once on given gradients of ``module``."""
+    """Raise ConfigError unless the networks can learn, in one dtype, each optimizer its own."""
+    for name, network in networks.items():
+        check_network(name, network)
+    dtypes = {name: next(module.parameters()).dtype for name, module in networks.items()}
+    (first, dtype), *rest = dtypes.items()
+    for name, other in rest:
+        if other != dtype:
+            raise ConfigError(f"{first} is {dtype}, but {name} is {other}; allowed is one dtype")
+    own = {id(p) for module in networks.values() for p in module.parameters()}
+    for name, optimizer in optimizers.items():
+        check_optimizer(f"the optimizer {name!r}", optimizer)
+        if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
+            raise ConfigError(
+                f"the optimizer {name!r} holds a parameter of none of {', '.join(networks)}"
+            )
+
+
+def check_network(name: str, module: nn.Module) -> None:
+    """Raise ConfigError unless ``module`` is one and has something to train."""
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{owner} is a {type(module).__name__}; allowed is a torch.nn.Module")
-    check_trainable(owner, module)
+        raise ConfigError(f"{name} is a {type(module).__name__}; allowed is a torch.nn.Module")
+    check_trainable(name, module)
+
+
+def check_optimizer(name: str, optimizer: torch.optim.Optimizer) -> None:
+    """Raise ConfigError unless ``optimizer`` steps once on given gradients."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(
             f"{name} is a {type(optimizer).__name__}; allowed is a torch.optim.Optimizer"
@@ -118,6 +140,12 @@ def check_optimizer(
             f"{name} is {type(optimizer).__name__}, whose step needs a closure that computes the "
             "loss again; allowed are optimizers that step once on given gradients, such as Adam"
         )
+
+
+def check_owner(name: str, optimizer: torch.optim.Optimizer, owner: str, module: nn.Module) -> None:
+    """Raise ConfigError unless ``optimizer`` steps once on given gradients of ``module`` alone."""
+    check_network(owner, module)
+    check_optimizer(name, optimizer)
     own = {id(p) for p in module.parameters()}
     if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
         raise ConfigError(

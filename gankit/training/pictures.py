@@ -84,13 +84,13 @@ def _batches(
     device: torch.device,
 ) -> Iterator[Tensor]:
     for part in zip(*(x.split(batch) for x in inputs), strict=True):
-        with torch.no_grad(), eval_mode(G), _seeded(drawn_seed(own), device):
+        with torch.no_grad(), eval_mode(G), seeded(drawn_seed(own), device):
             images = G(*(x.to(device) for x in part)).float().cpu()
         yield images
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the generators of the CPU and of ``device``, and put their states back at the end."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ __all__ = ["are_points", "save_points"]
 _BINS = 60
 
 
-def are_points(images: Tensor) -> bool:
-    """Whether ``[N, C, H, W]`` is one or two numbers each (``gankit.data.PointData``)."""
-    return tuple(images.shape[1:]) in ((1, 1, 1), (1, 1, 2))
+def are_points(shape: Sequence[int]) -> bool:
+    """Whether samples of ``shape`` are one or two numbers each (``gankit.data.PointData``)."""
+    return tuple(shape) in ((1, 1, 1), (1, 1, 2))
 
 
 def save_points(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,68 +14,45 @@ from gankit.training.checkpoint import rng_kept
 from gankit.training.modules import state_kept
 
 
-class Named(Protocol):
-    """A loss."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class Rehearsing(Protocol):
+class Staged(Protocol):
     """A step that says, in ``stage``, what it is about to compute."""
 
-    G: nn.Module
-    D: nn.Module
-    calls: int
+    networks: Mapping[str, nn.Module]
     stage: str
 
-    @property
-    def loss(self) -> Named: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-
-def describe(step: Rehearsing) -> str:
-    """The text of ``repr(step)``: what it trains on one line, and then its notes."""
-    networks = ", ".join(f"{name}={type(getattr(step, name)).__name__}" for name in ("G", "D"))
-    first = f"{type(step).__name__}({networks}, loss={step.loss.name!r}, calls={step.calls})"
-    return "\n  ".join([first, *step.notes])
-
 
 @contextmanager
-def rehearsed(networks: Sequence[nn.Module], noise: object = None) -> Iterator[None]:
-    """Put back what a step in the block does to ``networks``, but not to their optimizers.
+def rehearsed(module: nn.Module, generators: tuple[torch.Generator, ...] = ()) -> Iterator[None]:
+    """Put back what a step in the block does to ``module``, but not to optimizers.
 
-    And all random states: torch's, Python's, NumPy's, and that of ``noise`` if it has a generator.
+    And all random states: torch's, Python's, NumPy's, and those of ``generators``.
     """
-    random = getattr(noise, "generator", None)
-    random = random if isinstance(random, torch.Generator) else None
-    before = None if random is None else random.get_state()
+    before = [generator.get_state() for generator in generators]
     try:
-        with state_kept(*networks), rng_kept():
+        with state_kept(module), rng_kept():
             yield
     finally:
-        if random is not None and before is not None:
-            random.set_state(before)
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
 
 
 @contextmanager
-def dry_run(step: Rehearsing, images: int) -> Iterator[None]:
+def named_failures(step: Staged, samples: int) -> Iterator[None]:
     """Turn what is raised inside the block into a ConfigError that names the stage of ``step``.
 
-    ``images`` is the number of them in a part of the batch.
+    ``samples`` is the number of them in a micro-batch.
     """
     try:
         yield
     except GankitError as error:
-        if images > 1:
+        if samples > 1:
             raise
         raise ConfigError(f"{error}; {_ONE_IMAGE}") from error
     except Exception as error:
-        network = {"the forward of G": step.G, "the forward of D": step.D}.get(step.stage)
+        network = step.networks.get(step.stage.removeprefix("the forward of "))
         owner = "" if network is None else f" ({type(network).__name__})"
-        many = "a batch of images" if images > 1 else "one image"
-        hint = f"; {_ONE_IMAGE}" if images == 1 else ""
+        many = "a batch of images" if samples > 1 else "one image"
+        hint = f"; {_ONE_IMAGE}" if samples == 1 else ""
         raise ConfigError(
             f"{step.stage}{owner} fails on {many}: {' '.join(str(error).split())} "
             f"({type(error).__name__}){hint}"

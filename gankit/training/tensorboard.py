@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gankit.errors import MissingExtra
-from gankit.training.callbacks import COLUMNS, Callback
+from gankit.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
@@ -38,15 +38,17 @@ class TensorBoard(Callback):
         self._writer = self._make(str(self.folder), purge_step=trainer.step + 1)
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
-        for name in COLUMNS:
-            value = getattr(metrics, name)
-            if name != "step" and not math.isnan(value):
+        found = {
+            "epoch": metrics.epoch,
+            **metrics.values,
+            "images_per_second": metrics.images_per_second,
+        }
+        for name, value in found.items():
+            if not math.isnan(value):
                 self._writer.add_scalar(name, value, metrics.step)
-        for name, optimizer in (
-            ("g_lr", trainer.gan_step.g_optimizer),
-            ("d_lr", trainer.gan_step.d_optimizer),
-        ):
-            self._writer.add_scalar(name, float(optimizer.param_groups[0]["lr"]), metrics.step)
+        for name, optimizer in trainer.gan_step.optimizers.items():
+            rate = float(optimizer.param_groups[0]["lr"])
+            self._writer.add_scalar(f"{name.lower()}_lr", rate, metrics.step)
 
     def on_picture(self, trainer: Trainer, path: Path) -> None:
         try:

@@ -16,22 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gankit.data import Batch, BatchSampler, ImageData
-from gankit.data.labelled import check_all_labelled
+from gankit.data import Batch, BatchSampler, FieldData
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.scalars import plain
 from gankit.training.arguments import whole
-from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.entries import average_not_finite, check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
-from gankit.training.inputs import as_images, check_callbacks, check_sampler
+from gankit.training.inputs import as_data, check_callbacks, check_fields, check_sampler
 from gankit.training.modules import not_finite
 from gankit.training.running import RunningMeans
-from gankit.training.step import KEYS, GANStep
-from gankit.training.weights import load_weights
+from gankit.training.step import Step
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,38 +41,35 @@ class DivergedError(GankitError, ArithmeticError):
 class Metrics:
     """Means over the steps since the last log.
 
-    ``g_loss`` is NaN while G has not had its first turn (n_critic > 1). ``d_real`` and ``d_fake``
-    are D's mean probabilities, or a critic's mean scores.
+    ``values`` are those that the step reports, by name; they are attributes too, as
+    ``metrics.d_loss``. One is NaN while the step has not computed it yet, as G's loss before its
+    first update (n_critic > 1).
     """
 
     step: int
     epoch: float
-    d_loss: float
-    g_loss: float
-    d_real: float
-    d_fake: float
     images_per_second: float
+    values: Mapping[str, float]
 
-    @property
-    def critic_distance(self) -> float:
-        """``d_real - d_fake``: for a Wasserstein critic its estimate of the distance between the
-        images, the curve that says when to stop (Arjovsky et al., 2017, arXiv 1701.07875)."""
-        return self.d_real - self.d_fake
+    def __getattr__(self, name: str) -> float:
+        try:
+            return self.__dict__["values"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class Trainer:
-    """Runs a ``GANStep`` over batches of ``data`` and calls ``callbacks`` on the way.
+    """Runs a ``Step`` over batches of ``data`` and calls ``callbacks`` on the way.
 
     Args:
-        gan_step: the step to run.
-        data: images on the device where the step's models are, or a tensor ``[N, C, H, W]``, uint8
-            or floats in [-1, 1], which then becomes such a set (floats at 256 levels). They are
-            given to the step in its networks' dtype.
+        gan_step: the step to run, such as a ``GANStep``.
+        data: a set on the device where the step's models are, with the fields that the step reads,
+            or a tensor of images ``[N, C, H, W]``, uint8 or floats in [-1, 1], which then becomes
+            such a set (floats at 256 levels). They are given to the step in its networks' dtype.
         sampler: gives index tensors into ``data``.
         callbacks: called in this order; see ``gankit.training.callbacks``.
         log_every: steps between two logs. The device is waited for only at a log.
         config: plain values that describe the run; kept in its checkpoints.
-        conditional: give the step the labels of each batch too.
         schedulers: torch's learning rate schedulers over the step's optimizers, stepped after each
             step of training; their state is part of a checkpoint.
 
@@ -85,32 +79,23 @@ class Trainer:
 
     def __init__(
         self,
-        gan_step: GANStep | AutoencoderStep,
-        data: ImageData | Tensor,
+        gan_step: Step,
+        data: FieldData | Tensor,
         sampler: BatchSampler,
         *,
         callbacks: Sequence[Callback] = (),
         log_every: int = 50,
         config: Mapping[str, Any] | None = None,
-        conditional: bool = False,
         schedulers: Sequence[torch.optim.lr_scheduler.LRScheduler] = (),
     ) -> None:
-        if not isinstance(gan_step, (GANStep, AutoencoderStep)):
-            raise ConfigError(
-                f"gan_step is a {type(gan_step).__name__}; allowed are a GANStep and an "
-                "AutoencoderStep"
-            )
-        like = next(gan_step.D.parameters())
-        data = as_images(data, like)
+        if not isinstance(gan_step, Step):
+            raise ConfigError(f"gan_step is a {type(gan_step).__name__}; allowed is a Step")
+        data = as_data(data, gan_step.device)
         check_sampler(sampler, len(data))
         check_callbacks(tuple(callbacks))
-        if conditional and data.labels is None:
-            raise ConfigError(f"{data.name} has no labels; a conditional run needs them")
-        if conditional:
-            check_all_labelled(data)
+        check_fields(data, gan_step.fields)
         self.gan_step = gan_step
         self.data = data
-        self.conditional = conditional
         self.schedulers = tuple(schedulers)
         self.sampler = sampler
         self.callbacks = tuple(callbacks)
@@ -119,10 +104,14 @@ class Trainer:
         self.step = 0
         self.total_steps = 0
         self.differences: tuple[str, ...] = ()
-        self._pending = RunningMeans(KEYS)
+        self._pending = RunningMeans(gan_step.metrics)
         self._images = 0
         self._seconds = 0.0
-        self._dtype = like.dtype
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of what a log reports, in order."""
+        return tuple(self.gan_step.summarize(dict.fromkeys(self.gan_step.metrics, math.nan)))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -168,8 +157,8 @@ class Trainer:
     def check_finite(self) -> None:
         """Raise DivergedError if something that a run goes on from is NaN or infinite.
 
-        That is a weight or running statistic of G or D, or an average of their optimizers. Waits
-        for the device.
+        That is a weight, running statistic or moving average of a network, or an average of an
+        optimizer. Waits for the device.
         """
         bad = self._not_finite()
         if bad is not None:
@@ -177,14 +166,12 @@ class Trainer:
 
     def _not_finite(self) -> str | None:
         step = self.gan_step
-        networks = [("G", step.G), ("D", step.D)]
-        if step.ema is not None:
-            networks.append(("G's moving average", step.ema))
-        for owner, module in networks:
+        averages = ((f"{name}'s moving average", module) for name, module in step.averages.items())
+        for owner, module in (*step.networks.items(), *averages):
             name = not_finite(module)
             if name is not None:
                 return f"{name} of {owner}"
-        for owner, optimizer in (("G", step.g_optimizer), ("D", step.d_optimizer)):
+        for owner, optimizer in step.optimizers.items():
             name = average_not_finite(optimizer)
             if name is not None:
                 return f"{name} of {owner}'s optimizer"
@@ -198,17 +185,14 @@ class Trainer:
         """
         step = self.gan_step
         if world()[1] > 1:
-            broadcast_state(step.G, step.D, buffers_only=True)
+            broadcast_state(*step.networks.values(), buffers_only=True)
         pending = self._pending.rows()
         own = [float(value) for row in pending.values() for value in row]
         shared = iter(mean_over_processes(own, self.data.device))
         random_states = gathered(rng_state())
         return {
-            "generator": step.G.state_dict(),
-            "discriminator": step.D.state_dict(),
-            "g_optimizer": plain(step.g_optimizer.state_dict()),
-            "d_optimizer": plain(step.d_optimizer.state_dict()),
             "gan_step": step.state_dict(),
+            "optimizers": {name: plain(o.state_dict()) for name, o in step.optimizers.items()},
             "sampler": plain(self.sampler.state_dict()),
             "rng": random_states[0],
             "rng_of_others": random_states[1:],
@@ -219,7 +203,7 @@ class Trainer:
                 k: torch.tensor([next(shared) for _ in v], dtype=torch.float64)
                 for k, v in pending.items()
             },
-            "noise": None if self._own_noise is None else self._own_noise.get_state(),
+            "generators": [generator.get_state() for generator in step.generators],
             "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             "callbacks": {name: plain(c.state_dict()) for name, c in self._named_callbacks()},
             "environment": environment(self.data.device, world()[1]),
@@ -232,12 +216,6 @@ class Trainer:
             seen[name] += 1
             yield name if seen[name] == 1 else f"{name} {seen[name]}", callback
 
-    @property
-    def _own_noise(self) -> torch.Generator | None:
-        """The generator of the noise where it does not follow torch's."""
-        found = getattr(self.gan_step.noise, "generator", None)
-        return found if isinstance(found, torch.Generator) else None
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the run that ``state`` was taken from.
 
@@ -245,36 +223,37 @@ class Trainer:
         this trainer and the random generators are then as before.
         """
         before = copy.deepcopy(self.state_dict())
-        optimizers = self.gan_step.g_optimizer, self.gan_step.d_optimizer
-        groups = [_settings(optimizer) for optimizer in optimizers]
+        groups = {name: _settings(o) for name, o in self.gan_step.optimizers.items()}
         try:
             check_entries(state)
             self._restore(state)
-            self._check_restored(*groups)
+            self._check_restored(groups)
         except CheckpointError as error:
             self._restore(before)
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         step = self.gan_step
-        with named("generator"):
-            load_weights(step.G, state["generator"])
-        with named("discriminator"):
-            load_weights(step.D, state["discriminator"])
-        with named("g_optimizer"):
-            step.g_optimizer.load_state_dict(state["g_optimizer"])
-        with named("d_optimizer"):
-            step.d_optimizer.load_state_dict(state["d_optimizer"])
         with named("gan_step"):
             step.load_state_dict(state["gan_step"])
+        optimizers = state["optimizers"]
+        if optimizers.keys() != step.optimizers.keys():
+            raise CheckpointError(
+                f"it has the optimizers {', '.join(optimizers)}, and here are "
+                f"{', '.join(step.optimizers)}"
+            )
+        for name, optimizer in step.optimizers.items():
+            with named(f"optimizers.{name}"):
+                optimizer.load_state_dict(optimizers[name])
         with named("sampler"):
             self.sampler.load_state_dict(state["sampler"])
         with named("pending"):
-            self._pending.restore(state["pending"], next(step.D.parameters()).device)
+            self._pending.restore(state["pending"], step.device)
         self.step = state["step"]
-        if self._own_noise is not None and state["noise"] is not None:
-            with named("noise"):
-                self._own_noise.set_state(state["noise"].cpu())
+        # A run may go on with a generator of its own where it had none.
+        with named("generators"):
+            for generator, value in zip(step.generators, state["generators"], strict=False):
+                generator.set_state(value.cpu())
         schedules = state["schedulers"]
         if len(schedules) != len(self.schedulers):
             raise CheckpointError(
@@ -295,17 +274,15 @@ class Trainer:
             *differences(state["environment"], here),
         )
 
-    def _check_restored(
-        self, g_groups: list[dict[str, Any]], d_groups: list[dict[str, Any]]
-    ) -> None:
+    def _check_restored(self, groups: Mapping[str, list[dict[str, Any]]]) -> None:
         """Raise CheckpointError if torch took what training cannot go on from."""
         step = self.gan_step
         bad = self._not_finite()
         if bad is not None:
             raise CheckpointError(f"{bad} is NaN or infinite in it")
-        turns = step.calls // step.n_critic
-        check_optimizer("g_optimizer", step.g_optimizer, g_groups, turns=turns)
-        check_optimizer("d_optimizer", step.d_optimizer, d_groups, turns=step.calls)
+        for name, optimizer in step.optimizers.items():
+            before, updates = groups[name], step.updates[name]
+            check_optimizer(f"optimizers.{name}", optimizer, before, updates=updates)
 
     def _restore_random(self, state: Mapping[str, Any]) -> None:
         rank, size = world()
@@ -319,29 +296,31 @@ class Trainer:
     def _train_one(self) -> None:
         start = time.perf_counter()
         indices = next(self.sampler).to(self.data.device, non_blocking=True)
-        # On CUDA the images are gathered as a part of the step's graph.
-        in_step = self.data.device.type == "cuda" and isinstance(self.gan_step, GANStep)
-        real: Any = Batch(self.data, indices)
-        if not in_step:
-            real = self.data.gather(indices).to(self._dtype)
-        labels = (self.data.gather_labels(indices),) if self.conditional else ()
+        batch: Any = Batch(self.data, indices)
+        if self.data.device.type != "cuda":  # there they are gathered as a part of the step's graph
+            batch = self.batch(indices)
         try:
-            scalars = self.gan_step(real, *labels)
+            scalars = self.gan_step(batch)
         except RuntimeError:
             # Cross entropies refuse a probability that is NaN before any log can notice it.
             self.check_finite()
             raise
-        for key in KEYS:
-            # Before G's first turn its loss does not exist, and its NaN means no harm.
-            if key in scalars and (
-                key != "g_loss" or self.gan_step.calls >= self.gan_step.n_critic
-            ):
-                self._pending.add(key, scalars[key])
+        for name in self.gan_step.reported:
+            self._pending.add(name, scalars[name])
         for scheduler in self.schedulers:
             advance(scheduler)
         self.step += 1
         self._images += len(indices) * world()[1]
         self._seconds += time.perf_counter() - start
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """The fields that the step reads of the samples ``indices``, in its networks' dtype."""
+        found = self.data.batch(indices)
+        dtype = self.gan_step.dtype
+        return {
+            name: found[name].to(dtype) if found[name].is_floating_point() else found[name]
+            for name in self.gan_step.fields
+        }
 
     def _after_step(self) -> None:
         last = self.step == self.total_steps
@@ -355,20 +334,20 @@ class Trainer:
 
     def _log(self) -> Metrics:
         start = time.perf_counter()
-        means = dict.fromkeys(KEYS, math.nan)
+        means = dict.fromkeys(self.gan_step.metrics, math.nan)
         own = self._pending.means()
         shared = mean_over_processes(list(own.values()), self.data.device)
-        for key, mean in zip(own, shared, strict=True):
+        for name, mean in zip(own, shared, strict=True):
             if not math.isfinite(mean):
-                raise DivergedError(self._diverged(key))
-            means[key] = mean
+                raise DivergedError(self._diverged(name))
+            means[name] = mean
         if self.step % self.log_every == 0:  # else a longer run counts them again
             self._pending.clear()
         self._seconds += time.perf_counter() - start
         rate = self._images / self._seconds if self._seconds > 0 else 0.0
         self._images, self._seconds = 0, 0.0
         epoch = self.step / self.steps_per_epoch
-        return Metrics(step=self.step, epoch=epoch, images_per_second=rate, **means)
+        return Metrics(self.step, epoch, rate, self.gan_step.summarize(means))
 
     def _diverged(self, what: str) -> str:
         return (

@@ -35,6 +35,12 @@ def check_sizes(module: nn.Module, weights: Mapping[str, Any]) -> None:
         raise RuntimeError(f"the weights lack {', '.join(found.missing_keys)}")
 
 
+def weights_under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The state dict of the submodule ``prefix`` in ``state``, that of a step."""
+    start = f"{prefix}."
+    return {name[len(start) :]: value for name, value in state.items() if name.startswith(start)}
+
+
 def _renamed(module: nn.Module, weights: Mapping[str, Any]) -> Mapping[str, Any]:
     own = {bare: name for name, bare in _bare(module.state_dict()).items()}
     given = _bare(weights)

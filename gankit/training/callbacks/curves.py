@@ -6,15 +6,14 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gankit.errors import DataError, MissingExtra
-from gankit.losses import AdversarialLoss, AutoencoderLoss
 from gankit.training.atomic import atomic_write
 from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.metrics_csv import read_metrics
+from gankit.training.reports import Curves
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
@@ -25,15 +24,6 @@ _MOST_POINTS = 1000
 _LARGEST = 1e300
 # The average follows a fiftieth of what is shown.
 _SMOOTHING = 50
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One plot: columns of metrics.csv and what they are called, and the range of its axis."""
-
-    label: str
-    columns: dict[str, str]
-    limits: tuple[float, float] | None = None
 
 
 class LossCurves(Drawing):
@@ -62,28 +52,24 @@ class LossCurves(Drawing):
         run = trainer.config.get("run")
         recipe = run.get("recipe") if isinstance(run, dict) else None
         title = trainer.data.name if recipe is None else f"{recipe} on {trainer.data.name}"
-        draw_curves(self.metrics, self.path, panels_of(trainer.gan_step.loss), title=title)
+        draw_curves(self.metrics, self.path, trainer.gan_step.curves(), title=title)
 
 
-def panels_of(loss: AdversarialLoss | AutoencoderLoss | None) -> list[Panel]:
-    """What is plotted of a run with ``loss``; None is one of which nothing is known."""
-    if isinstance(loss, AutoencoderLoss):
-        error = {"g_loss": "reconstruction"}
-        return [Panel("loss", {**error, "d_loss": "KL divergence"} if loss.variational else error)]
-    losses = Panel("loss", {"d_loss": "D loss", "g_loss": "G loss"})
-    answers = {"d_real": "D(real)", "d_fake": "D(fake)"}
-    if loss is None:
-        return [losses, Panel("mean of D", answers)]
-    if not loss.scores:
-        return [losses, Panel("mean probability of real", answers, (0.0, 1.0))]
-    answers["critic_distance"] = "D(real) - D(fake)"
-    return [losses, Panel("mean energy" if loss.energies else "mean score", answers)]
+def curves_of(columns: Sequence[str]) -> list[Curves]:
+    """The plots of a metrics.csv of which nothing but its ``columns`` is known."""
+    names = [c for c in columns if c not in ("step", "epoch", "images_per_second")]
+    losses = {name: name for name in names if name.endswith("loss")}
+    others = {name: name for name in names if name not in losses}
+    plots = (Curves("loss", losses), Curves("other metrics", others))
+    return [plot for plot in plots if plot.columns]
 
 
 def draw_curves(
-    metrics: Path, path: Path, panels: Sequence[Panel], *, title: str | None = None
+    metrics: Path, path: Path, curves: Sequence[Curves] = (), *, title: str | None = None
 ) -> None:
-    """Write the PNG ``path`` of the columns of ``metrics``, a metrics.csv, above one another.
+    """Write the PNG ``path`` of ``metrics``, a metrics.csv, the plots ``curves`` above one another.
+
+    Without ``curves`` they follow from the names of the columns.
 
     Raises DataError if the file has no rows, MissingExtra without matplotlib, OSError if one of the
     two cannot be read or written.
@@ -96,27 +82,28 @@ def draw_curves(
     rows = read_metrics(metrics)
     if not rows:
         raise DataError(f"{metrics} has no rows to draw")
+    curves = curves or curves_of(list(rows[0]))
     # A number may be too large for an axis, a letter of the title in none of the fonts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=(8, 3.2 * len(panels)))
+        figure = Figure(figsize=(8, 3.2 * len(curves)))
         canvas = FigureCanvasAgg(figure)
-        _fill(figure, rows, panels, title)
+        _fill(figure, rows, curves, title)
         with atomic_write(path) as file:
             canvas.print_png(file)
 
 
 def _fill(
-    figure: Any, rows: Sequence[dict[str, str]], panels: Sequence[Panel], title: str | None
+    figure: Any, rows: Sequence[dict[str, str]], curves: Sequence[Curves], title: str | None
 ) -> None:
     steps = [int(row["step"]) for row in rows]
     figure.subplots_adjust(0.1, 0.09, 0.98, 0.94, hspace=0.08)
-    plots = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, panel in zip(plots, panels, strict=True):
-        for column, name in panel.columns.items():
-            _plot(axes, steps, [float(row[column]) for row in rows], name)
-        axes.set_ylabel(panel.label)
-        axes.set_ylim(panel.limits)
+    plots = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, plot in zip(plots, curves, strict=True):
+        for column, name in plot.columns.items():
+            _plot(axes, steps, [float(row.get(column, "nan")) for row in rows], name)
+        axes.set_ylabel(plot.label)
+        axes.set_ylim(plot.limits)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right", framealpha=0.5)
     plots[-1].set_xlabel("step")

@@ -6,7 +6,6 @@ import codecs
 import csv
 import errno
 import logging
-import math
 import os
 import re
 from contextlib import suppress
@@ -21,16 +20,6 @@ if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
 _LOG = logging.getLogger(__name__)
-COLUMNS = (
-    "step",
-    "epoch",
-    "d_loss",
-    "g_loss",
-    "d_real",
-    "d_fake",
-    "critic_distance",
-    "images_per_second",
-)
 # The csv module takes no longer field.
 _LONGEST_LINE = 100_000
 # Steps beyond this are no steps; float64 has every integer below it.
@@ -46,9 +35,11 @@ class MetricsCSV(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._columns: tuple[str, ...] = ()
 
     def on_start(self, trainer: Trainer) -> None:
-        found = _read(self.path)
+        self._columns = ("step", "epoch", *trainer.metric_names, "images_per_second")
+        found = _read(self.path, self._columns)
         rows = [row for row in found.rows if int(row["step"]) <= trainer.step]
         if found.lost:
             kept = _put_aside(self.path)
@@ -68,11 +59,12 @@ class MetricsCSV(Callback):
         if ended_between and rows and int(rows[-1]["step"]) == trainer.step:
             rows.pop()  # the steps of the run's last row are part of the next one
         with atomic_write(self.path) as file:
-            lines = [",".join(COLUMNS)] + [",".join(row[c] for c in COLUMNS) for row in rows]
+            lines = [",".join(row[c] for c in self._columns) for row in rows]
+            lines.insert(0, ",".join(self._columns))
             file.write(("\n".join(lines) + "\n").encode())
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
-        values = (getattr(metrics, column) for column in COLUMNS)
+        values = (getattr(metrics, column) for column in self._columns)
         line = ",".join(
             f"{value:.6g}" if isinstance(value, float) else str(value) for value in values
         )
@@ -97,14 +89,13 @@ def append_line(path: Path, line: str) -> None:
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """The rows of a metrics.csv in the order of their steps; an empty list if there is none.
 
-    Each has all of ``COLUMNS``: ``step`` is an integer from 0, the others are numbers as text.
+    Each has all columns of the file: ``step`` is an integer from 0, the others are numbers as text.
     What another program made of the file is understood: a byte order mark, semicolons (with a
-    decimal comma) or tabs, other columns or another order, other line ends. A file of an earlier
-    gankit may lack columns: ``critic_distance`` follows from two others, and what is missing, or is
-    no number, is ``nan``. Lines that are no row, such as the half one that a crash left, are passed
+    decimal comma) or tabs, other columns or another order, other line ends. What is no number is
+    ``nan``. Lines that are no row, such as the half one that a crash left, are passed
     over. Raises OSError if the file cannot be read.
     """
-    return _read(Path(path)).rows
+    return _read(Path(path), None).rows
 
 
 @dataclass
@@ -114,30 +105,34 @@ class _Found:
     lost: list[str] = field(default_factory=list)
 
 
-def _read(path: Path) -> _Found:
+def _read(path: Path, columns: tuple[str, ...] | None) -> _Found:
+    """The rows with ``columns``, those of the run, or with those of the file."""
     found = _Found()
     if not path.is_file():
         return found
     text = _decoded(path.read_bytes())
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip(" \t,;\0\x1a")]
     header, delimiter = _header(lines[0] if lines else "")
+    if header is None and columns is None:
+        return found
     if header is None:
-        names, delimiter = list(COLUMNS), ","
+        names, delimiter = list(columns or ()), ","
     else:
         names, lines = header, lines[1:]
-        unknown = [name for name in names if name and name not in COLUMNS]
+        columns = tuple(filter(None, names)) if columns is None else columns
+        unknown = [name for name in names if name and name not in columns]
         if unknown:
             found.lost.append(f"a column {unknown[0][:80]!r}")
     whole = text.endswith(("\n", "\r"))
     for number, line in enumerate(lines, 1):
         row = _row(_split(line, delimiter), names)
         # Rows that gankit added to a file of another form.
-        row = row or _row(_split(line, ","), list(COLUMNS))
+        row = row or _row(_split(line, ","), list(columns))
         if row is None:
             if whole or number < len(lines):  # else a crash left half a row
                 found.lost.append(f"the line {line[:60]!r}")
             continue
-        for column in COLUMNS:
+        for column in columns:
             value = _number(row.get(column, ""), decimal_comma=delimiter == ";")
             if value is None and row.get(column):
                 found.lost.append(f"the {column} {row[column][:60]!r}")
@@ -147,7 +142,7 @@ def _read(path: Path) -> _Found:
             found.lost.append(f"the line {line[:60]!r}")
             continue
         row["step"] = str(int(step))
-        found.rows.append(_completed(row))
+        found.rows.append({column: row[column] for column in columns})
     found.rows.sort(key=lambda row: int(row["step"]))
     return found
 
@@ -198,14 +193,6 @@ def _number(text: str, *, decimal_comma: bool) -> str | None:
     except ValueError:
         return None
     return text if text.isascii() and len(text) < 40 else f"{value:.6g}"
-
-
-def _completed(row: dict[str, str]) -> dict[str, str]:
-    if row["critic_distance"] == "nan":
-        distance = float(row["d_real"]) - float(row["d_fake"])
-        if not math.isnan(distance):
-            row["critic_distance"] = f"{distance:.6g}"
-    return {column: row[column] for column in COLUMNS}
 
 
 def _put_aside(path: Path) -> Path:

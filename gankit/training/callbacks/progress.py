@@ -11,13 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gankit.errors import MissingExtra
-from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
-_NAMES = {"d_loss": "D loss", "g_loss": "G loss", "d_real": "D(real)", "d_fake": "D(fake)"}
 # Where a terminal does not say how wide it is.
 _WIDTH = 80
 _LONGEST_BAR = 30
@@ -76,8 +74,8 @@ class Progress(Callback):
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         self._numbers = {
-            name: _written(getattr(metrics, key), 3 if key.endswith("loss") else 2)
-            for key, name in names_of(trainer).items()
+            label: _written(metrics.values[name], 2 if name in ("d_real", "d_fake") else 3)
+            for name, label in trainer.gan_step.metrics.items()
         }
         self._numbers["images/s"] = f"{metrics.images_per_second:,.0f}"
         if self._bar is not None or self.stream is None:
@@ -113,12 +111,6 @@ class Progress(Callback):
                 self._bar.close()
         self._bar = None
         self._redirected.close()
-
-
-def names_of(trainer: Trainer) -> dict[str, str]:
-    """The words for those of the four numbers of a step that this run has."""
-    step = trainer.gan_step
-    return step.names if isinstance(step, AutoencoderStep) else _NAMES
 
 
 def bar_line(

@@ -1,0 +1,1 @@
+"""One file per GAN: what it computes, as a :class:`gankit.training.Step`."""
