@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             trainer = build_trainer(settings)
             trainer.fit(steps=settings.steps)
             distribution = settings.z_distribution
-            samples = generate(trainer.gan_step.sampled, SAMPLES, seed=1, distribution=distribution)
+            samples = generate(
+                trainer.gan_step.inference(), SAMPLES, seed=1, distribution=distribution
+            )
             verdict = judge(samples)
             found.append(str(verdict.classes_found))
             confidences.append(verdict.median_confidence)

@@ -35,7 +35,7 @@ def rows(seeds: Sequence[int], steps: int) -> list[str]:
             begin = time.perf_counter()
             trainer.fit(steps=steps)
             spent.append((time.perf_counter() - begin) / max(1, steps - 1) * 1e3)
-            samples = generate(trainer.gan_step.sampled, SAMPLES, seed=0)
+            samples = generate(trainer.gan_step.inference(), SAMPLES, seed=0)
             verdicts.append([judge(samples) for judge in judges])
         cells = [f"`{name}`"]
         for number in range(len(judges)):

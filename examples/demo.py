@@ -59,7 +59,7 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
 
     judge = Judge.fit(data.load("digits", split="all"), seed=0)
     print(f"the judge knows {judge.accuracy:.1%} of held-out real digits")
-    samples = generate(trainer.gan_step.G, SAMPLES, seed=config.seed)
+    samples = generate(trainer.gan_step.inference(), SAMPLES, seed=config.seed)
     verdict = judge(samples)
     print(verdict)
     return verdict.passed()
@@ -68,7 +68,7 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
 def compare_speed(config: RunConfig) -> tuple[float, float]:
     """Images per second of gankit's step and of the plain loop on the same batches."""
     trainer = build_trainer(config)
-    batches = [trainer.data.gather(next(trainer.sampler)) for _ in range(STEPS_PER_BLOCK)]
+    batches = [trainer.batch(next(trainer.sampler))["image"] for _ in range(STEPS_PER_BLOCK)]
     plain = textbook.build(device=batches[0].device)
     contestants: tuple[Callable[[Tensor], object], ...] = (
         trainer.gan_step,

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from examples.rows import save_rows
 from gankit import data
+from gankit.gans.autoencoder import AutoencoderStep
 from gankit.recipes.build import build_trainer
 from gankit.saved import SavedRun, load_run
 from gankit.training import generate
-from gankit.training.autoencoder_step import AutoencoderStep
 from gankit.training.checkpoint import load_checkpoint
 
 COLUMNS, CLASSES, SCALE = 12, 10, 2

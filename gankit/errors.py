@@ -67,6 +67,9 @@ def shortened(value: Any) -> str:
 def outside_gankit() -> int:
     """The ``stacklevel`` that makes a warning of the caller point at the first line of a user."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gankit."):
+    # A step is called through torch's nn.Module.
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("gankit.", "torch.nn.modules.module")
+    ):
         level, frame = level + 1, frame.f_back
     return level

@@ -6,12 +6,14 @@ import argparse
 import logging
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
-from gankit.cli.runfiles import CHECKPOINT, CONFIG, CURVES, GIF, METRICS, SAMPLES
+from gankit.cli.runfiles import CONFIG, CURVES, GIF, METRICS, SAMPLES
 from gankit.cli.streams import say
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.recipes.component import split_spec
 from gankit.recipes.config import RunConfig, read_yaml
+from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import draw_curves, write_gif
 from gankit.training.checkpoint import load_checkpoint
 from gankit.training.reports import Curves
@@ -68,18 +70,15 @@ def _described(folder: Path) -> tuple[str | None, list[Curves]]:
     return title, curves
 
 
-def _curves(stored: object) -> list[Curves]:
+def _curves(stored: Any) -> list[Curves]:
     try:
         return [
             Curves(str(label), {str(k): str(v) for k, v in columns.items()}, _limits(limits))
-            for label, columns, limits in stored  # type: ignore[attr-defined]
+            for label, columns, limits in stored
         ]
-    except (TypeError, ValueError, AttributeError):  # a file may say anything
+    except (TypeError, ValueError, AttributeError, IndexError):  # a file may say anything
         return []
 
 
-def _limits(limits: object) -> tuple[float, float] | None:
-    if limits is None:
-        return None
-    low, high = limits  # type: ignore[misc]
-    return float(low), float(high)
+def _limits(limits: Any) -> tuple[float, float] | None:
+    return None if limits is None else (float(limits[0]), float(limits[1]))

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 
-class Source(Protocol):
-    """A set that lives on the device, such as ``ImageData`` and ``PointData``."""
-
-    def gather(self, indices: Tensor) -> Tensor: ...
-
-
 class Batch(NamedTuple):
-    """Images by their places in a set; ``GANStep`` gathers them itself, inside its CUDA graph.
+    """Samples by their places in a set; a step gathers them itself, inside its CUDA graph.
 
     Args:
-        data: the set, on the networks' device; the same object in every step, since each has CUDA
-            graphs of its own.
+        data: the set (``FieldData``, or one with a method ``gather`` for images alone), on the
+            networks' device; the same object in every step, since each has CUDA graphs of its own.
         indices: int64 ``[B]``, such as ``BatchSampler`` gives, on the same device. They are not
             looked at before they are used, which would wait for the device.
     """
 
-    data: Source
+    data: Any
     indices: Tensor
-
-    def gather(self) -> Tensor:
-        """The images, floating point ``[B, ...]``."""
-        return self.data.gather(self.indices)

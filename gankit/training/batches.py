@@ -53,7 +53,7 @@ def check_source(batch: Batch, device: torch.device) -> None:
 
 
 def check_batch(
-    batch: Any,
+    batch: dict[str, Any],
     fields: Sequence[str],
     device: torch.device,
     dtypes: tuple[torch.dtype, ...],
@@ -65,11 +65,6 @@ def check_batch(
     It must have all of ``fields``, as tensors of one first dimension on ``device``; floating-point
     ones in one of ``dtypes``, those of the networks. ``words`` are what errors call the fields.
     """
-    if not isinstance(batch, dict):
-        raise ConfigError(
-            f"the batch is a {type(batch).__name__}; allowed is a dict of tensors with "
-            f"{', '.join(fields)}, or a gankit.data.Batch"
-        )
     missing = [name for name in fields if name not in batch]
     if missing:
         raise ConfigError(

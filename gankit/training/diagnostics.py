@@ -96,17 +96,18 @@ class Diagnostics(Callback):
         self._classes = None
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
-        step = trainer.gan_step
+        step, data = trainer.gan_step, trainer.data
         if trainer.step % trainer.log_every:
             return  # the end of a run, which a longer one would not look at
         self._logs += 1
-        images = isinstance(step, GANStep) and isinstance(trainer.data, ImageData)
-        if self._logs % self.every or not images:
+        if self._logs % self.every:
+            return
+        if not isinstance(step, GANStep) or not isinstance(data, ImageData):
             return
         if trainer.step < self.after * step.n_critic:
             return
-        if self._classes is None and trainer.data.labels is not None:
-            self._classes = Classes.of(trainer.data)
+        if self._classes is None and data.labels is not None:
+            self._classes = Classes.of(data)
         self.health = look(trainer, self.samples, self._classes)
         found = complaints(self.health, step.loss.name)
         for name, sentence in found.items():

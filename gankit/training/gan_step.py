@@ -7,9 +7,9 @@ G's while D learns, and D's while G learns. ``GANStep`` computes the same update
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +102,15 @@ class GANStep(Step):
     ``paired`` (attribute) says what happens now, and ``notes`` says why, in sentences.
     """
 
-    metrics = {"d_loss": "D loss", "g_loss": "G loss", "d_real": "D(real)", "d_fake": "D(fake)"}
-    _words = {"image": "real", "label": "labels"}
+    G: nn.Module
+    D: nn.Module
+    metrics: Mapping[str, str] = {
+        "d_loss": "D loss",
+        "g_loss": "G loss",
+        "d_real": "D(real)",
+        "d_fake": "D(fake)",
+    }
+    _words: ClassVar[Mapping[str, str]] = {"image": "real", "label": "labels"}
 
     def __init__(
         self,
@@ -182,6 +189,7 @@ class GANStep(Step):
         self.reuse_fakes, self.eval_fakes, self.clip_weights = reuse, in_eval, clip
         self._asked, self._shared, self._pairing = asked, shared, examine(D)
         self._shapes_differ = self._range_seen = False
+        self._d_weights: list[Tensor] = list(D.parameters())
 
     @property
     def g_optimizer(self) -> torch.optim.Optimizer:
@@ -196,7 +204,7 @@ class GANStep(Step):
     @property
     def ema(self) -> nn.Module | None:
         """The moving average of G, in eval mode; None without ``ema``."""
-        return self.averages["G"] if "G" in self.averages else None
+        return self.average_of("G") if "G" in self.averages else None
 
     @property
     def sampled(self) -> nn.Module:
@@ -230,7 +238,7 @@ class GANStep(Step):
         ``d_real`` and ``d_fake``, the mean probability that D, before its update, gives to the real
         and to the generated images, or its mean score where the loss is one of scores.
         """
-        return super().forward(_batch(real), _labels(labels))
+        return super().forward(real, _labels(labels))
 
     def dry_run(  # type: ignore[override]
         self, real: Tensor | Resident | Batch, labels: Tensor | None = None
@@ -239,7 +247,7 @@ class GANStep(Step):
 
         G's images must have as many values as the real ones, D's output one value per image.
         """
-        super().dry_run(_batch(real), _labels(labels))
+        super().dry_run(real, _labels(labels))
 
     def draw(self, phase: str, n: int) -> Batch:
         reused = self.reuse_fakes and "G" in self.phases
@@ -283,10 +291,9 @@ class GANStep(Step):
 
     def after_update(self, phase: str) -> None:
         if phase != "G" and self.clip_weights is not None:
-            weights = list(self.D.parameters())
             with torch.no_grad():
-                torch._foreach_clamp_max_(weights, self.clip_weights)
-                torch._foreach_clamp_min_(weights, -self.clip_weights)
+                torch._foreach_clamp_max_(self._d_weights, self.clip_weights)
+                torch._foreach_clamp_min_(self._d_weights, -self.clip_weights)
 
     def loss_words(self, phase: str) -> str:
         return "G's loss" if phase == "G" else "D's loss"
@@ -419,10 +426,6 @@ class GANStep(Step):
         with eval_mode(self.D):
             out = self.D(samples.to(self.device)).float().cpu()
         return out.sigmoid() if self.from_logits and not self.loss.scores else out
-
-
-def _batch(real: Any) -> Any:
-    return real if isinstance(real, (dict, Resident)) else {"image": real}
 
 
 def _labels(labels: Tensor | None) -> Batch:

@@ -1,8 +1,9 @@
 """A training step as CUDA graphs: one launch in place of hundreds.
 
 A graph replays the kernels of one recorded run on the same memory. So each sequence of phases and
-each batch shape has a graph of its own, with its own buffers for the batch and its own results. Capturing runs the step some times beforehand, on a side stream; the
-networks, their buffers, the optimizers and the random generators are then put back to the bit.
+each batch shape has a graph of its own, with its own buffers for the batch and its own results.
+Capturing runs the step some times beforehand, on a side stream; the networks, their buffers, the
+optimizers and the random generators are then put back to the bit.
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ class _Recorded(NamedTuple):
 class Graphs:
     """The graphs of one step; called like ``Eager``.
 
-    The first step of each sequence of phases and each shape runs eagerly, which makes the optimizers' state; the
-    second is captured and replayed. Beyond ``MOST_GRAPHS`` of them further ones run
-    eagerly. A step that cannot be captured runs eagerly from then on, and ``note`` says why.
+    The first step of each sequence of phases and each shape runs eagerly, which makes the
+    optimizers' state; the second is captured and replayed. Beyond ``MOST_GRAPHS`` of them further
+    ones run eagerly. A step that cannot be captured runs eagerly from then on, and ``note`` says
+    why.
 
     Modes, ``requires_grad``, the optimizers' settings and replaced parameters are watched and make
     new graphs. What a forward reads elsewhere, such as a Python number that changes between calls,
@@ -117,8 +119,8 @@ class Graphs:
 
     Args:
         modules: the networks and what else a step writes to.
-        optimizers: those of the networks. On capture they are made capturable, and learning rates become
-            tensors on the device, so that schedules act on replays too.
+        optimizers: those of the networks. On capture they are made capturable, and learning rates
+            become tensors on the device, so that schedules act on replays too.
         recorder: what captures.
         generators: what the step draws from beside torch's default generators.
     """

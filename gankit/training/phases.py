@@ -1,4 +1,4 @@
-"""How the phases of a step are run: the one place that zeroes, freezes, splits, scales and steps."""
+"""How phases are run: the one place that zeroes, freezes, splits, scales and steps."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def save_points(
     Raises ConfigError for other shapes, MissingExtra without matplotlib, OSError if the file cannot
     be written.
     """
-    if not are_points(fakes):
+    if not are_points(fakes.shape[1:]):
         raise ConfigError(f"points are {list(fakes.shape)}; allowed are [N, 1, 1, 1 or 2]")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -17,8 +17,10 @@ from gankit.training.modules import state_kept
 class Staged(Protocol):
     """A step that says, in ``stage``, what it is about to compute."""
 
-    networks: Mapping[str, nn.Module]
     stage: str
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
 
 
 @contextmanager

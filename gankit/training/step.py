@@ -59,7 +59,7 @@ class Step(nn.Module):
     """
 
     fields: tuple[str, ...] = ("image",)
-    metrics: Mapping[str, str] = {}
+    metrics: Mapping[str, str]
     # Why the step cannot be a CUDA graph; empty where it can.
     eager_reason: ClassVar[str] = ""
     # D's output on points, drawn as a curve beside their densities.
@@ -222,10 +222,11 @@ class Step(nn.Module):
 
     # --- calls --------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch | Resident, extra: Batch | None = None) -> Scalars:
+    def forward(self, batch: Batch | Resident | Tensor, extra: Batch | None = None) -> Scalars:
         """Train on one batch: ``fields`` of tensors ``[N, ...]``, or a ``gankit.data.Batch``.
 
-        The latter names samples of a set on the device, which are gathered inside the CUDA graph.
+        The latter names samples of a set on the device, which are gathered inside the CUDA graph. A
+        tensor alone is the first of the fields.
         Returns detached 0-d tensors, one for each of ``metrics``, without synchronizing with the
         device; NaN for what no call has computed yet, and the latest value of what this one did
         not. ``extra`` are further fields.
@@ -245,7 +246,7 @@ class Step(nn.Module):
         """The metrics that some call has computed."""
         return frozenset(self._latest)
 
-    def dry_run(self, batch: Batch | Resident, extra: Batch | None = None) -> None:
+    def dry_run(self, batch: Batch | Resident | Tensor, extra: Batch | None = None) -> None:
         """All phases up to their gradients without learning, as a check before a long run.
 
         Nothing changes: not the weights, gradients, buffers and modes of the networks, not torch's,
@@ -267,8 +268,10 @@ class Step(nn.Module):
             source, given = batch.data, {"indices": batch.indices, **extra}
             check_source(batch, self.device)
         else:
-            if isinstance(batch, dict):  # a set may have more than the step reads
-                batch = {k: v for k, v in batch.items() if k in self.fields} | extra
+            if not isinstance(batch, dict):
+                batch = {self.fields[0]: batch}
+            # A set may have more than the step reads.
+            batch = {k: v for k, v in batch.items() if k in self.fields} | extra
             given = self._check_fields(batch)
         n = len(next(iter(given.values())))
         if n % self.accumulate:
@@ -368,8 +371,8 @@ class Step(nn.Module):
         for name, module in self.named_children():
             if module is not self.averages:
                 load_weights(module, weights_under(state_dict, name))
-        for name, (_, average) in self._averages.items():
-            average.load_state_dict(weights_under(state_dict, f"averages.{name}"))
+        for network, kept_average in self._averages.items():
+            kept_average[1].load_state_dict(weights_under(state_dict, f"averages.{network}"))
         own = {**dict(self.named_buffers(recurse=False)), "_extra_state": None}
         for name, buffer in own.items():
             if name not in state_dict:

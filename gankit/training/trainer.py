@@ -53,7 +53,7 @@ class Metrics:
 
     def __getattr__(self, name: str) -> float:
         try:
-            return self.__dict__["values"][name]  # type: ignore[no-any-return]
+            return self.__dict__["values"][name]
         except KeyError:
             raise AttributeError(name) from None
 

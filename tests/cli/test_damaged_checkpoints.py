@@ -63,13 +63,13 @@ def contents() -> dict[str, bytes]:
         ({"environment": None}, "its entry environment is None; allowed is a dict"),
         ({"pending": KeyError}, "is damaged: it lacks pending"),
         ({"schedulers": KeyError}, "is damaged: it lacks schedulers"),
-        ({"callbacks": KeyError, "noise": KeyError}, "it lacks callbacks, noise"),
-        ({"g_optimizer__state": {}}, "has no averages, and Adam had made 4 steps"),
+        ({"callbacks": KeyError, "generators": KeyError}, "it lacks callbacks, generators"),
+        ({"optimizers__G__state": {}}, "has no averages, and Adam had made 4 steps"),
         ({"rng__torch": torch.zeros(3, dtype=torch.uint8)}, "its entry rng: "),
         ({"sampler__position": "x"}, "its entry sampler: "),
         ({"config__run__frobnicate": 5}, "it has the unknown setting frobnicate"),
-        ({"g_optimizer__param_groups": [{"params": [0]}]}, "its entry g_optimizer: "),
-        ({"d_optimizer__param_groups__0__maximize": True}, "d_optimizer.maximize is True; expec"),
+        ({"optimizers__G__param_groups": [{"params": [0]}]}, "its entry optimizers.G: "),
+        ({"optimizers__D__param_groups__0__maximize": True}, "optimizers.D.maximize is True; exp"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -91,33 +91,34 @@ def test_the_entry_is_named_and_the_good_file(
 def test_an_optimizer_is_given_numbers(value: Any, refused: Callable[..., str]) -> None:
     good = torch.load(FILE, weights_only=True)
     for optimizer, place in (
-        ("g_optimizer", ("param_groups", 0, "eps")),
-        ("d_optimizer", ("state", 0, "exp_avg")),
+        ("G", ("param_groups", 0, "eps")),
+        ("D", ("state", 0, "exp_avg")),
     ):
         state = copy.deepcopy(good)
         kind, number, name = place
-        state[optimizer][kind][number][name] = value
+        state["optimizers"][optimizer][kind][number][name] = value
         torch.save(state, FILE)
-        words = f"run/checkpoint.pt does not fit this run: its entry {optimizer}"
+        words = f"run/checkpoint.pt does not fit this run: its entry optimizers.{optimizer}"
         assert words in refused(*RESUME)
 
 
 def test_a_file_with_the_same_fault_is_not_offered(refused: Callable[..., str]) -> None:
-    change(g_optimizer__state={})
+    change(optimizers__G__state={})
     shutil.copy(FILE, "run/checkpoint.step_0000002.pt")
     assert "is good" not in refused(*RESUME)
 
 
-@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize("network", ["G", "D"])
 def test_nan_in_a_checkpoint_is_said_at_resume(network: str, refused: Callable[..., str]) -> None:
     state = torch.load(FILE, weights_only=True)
-    next(iter(state[network].values())).view(-1)[0] = math.nan
+    name = next(key for key in state["gan_step"] if key.startswith(f"{network}.main"))
+    state["gan_step"][name].view(-1)[0] = math.nan
     torch.save(state, FILE)
     before = contents()
     sentence = refused(*RESUME)
-    assert f"of {network[0].upper()} is NaN or infinite in it; run/checkpoint.step" in sentence
+    assert f"of {network} is NaN or infinite in it; run/checkpoint.step" in sentence
     assert "learning rate" not in sentence
-    if network == "generator":
+    if network == "G":
         assert "is NaN or infinite in it; run/checkpoint.step_0000002.pt" in refused(*SAMPLE)
         with pytest.raises(CheckpointError, match=r"main\.0\.weight is NaN or infinite"):
             gankit.load("run")

@@ -24,6 +24,7 @@ from gankit.cli import main
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.exporting import export
 from gankit.training import load_checkpoint
+from gankit.training.weights import weights_under
 from gankit.weights_file import write_weights
 from tests.small_runs import environment
 
@@ -150,7 +151,7 @@ def test_a_program_that_switched_checksums_off_gets_them() -> None:
 )
 def test_metadata_of_any_type_gets_a_sentence(generator: Any) -> None:
     pytest.importorskip("safetensors")
-    weights = load_checkpoint(FILE)["generator"]
+    weights = weights_under(load_checkpoint(FILE)["gan_step"], "G")
     description = {"generator": generator, "image_shape": [1, 28, 28]}
     Path("g.safetensors").write_bytes(write_weights(weights, description, {}))
     with pytest.raises(GankitError, match="generator"):
@@ -162,7 +163,9 @@ def test_metadata_of_any_type_gets_a_sentence(generator: Any) -> None:
 )
 def test_metadata_that_is_no_description_gets_a_sentence(text: str) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
-    safetensors.save_file(load_checkpoint(FILE)["generator"], "g.safetensors", {"gankit": text})
+    safetensors.save_file(
+        weights_under(load_checkpoint(FILE)["gan_step"], "G"), "g.safetensors", {"gankit": text}
+    )
     with pytest.raises(CheckpointError, match=r"g\.safetensors"):
         gankit.load("g.safetensors")
 
@@ -225,7 +228,7 @@ def expanded() -> None:
     zero = torch.zeros(())
     weights = {f"main.{key}.weight": zero.expand(shape) for key, shape in shapes.items()}
     weights |= {f"main.{key}.bias": zero.expand(shape[0]) for key, shape in shapes.items()}
-    state["gan_step"]["ema"] = state["generator"] = weights
+    state["gan_step"] |= {f"G.{name}": value for name, value in weights.items()}
     torch.save(state, FILE)
 
 
@@ -301,7 +304,8 @@ def test_images_of_safetensors_are_those_of_the_generator(shape: Any) -> None:
     pytest.importorskip("safetensors")
     state = load_checkpoint(FILE)
     description = {"generator": state["config"]["generator"], "image_shape": shape}
-    Path("g.safetensors").write_bytes(write_weights(state["generator"], description, {}))
+    weights = weights_under(state["gan_step"], "G")
+    Path("g.safetensors").write_bytes(write_weights(weights, description, {}))
     with pytest.raises(CheckpointError, match=r"^g\.safetensors .*image"):
         gankit.load("g.safetensors")
 

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from gankit.cli import main
 from gankit.cli.plot import _described
-from gankit.recipes import get
-from gankit.recipes.config import write_yaml
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -53,7 +52,7 @@ def test_what_the_settings_name_is_not_imported(
             (a_run / "config.yaml").write_text(
                 text.replace("loss: non-saturating", f"loss: {spec}")
             )
-            assert _described(a_run / "config.yaml")[0] == "gan on digits"
+            assert _described(a_run)[0] == "gan on digits"
     assert not Path("ran").exists()
     assert capfd.readouterr().err == ""
 
@@ -97,18 +96,21 @@ def test_a_folder_that_is_no_run(refused: Callable[..., str]) -> None:
     assert os.listdir("empty") == []
 
 
-def test_the_curves_say_what_kind_of_loss_it_is() -> None:
-    labels = {}
-    for name in ("ebgan", "began", "wgan-gp", "gan-keras", "dcgan", "vae"):
-        Path("config.yaml").write_bytes(write_yaml(get(name).config))
-        title, loss = _described(Path("config.yaml"))
-        assert title is not None
-        assert title.startswith(f"{name} on ")
-        assert loss is not None
-        labels[name] = loss
-    assert labels["ebgan"].energies  # type: ignore[union-attr]
-    assert labels["began"].energies  # type: ignore[union-attr]
-    assert labels["wgan-gp"].scores
-    assert not labels["gan-keras"].scores
-    assert not labels["dcgan"].scores
-    assert labels["vae"].variational  # type: ignore[union-attr]
+def test_the_curves_are_those_that_the_checkpoint_names(a_run: Path) -> None:
+    _, curves = _described(a_run)
+    assert [plot.label for plot in curves] == ["loss", "mean probability of real"]
+    assert curves[0].columns == {"d_loss": "D loss", "g_loss": "G loss"}
+    state = torch.load(a_run / "checkpoint.pt", weights_only=True)
+    for odd in (5, [[1]], [["loss", 3, None]], [["loss", {"d_loss": "D"}, [1]]], {"a": 1}, None):
+        state["config"]["curves"] = odd
+        torch.save(state, a_run / "checkpoint.pt")
+        assert _described(a_run)[1] == []
+        assert main(["plot", "run"]) == 0
+
+
+def test_a_run_without_a_checkpoint_has_curves_of_its_columns(a_run: Path) -> None:
+    (a_run / "checkpoint.pt").unlink()
+    (a_run / "losses.png").unlink()
+    assert _described(a_run) == ("gan on digits", [])
+    assert main(["plot", "run"]) == 0
+    assert (a_run / "losses.png").is_file()

@@ -199,8 +199,8 @@ def test_arguments_of_the_networks() -> None:
         "init_args": {"hidden": [8], "dropout": 0.25, "negative_slope": 0.1},
     }
     assert networks["generator"]["init_args"] == {"hidden": [8], "norm": "batch"}
-    weights = torch.load("run/checkpoint.pt", weights_only=True)["generator"]
-    assert any("running_mean" in name for name in weights)
+    weights = torch.load("run/checkpoint.pt", weights_only=True)["gan_step"]
+    assert any("running_mean" in name for name in weights if name.startswith("G."))
     assert main([*RESUME, "--set", "discriminator.dropout=0.25", "--steps", "3"]) == 0
     assert main([*RESUME, "--set", "discriminator.dropout=0.5", "--steps", "4"]) == 2
 

@@ -30,7 +30,7 @@ def train(*arguments: Any, recipe: str = "gan", config: str | None = "small.yaml
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
     state = load_checkpoint(Path(folder) / "checkpoint.pt")
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+    return {k: v for k, v in state["gan_step"].items() if k != "_extra_state"}
 
 
 def same_weights(a: str, b: str) -> bool:

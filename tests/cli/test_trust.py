@@ -24,6 +24,7 @@ from gankit.recipes.build import build_trainer
 from gankit.recipes.config import read_yaml
 from gankit.recipes.trust import OWN, check_own, foreign_parts
 from gankit.saved import load_run
+from gankit.training.weights import weights_under
 from tests.small_runs import SMALL
 
 FILE = Path("run/checkpoint.pt")
@@ -127,7 +128,7 @@ def test_nor_of_one_in_a_safetensors_file(spec: Any) -> None:
     import safetensors  # noqa: F401
     from safetensors.torch import save_file
 
-    weights = torch.load(FILE, weights_only=True)["generator"]
+    weights = weights_under(torch.load(FILE, weights_only=True)["gan_step"], "G")
     description = {"generator": spec, "image_shape": [1, 28, 28], "draws": True}
     save_file(weights, "g.safetensors", {"gankit": json.dumps(description)})
     untouched(lambda: gankit.load("g.safetensors"), "generator")

@@ -20,7 +20,7 @@ def assert_resumes_exactly(
         quiet: whether the run in one go prints nothing.
 
     Returns:
-        The weights of both networks at the end, those of D under ``D.``: equal to the bit.
+        The weights of all networks at the end, as in the step's state: equal to the bit.
     """
     start = ["train", name, "--config", config]
     silent = ["--quiet"] if quiet else []
@@ -36,4 +36,4 @@ def assert_resumes_exactly(
 
 def _weights(run: str) -> dict[str, Tensor]:
     state = torch.load(f"{run}/checkpoint.pt", weights_only=True)
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+    return {k: v for k, v in state["gan_step"].items() if k != "_extra_state"}

@@ -18,7 +18,7 @@ from gankit.losses import gradient_penalty
 from gankit.metrics import Judge
 from gankit.recipes.build import build_trainer
 from gankit.training import SampleGrid, Trainer, generate
-from gankit.training.step import GANStep
+from gankit.training.gan_step import GANStep
 from tests.recipes.classes import nearest_class
 from tests.recipes.resumed import assert_resumes_exactly
 from tests.training.nets import small_images
@@ -73,8 +73,9 @@ def test_data_without_labels_is_named() -> None:
         build_trainer(recipes.get("cgan").config.updated(**changes))
     step = build_trainer(recipes.get("gan").config.updated(device="cpu")).gan_step
     bare = bare_images(28)
-    with pytest.raises(ConfigError, match="bare has no labels; a conditional run needs them"):
-        Trainer(step, bare, data.BatchSampler(80, 8), conditional=True)
+    step.fields = ("image", "label")
+    with pytest.raises(DataError, match="bare has no labels; a conditional run needs them"):
+        Trainer(step, bare, data.BatchSampler(80, 8))
     with pytest.raises(DataError, match="bare has no labels"):
         bare.gather_labels(torch.tensor([0]))
 
@@ -100,9 +101,9 @@ class _Spy:
     def __init__(self, step: GANStep, seen: list[tuple[Tensor, Tensor]]) -> None:
         self._step, self._seen = step, seen
 
-    def __call__(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        self._seen.append((real, labels))
-        return self._step(real, labels)
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        self._seen.append((batch["image"], batch["label"]))
+        return self._step(batch)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._step, name)

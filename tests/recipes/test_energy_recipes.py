@@ -95,7 +95,7 @@ def test_a_step_of_began_is_the_papers() -> None:
 
 def weights(path: str) -> dict[str, Tensor]:
     state = torch.load(path, weights_only=True)
-    return {**state["generator"], **{f"D.{k}": v for k, v in state["discriminator"].items()}}
+    return {k: v for k, v in state["gan_step"].items() if k != "_extra_state"}
 
 
 @pytest.mark.parametrize("name", ["ebgan", "began"])

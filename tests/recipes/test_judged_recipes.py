@@ -68,7 +68,7 @@ def test_a_vaes_samples_are_blurrier_than_a_gans(seed: int) -> None:
     """Variance of the Laplacian; the GAN's is near that of real digits, so it is no noise."""
     vae = build_trainer(recipes.get("vae").config.updated(device="cpu", seed=seed, image_size=8))
     vae.fit(steps=600)
-    blurry = sharpness(generate(vae.gan_step.G, 1000, seed=1))
+    blurry = sharpness(generate(vae.gan_step.inference(), 1000, seed=1))
     sharp = sharpness(generate(trained("nsgan", seed).gan_step.G, 1000, seed=1))
     real = sharpness(vae.data.normalized())
     assert 0.75 * real < sharp < 1.25 * real

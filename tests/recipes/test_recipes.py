@@ -11,8 +11,8 @@ from torch import nn
 from gankit import recipes
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError, DataError
+from gankit.gans.autoencoder import AutoencoderStep
 from gankit.recipes.build import build_trainer, pick_device
-from gankit.training import AutoencoderStep
 
 
 def test_names_and_get_agree() -> None:
@@ -38,10 +38,10 @@ def test_an_unknown_recipe_is_named_with_the_known_ones() -> None:
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_trains(name: str) -> None:
     trainer = build_trainer(recipes.get(name).config.updated(device="cpu"))
-    before = [p.detach().clone() for p in trainer.gan_step.G.parameters()]
+    before = [p.detach().clone() for p in trainer.gan_step.inference().parameters()]
     trainer.fit(steps=max(2, trainer.gan_step.n_critic))
-    assert trainer.gan_step.paired or isinstance(trainer.gan_step, AutoencoderStep)
-    after = list(trainer.gan_step.G.parameters())
+    assert isinstance(trainer.gan_step, AutoencoderStep) or trainer.gan_step.paired
+    after = list(trainer.gan_step.inference().parameters())
     moves = [(b - a).abs().max() for a, b in zip(before, after, strict=True)]
     assert all(0 < move < 0.05 for move in moves)
 
@@ -109,7 +109,7 @@ def test_the_seed_decides_the_run() -> None:
     def weights(seed: int) -> torch.Tensor:
         trainer = build_trainer(recipes.get("gan").config.updated(device="cpu", seed=seed))
         trainer.fit(steps=2)
-        return next(trainer.gan_step.G.parameters()).detach()
+        return next(trainer.gan_step.inference().parameters()).detach()
 
     first = weights(5)
     assert torch.equal(first, weights(5))

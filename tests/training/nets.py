@@ -12,6 +12,11 @@ from gankit.models import dcgan, mlp
 
 SHAPE = (1, 6, 6)
 Z_DIM = 5
+# Of the metrics.csv of a GANStep.
+COLUMNS = (
+    *("step", "epoch", "d_loss", "g_loss", "d_real", "d_fake", "critic_distance"),
+    "images_per_second",
+)
 
 
 def small_generator() -> mlp.Generator:

@@ -25,8 +25,8 @@ from gankit.training import (
     Trainer,
     generate,
 )
-from gankit.training.callbacks import COLUMNS, read_metrics
-from tests.training.nets import small_generator
+from gankit.training.callbacks import read_metrics
+from tests.training.nets import COLUMNS, small_generator
 from tests.training.test_trainer import make_trainer
 
 

@@ -21,9 +21,10 @@ from gankit.training.entries import REQUIRED
 
 def content(**changes: Any) -> dict[str, Any]:
     state: dict[str, Any] = {name: {} for name in REQUIRED}
-    state |= {"step": 0, "epoch": 0, "noise": None, "schedulers": []}
+    state |= {"step": 0, "epoch": 0, "generators": [], "optimizers": {}, "schedulers": []}
     state |= {name: {"state": {}, "param_groups": []} for name in ("g_optimizer", "d_optimizer")}
-    state["generator"] = {"main.0.weight": torch.arange(6.0).view(2, 3)}
+    weight = torch.arange(6.0).view(2, 3)
+    state["gan_step"] = {"_extra_state": {"calls": 0}, "G.main.0.weight": weight}
     state["rng"] = rng_state()
     return {**state, **changes}
 
@@ -34,7 +35,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert torch.load(path, weights_only=True)["step"] == 7
     back = load_checkpoint(path)
     assert back["step"] == 7
-    assert torch.equal(back["generator"]["main.0.weight"], torch.arange(6.0).view(2, 3))
+    assert torch.equal(back["gan_step"]["G.main.0.weight"], torch.arange(6.0).view(2, 3))
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
@@ -91,11 +92,11 @@ def test_exports_are_called_so(tmp_path: Path, name: str) -> None:
         (lambda path: torch.save(Path("/"), path), "more than tensors and plain values"),
         (
             lambda path: torch.save({"format": "gankit-checkpoint", "version": 99}, path),
-            "version 99; this gankit reads version 1",
+            "version 99; this gankit reads version 2",
         ),
         (
-            lambda path: torch.save({"format": "gankit-checkpoint", "version": 1}, path),
-            "lacks callbacks, config, d_optimizer",
+            lambda path: torch.save({"format": "gankit-checkpoint", "version": 2}, path),
+            "lacks callbacks, config, environment",
         ),
         (lambda path: None, "there is no checkpoint"),
         (lambda path: path.mkdir(), "there is no checkpoint at .*, which is a folder"),

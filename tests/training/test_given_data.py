@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import ConfigError, DataError, GankitWarning
+from gankit.gans.autoencoder import AutoencoderStep
 from gankit.models import mlp
 from gankit.models.autoencoder import Encoder
 from gankit.training import (
-    AutoencoderStep,
     Checkpoint,
     Diagnostics,
     GANStep,
@@ -40,7 +40,7 @@ def make_autoencoder(dtype: torch.dtype) -> AutoencoderStep:
     torch.manual_seed(0)
     G = small_generator().to(dtype)
     D = Encoder(Z_DIM, SHAPE, hidden=(8,), variational=True).to(dtype)
-    return AutoencoderStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), "elbo")
+    return AutoencoderStep(G, D, gan_adam([*G.parameters(), *D.parameters()]), "elbo")
 
 
 @pytest.mark.parametrize("given", [torch.float64, torch.float16, torch.bfloat16])
@@ -49,11 +49,12 @@ def test_images_of_another_dtype_are_named(
     make: Callable[[torch.dtype], GANStep | AutoencoderStep], given: torch.dtype
 ) -> None:
     step = make(torch.float32)
-    before = {key: value.clone() for key, value in step.G.state_dict().items()}
+    network = step.inference()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
     for call in (step, step.dry_run):
-        with pytest.raises(ConfigError, match=f"real is {given}, but D is torch.float32; .*to"):
+        with pytest.raises(ConfigError, match=f"is {given}, but D is torch.float32; .*to"):
             call(torch.zeros(4, *SHAPE, dtype=given))
-    assert all(torch.equal(step.G.state_dict()[key], value) for key, value in before.items())
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
 
 
 def test_halves_are_at_home_under_autocast() -> None:
@@ -75,7 +76,7 @@ def test_a_set_of_images_follows_the_networks(
     grid = SampleGrid(tmp_path, rows=2, columns=2)
     trainer = run([grid, Checkpoint(tmp_path / "c.pt"), Diagnostics(every=1, after=1)])
     trainer.fit(steps=3)
-    assert all(p.dtype == dtype for p in trainer.gan_step.D.parameters())
+    assert all(p.dtype == dtype for p in trainer.gan_step.trainable)
     again = run([grid, Checkpoint(tmp_path / "c.pt"), Diagnostics(every=1, after=1)])
     again.load_state_dict(load_checkpoint(tmp_path / "c.pt"))
     assert again.step == 3
@@ -227,7 +228,8 @@ def test_the_look_at_the_range_changes_nothing() -> None:
 def test_a_step_can_be_read(output: str) -> None:
     step = make_step(n_critic=2) if output == "critic" else make_autoencoder(torch.float32)
     text = repr(step)
-    assert text.startswith(f"{type(step).__name__}(G=Generator, ")
+    first = "decoder" if isinstance(step, AutoencoderStep) else "G"
+    assert text.startswith(f"{type(step).__name__}({first}=Generator, ")
     assert "calls=0" in text
     assert all(note in text for note in step.notes)
     assert repr(mlp) not in text

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gankit.data import ImageData
 from gankit.errors import ConfigError
 from gankit.models import conditional_mlp
-from gankit.training import SampleGrid, Trainer, generate, save_grid
+from gankit.training import GANStep, SampleGrid, Trainer, generate, save_grid
 from gankit.training.pictures import generate_batches, spread
 from gankit.training.seeds import derived_seed
 
@@ -160,10 +160,11 @@ def test_a_conditional_run_has_a_column_per_class_that_occurs(
     labels = torch.tensor([3, 1, 4, 3, 1, 3, 3])
     images = labels.to(torch.uint8).mul(50).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
     G = conditional_mlp.Generator(5, 3, (1, 4, 4), (8,))
-    step = type("Step", (), {"sampled": G})()
+    D = conditional_mlp.Discriminator(3, (1, 4, 4), (8,))
+    step = GANStep(G, D, *(torch.optim.Adam(m.parameters()) for m in (G, D)))
     data = ImageData(images.contiguous(), labels)
-    trainer = type("Run", (), {"gan_step": step, "data": data, "conditional": True, "step": 9})()
-    trainer.steps_per_epoch, trainer.callbacks = 3, ()
+    trainer = Trainer(step, data, data.sampler(2))
+    trainer.step = 9
     drawn: dict[str, object] = {}
     monkeypatch.setattr(
         "gankit.training.callbacks.sample_grid.save_grid",

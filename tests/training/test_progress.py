@@ -136,7 +136,10 @@ def test_the_time_left_is_that_of_the_steps_of_this_process(
     trainer.step, trainer.total_steps = 1000, 2000
     progress.on_start(trainer)
     trainer.step, clock[0] = 1100, 50.0
-    progress.on_log(trainer, Metrics(1100, 1.0, 0.5, math.nan, 0.5, 0.5, 10.0))
+    progress.on_log(
+        trainer,
+        Metrics(1100, 1.0, 10.0, {"d_loss": 0.5, "g_loss": math.nan, "d_real": 0.5, "d_fake": 0.5}),
+    )
     assert stream.getvalue().endswith("  elapsed 00:50  left 07:30\n")
     assert "G loss -  " in stream.getvalue()
     assert "nan" not in stream.getvalue()

@@ -15,19 +15,22 @@ from PIL.PngImagePlugin import PngInfo
 
 from gankit.data import ImageData
 from gankit.errors import MissingExtra
-from gankit.losses import resolve
 from gankit.losses.energy import ebgan
 from gankit.training import (
     Callback,
     Checkpoint,
+    GANStep,
     LossCurves,
     MetricsCSV,
     SampleGrid,
     SamplesGif,
     Trainer,
+    gan_adam,
 )
-from gankit.training.callbacks import draw_curves, panels_of, write_gif
-from gankit.training.callbacks.curves import Panel, _smoothed
+from gankit.training.callbacks import draw_curves, write_gif
+from gankit.training.callbacks.curves import _smoothed
+from gankit.training.reports import Curves
+from tests.training.nets import COLUMNS, small_discriminator, small_generator
 from tests.training.test_trainer import make_trainer
 
 
@@ -111,7 +114,7 @@ def test_they_are_drawn_where_a_run_is_cut_short(tmp_path: Path, error: BaseExce
     draw_curves(
         tmp_path / "metrics.csv",
         tmp_path / "again.png",
-        panels_of(resolve("non-saturating", from_logits=True)),
+        step_of("non-saturating").curves(),
         title="images",
     )
     assert (tmp_path / "again.png").read_bytes() == at_the_stop
@@ -293,25 +296,25 @@ def test_a_missing_package_is_said_before_the_first_step(
 
 def test_the_axes_say_what_d_returns() -> None:
     def labels(loss: Any) -> list[str]:
-        return [panel.label for panel in panels_of(loss)]
+        return [plot.label for plot in step_of(loss).curves()]
 
-    assert labels(resolve("non-saturating", from_logits=True))[1] == "mean probability of real"
-    assert labels(resolve("wasserstein", from_logits=True))[1] == "mean score"
+    assert labels("non-saturating")[1] == "mean probability of real"
+    assert labels("wasserstein")[1] == "mean score"
     assert labels(ebgan())[1] == "mean energy"
-    assert labels(None)[1] == "mean of D"
+
+
+def step_of(loss: Any) -> GANStep:
+    G, D = small_generator(), small_discriminator(output="logit")
+    return GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), loss)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 120, 5000])
 def test_curves_of_any_length_and_any_numbers(tmp_path: Path, rows: int) -> None:
-    from gankit.training.callbacks import COLUMNS
-
     odd = ["nan", "inf", "-inf", "1e308", "-1.7e308", "1e-320", "0"]
     text = [",".join(COLUMNS)]
     text += [",".join([str(step), "0", *[odd[step % 7]] * 6]) for step in range(rows)]
     (tmp_path / "m.csv").write_text("\n".join(text))
-    draw_curves(
-        tmp_path / "m.csv", tmp_path / "l.png", panels_of(None), title="$x^$ \\frac{ in 数 ü"
-    )
+    draw_curves(tmp_path / "m.csv", tmp_path / "l.png", title="$x^$ \\frac{ in 数 ü")
     with Image.open(tmp_path / "l.png") as picture:
         assert picture.size == (800, 640)
 
@@ -325,7 +328,7 @@ def test_the_average_is_that_of_the_numbers() -> None:
 
 def test_a_panel_may_have_no_numbers(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("step,d_loss\n5,nan\n")
-    draw_curves(tmp_path / "m.csv", tmp_path / "l.png", [Panel("loss", {"d_loss": "D loss"})])
+    draw_curves(tmp_path / "m.csv", tmp_path / "l.png", [Curves("loss", {"d_loss": "D loss"})])
     assert (tmp_path / "l.png").is_file()
 
 

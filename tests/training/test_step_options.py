@@ -132,9 +132,9 @@ def test_the_average_resumes() -> None:
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     for mine, theirs in zip(first.ema.parameters(), second.ema.parameters(), strict=True):  # type: ignore[union-attr]
         assert torch.equal(mine, theirs)
-    with pytest.raises(CheckpointError, match="has an average of G, and here is none"):
+    with pytest.raises(CheckpointError, match="average of G, and here is one of nothing"):
         build().load_state_dict(first.state_dict())
-    with pytest.raises(CheckpointError, match="has no average of G, and here is one"):
+    with pytest.raises(CheckpointError, match="average of nothing, and here is one of G"):
         first.load_state_dict(build().state_dict())
 
 

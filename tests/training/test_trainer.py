@@ -27,6 +27,7 @@ from gankit.training import (
     gan_adam,
     load_checkpoint,
 )
+from gankit.training.weights import weights_under
 from tests.training.nets import small_discriminator, small_generator, small_images
 
 
@@ -219,7 +220,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
     assert trainer.step <= 10
     state = load_checkpoint(path)
     assert state["step"] == 5
-    assert all(bool(weight.isfinite().all()) for weight in state["generator"].values())
+    assert all(
+        bool(weight.isfinite().all()) for weight in weights_under(state["gan_step"], "G").values()
+    )
 
 
 def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(
@@ -253,7 +256,7 @@ def test_callbacks_are_closed_after_an_error() -> None:
 def test_another_networks_checkpoint_gets_a_sentence() -> None:
     trainer = make_trainer()
     state = trainer.state_dict()
-    state["generator"] = {"main.0.weight": torch.zeros(1)}
+    state["gan_step"]["G.main.0.weight"] = torch.zeros(1)
     with pytest.raises(CheckpointError, match="does not fit this run") as caught:
         trainer.load_state_dict(state)
     assert "\n" not in str(caught.value)
@@ -270,14 +273,14 @@ def test_another_networks_checkpoint_gets_a_sentence() -> None:
         ({"pending": 5}, "pending is 5"),
         ({"pending": {"d_loss": 0.5}}, "pending.d_loss is not one row of numbers"),
         ({"gan_step": []}, "gan_step is list; allowed is a dict"),
-        ({"gan_step": {}}, "gan_step lacks calls"),
-        ({"gan_step": {"calls": "x", "g_loss": torch.zeros(())}}, "calls are 'x'"),
-        ({"gan_step": {"calls": 3, "g_loss": 5}}, "g_loss is 5"),
-        ({"generator": 5}, "generator is 5"),
-        ({"discriminator": {}}, "its entry discriminator: .*Missing key"),
-        ({"d_optimizer": {}}, "d_optimizer lacks state"),
+        ({"gan_step": {}}, "gan_step lacks _extra_state"),
+        ({"gan_step": {"_extra_state": {}}}, "Missing key"),
+        ({"gan_step": {"_extra_state": 5}}, "_extra_state is 5; allowed is a dict"),
+        ({"optimizers": 5}, "optimizers is 5; allowed is a dict"),
+        ({"optimizers": {"G": {}, "D": {}}}, "optimizers.G lacks state"),
+        ({"optimizers": {}}, "has the optimizers , and here are G, D"),
         ({"sampler": 5}, "sampler is 5"),
-        ({"noise": 5}, "noise is 5; allowed is a tensor or None"),
+        ({"generators": 5}, "generators is 5; allowed is a list"),
         ({"schedulers": [{}]}, "has 1 schedules"),
         ({"callbacks": {"Recorder": None}}, "callbacks.Recorder is None"),
         ({"environment": None}, "environment is None; allowed is a dict"),
@@ -299,43 +302,64 @@ def test_a_damaged_checkpoint_changes_nothing(changes: dict[str, Any], words: st
 
 
 def emptied(state: dict[str, Any]) -> None:
-    state["g_optimizer"]["state"] = {}
+    state["optimizers"]["G"]["state"] = {}
 
 
 def halved(state: dict[str, Any]) -> None:
-    del state["d_optimizer"]["state"][1]["exp_avg_sq"]
+    del state["optimizers"]["D"]["state"][1]["exp_avg_sq"]
 
 
 def reshaped(state: dict[str, Any]) -> None:
-    state["d_optimizer"]["state"][0]["exp_avg"] = torch.zeros(2, 2)
+    state["optimizers"]["D"]["state"][0]["exp_avg"] = torch.zeros(2, 2)
 
 
 def without_a_rate(state: dict[str, Any]) -> None:
-    del state["g_optimizer"]["param_groups"][0]["lr"]
+    del state["optimizers"]["G"]["param_groups"][0]["lr"]
 
 
 def overflown(state: dict[str, Any]) -> None:
-    next(iter(state["generator"].values())).view(-1)[0] = math.nan
+    state["gan_step"]["G.main.0.weight"].view(-1)[0] = math.nan
 
 
 def averaged_nan(state: dict[str, Any]) -> None:
-    state["d_optimizer"]["state"][0]["exp_avg"][0] = math.nan
+    state["optimizers"]["D"]["state"][0]["exp_avg"][0] = math.nan
 
 
-def without_noise(state: dict[str, Any]) -> None:
-    del state["noise"]
+def without_generators(state: dict[str, Any]) -> None:
+    del state["generators"]
+
+
+def of_no_step(state: dict[str, Any]) -> None:
+    state["gan_step"]["_extra_state"]["calls"] = "x"
+
+
+def without_updates(state: dict[str, Any]) -> None:
+    del state["gan_step"]["_extra_state"]["updates"]
+
+
+def without_a_number(state: dict[str, Any]) -> None:
+    state["gan_step"]["_extra_state"]["latest"]["g_loss"] = 5
+
+
+def without_d(state: dict[str, Any]) -> None:
+    for name in [name for name in state["gan_step"] if name.startswith("D.")]:
+        del state["gan_step"][name]
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (emptied, "g_optimizer has no averages, and Adam had made 5 steps"),
-        (halved, "d_optimizer lacks exp_avg_sq of a parameter"),
-        (reshaped, r"d_optimizer has exp_avg of shape \[2, 2\] for a parameter of shape"),
-        (without_a_rate, "g_optimizer lacks lr"),
+        (emptied, r"optimizers.G has no averages, and Adam had made 5 steps"),
+        (halved, r"optimizers.D lacks exp_avg_sq of a parameter"),
+        (reshaped, r"optimizers.D has exp_avg of shape \[2, 2\] for a parameter of shape"),
+        (without_a_rate, r"optimizers.G lacks lr"),
         (overflown, "of G is NaN or infinite in it"),
         (averaged_nan, "exp_avg of D's optimizer is NaN or infinite in it"),
-        (without_noise, "lacks noise"),
+        (without_generators, "lacks generators"),
+        (of_no_step, "calls are 'x'"),
+        (without_updates, "gan_step lacks updates"),
+        (without_a_number, "g_loss is 5"),
+        (without_d, "its entry gan_step: .*Missing key"),
     ],
 )
 def test_what_torch_would_take_is_refused(damage: Any, words: str) -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gankit.training.trainer import Metrics, Trainer
 
 _LOG = logging.getLogger(__name__)
+# The order of a GAN's columns, where a file has rows without their names.
+_OF_A_GAN = (
+    *("step", "epoch", "d_loss", "g_loss", "d_real", "d_fake", "critic_distance"),
+    "images_per_second",
+)
 # The csv module takes no longer field.
 _LONGEST_LINE = 100_000
 # Steps beyond this are no steps; float64 has every integer below it.
@@ -113,13 +118,17 @@ def _read(path: Path, columns: tuple[str, ...] | None) -> _Found:
     text = _decoded(path.read_bytes())
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip(" \t,;\0\x1a")]
     header, delimiter = _header(lines[0] if lines else "")
-    if header is None and columns is None:
-        return found
+    if columns is None:
+        columns = tuple(filter(None, header or ()))
+        in_order = set(columns) <= set(_OF_A_GAN)
+        own = list(_OF_A_GAN) if in_order else list(columns)
+        columns = columns or _OF_A_GAN
+    else:
+        own = list(columns)
     if header is None:
-        names, delimiter = list(columns or ()), ","
+        names, delimiter = own, ","
     else:
         names, lines = header, lines[1:]
-        columns = tuple(filter(None, names)) if columns is None else columns
         unknown = [name for name in names if name and name not in columns]
         if unknown:
             found.lost.append(f"a column {unknown[0][:80]!r}")
@@ -127,7 +136,7 @@ def _read(path: Path, columns: tuple[str, ...] | None) -> _Found:
     for number, line in enumerate(lines, 1):
         row = _row(_split(line, delimiter), names)
         # Rows that gankit added to a file of another form.
-        row = row or _row(_split(line, ","), list(columns))
+        row = row or _row(_split(line, ","), own)
         if row is None:
             if whole or number < len(lines):  # else a crash left half a row
                 found.lost.append(f"the line {line[:60]!r}")

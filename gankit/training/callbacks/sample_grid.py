@@ -30,10 +30,10 @@ class SampleGrid(Callback):
     """Draw ``samples/epoch_EEEE_step_SSSSSSS.png``: what the step makes, and real images.
 
     It draws after epoch ``first``, after every ``every``-th epoch and at the end, always from the
-    same noise and samples. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). A conditional run has a
-    column per class that occurs in its data; of more than ``columns`` classes that many, evenly
-    spread. Points of one or two numbers are drawn as densities, with D's answer, or as clouds. The
-    panels are those of the step (``Step.panels``).
+    same noise and samples. ``inverted`` shows dark on light (Matplotlib's ``gray_r``). A
+    conditional run has a column per class that occurs in its data; of more than ``columns`` classes
+    that many, evenly spread. Points of one or two numbers are drawn as densities, with D's answer,
+    or as clouds. The panels are those of the step (``Step.panels``).
     """
 
     def __init__(
@@ -110,12 +110,13 @@ class SampleGrid(Callback):
             len(trainer.data), generator=torch.Generator().manual_seed(self.seed)
         )
         order, columns = next(picks), self.columns
-        conditional = "label" in trainer.gan_step.fields and isinstance(trainer.data, ImageData)
-        if points or not conditional:
+        data = trainer.data
+        conditional = "label" in trainer.gan_step.fields
+        if points or not conditional or not isinstance(data, ImageData):
             n = max(_POINTS, self.rows * columns) if points else self.rows * columns
             return trainer.batch(order[torch.arange(n) % len(order)]), columns, []
         # A column per class; a label without an image has none.
-        known = trainer.data.gather_labels(order).cpu()
+        known = data.gather_labels(order).cpu()
         classes = spread(known.unique().tolist(), columns)
         members = [order[known == label] for label in classes]
         rows = torch.arange(self.rows)
