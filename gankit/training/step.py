@@ -7,6 +7,7 @@ moving averages, for all of them. So none of that stands in a family.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +30,7 @@ from gankit.training.weights import load_weights, weights_under
 Precision = Literal["fp32", "bf16"]
 
 
-class Step(nn.Module):
+class Step(nn.Module, ABC):
     """One training step: call it with a batch, a dict of tensors with one first dimension.
 
     A subclass gives its networks and optimizers to this constructor, declares ``fields`` and
@@ -123,17 +124,17 @@ class Step(nn.Module):
 
     # --- what a family defines ----------------------------------------------------------------
 
+    @abstractmethod
     def schedule(self, call: int) -> tuple[Phase, ...]:
         """The updates of the ``call``-th call (the first is 1), in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def phase_loss(self, phase: str, batch: Batch) -> tuple[Tensor, Scalars]:
         """The loss of a phase on one micro-batch, and what is reported of it, detached.
 
         Parameters that the phase's optimizer does not hold are frozen. ``batch`` has what ``draw``
         gave for the phase and what ``prepare`` left in it.
         """
-        raise NotImplementedError
 
     def draw(self, phase: str, n: int) -> Batch:
         """Random inputs ``[n, ...]`` of a phase, or of "prepare", drawn for a whole batch.
@@ -163,9 +164,9 @@ class Step(nn.Module):
         """The plots of a run; by default one of all metrics."""
         return (Curves("metrics", self.metrics),)
 
+    @abstractmethod
     def panels(self, batch: Batch, seed: int) -> list[Panel]:
         """What a sample grid draws of ``batch``, decided by ``seed`` alone, on the CPU."""
-        raise NotImplementedError
 
     def inference(self) -> nn.Module:
         """The network that a finished run is used as; a moving average where there is one."""
