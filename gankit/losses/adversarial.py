@@ -13,10 +13,12 @@ penalty). More games on scores stand in :mod:`gankit.losses.scores`.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +63,63 @@ class AdversarialLoss:
     energies: bool = False
     relativistic: bool = False
     in_parts: bool = True
+
+    @classmethod
+    def of(cls, functions: Functions) -> AdversarialLoss:
+        """Of plain functions of D's output, which counts as a score.
+
+        Args:
+            functions: ``(discriminator, generator)``, or D's function alone with G's as its
+                attribute ``generator``. D's is ``loss(real, fake)``; G's is ``loss(fake)``, or
+                ``loss(fake, real)`` of a relativistic loss. Both return a 0-d tensor.
+
+        Raises:
+            ConfigError: anything else, such as a function of another number of arguments.
+        """
+        pair: Any = functions
+        if callable(functions):
+            pair = functions, getattr(functions, "generator", None)
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(callable, pair)):
+            raise ConfigError(
+                f"loss is {functions!r}; expected a name, an AdversarialLoss, a pair of functions "
+                "(loss of real and fake for D, loss of fake for G), or a function of real and fake "
+                "with G's as its attribute generator"
+            )
+        discriminator, generator = pair
+        counts = [_takes(discriminator, 2), _takes(generator, 1), _takes(generator, 2)]
+        if not counts[0] or not (counts[1] or counts[2]):
+            which, what = ("G", "fake, or fake and real") if counts[0] else ("D", "real and fake")
+            raise ConfigError(
+                f"{which}'s function of the loss, {_name(pair[which == 'G'])}, takes another number "
+                f"of arguments; expected a function of {what}"
+            )
+        return cls(
+            _name(discriminator),
+            discriminator,
+            generator,
+            scores=True,
+            relativistic=not counts[1],
+        )
+
+
+Functions = (
+    Callable[[Tensor, Tensor], Tensor]
+    | tuple[Callable[[Tensor, Tensor], Tensor], Callable[..., Tensor]]
+)
+
+
+def _takes(function: Callable[..., Tensor], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # some builtins have no signature
+        return True
+    return True
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def bce_discriminator_loss(
@@ -213,29 +272,31 @@ def least_squares(
 
 
 def resolve(
-    loss: str | AdversarialLoss,
+    loss: str | AdversarialLoss | Functions,
     *,
     from_logits: bool,
     real_label: float = 1.0,
     fake_label: float = 0.0,
     reduction: str = "sum",
 ) -> AdversarialLoss:
-    """The loss of that name, bound to its settings; an :class:`AdversarialLoss` passes through.
+    """The loss of that name, bound to its settings, or of functions; an :class:`AdversarialLoss`
+    passes through.
 
     The labels smooth D's targets alone: G's target stays 1.
 
     Args:
         loss: ``"non-saturating"`` or ``"minimax"``; for scores ``"wasserstein"``,
             ``"least-squares"``, ``"hinge"``, ``"relativistic"``, ``"relativistic-average"``,
-            ``"relativistic-average-least-squares"``, ``"relativistic-average-hinge"``; or your own
-            pair.
+            ``"relativistic-average-least-squares"``, ``"relativistic-average-hinge"``; or functions
+            as :meth:`AdversarialLoss.of` takes them.
         from_logits, real_label, fake_label, reduction: as for :func:`bce_discriminator_loss`.
 
     Raises:
         ConfigError: unknown name, a setting that is not allowed, labels given beside a loss that
             does not use them, or a game on scores for probabilities.
     """
-    if isinstance(loss, AdversarialLoss):
+    if not isinstance(loss, str):
+        loss = loss if isinstance(loss, AdversarialLoss) else AdversarialLoss.of(loss)
         if (real_label, fake_label, reduction) != (1.0, 0.0, "sum"):
             raise ConfigError(
                 f"real_label, fake_label and reduction do not apply to your own loss "

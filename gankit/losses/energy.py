@@ -44,7 +44,7 @@ def energy_discriminator_loss(real: Tensor, fake: Tensor, *, margin: float = 1.0
     Raises:
         ConfigError: a margin that is not allowed.
     """
-    _check_margin(margin)
+    check_margin(margin)
     return widened(real).mean() + F.relu(margin - widened(fake)).mean()
 
 
@@ -65,7 +65,7 @@ def ebgan(
     Raises:
         ConfigError: a margin or weight that is not allowed, or no D with an ``encoder``.
     """
-    _check_margin(margin)
+    check_margin(margin)
     if not (math.isfinite(pulling_away) and pulling_away >= 0):
         raise ConfigError(f"pulling_away must be finite and at least 0, got {pulling_away}")
     game = AdversarialLoss(
@@ -196,12 +196,19 @@ def began_convergence(real: Tensor, fake: Tensor, *, gamma: float = 0.5) -> Tens
     return mean + (gamma * mean - widened(fake).mean()).abs()
 
 
+def check_control(gamma: float, rate: float) -> None:
+    """Raise ConfigError unless BEGAN's control can have these settings."""
+    _check_gamma(gamma)
+    _check_rate(rate)
+
+
 def _check_gamma(gamma: float) -> None:
     if not 0.0 <= gamma <= 1.0:
         raise ConfigError(f"gamma must lie in [0, 1], got {gamma}")
 
 
-def _check_margin(margin: float) -> None:
+def check_margin(margin: float) -> None:
+    """Raise ConfigError unless EBGAN's margin can be this."""
     if not (math.isfinite(margin) and margin > 0):
         raise ConfigError(f"margin must be finite and above 0, got {margin}")
 

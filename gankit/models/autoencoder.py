@@ -61,15 +61,23 @@ class Discriminator(nn.Module):
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to what the autoencoder makes of them, of the same shape."""
-        check_images(images, self.image_shape)
-        code = run_linear_stack(self.encoder, images.flatten(1))
-        return run_linear_stack(self.decoder, code).view_as(images)
+        return self._autoencode(images)[0]
+
+    def with_code(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``[N, C, H, W]`` to energies ``[N, 1]``, at least 0, and codes ``[N, code]``."""
+        result, code = self._autoencode(images)
+        gap = result - images
+        errors = gap.square() if self.error == "squared" else gap.abs()
+        return errors.flatten(1).mean(dim=1, keepdim=True), code
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` to energies ``[N, 1]``, at least 0."""
-        gap = self.reconstruct(images) - images
-        errors = gap.square() if self.error == "squared" else gap.abs()
-        return errors.flatten(1).mean(dim=1, keepdim=True)
+        return self.with_code(images)[0]
+
+    def _autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        check_images(images, self.image_shape)
+        code = run_linear_stack(self.encoder, images.flatten(1))
+        return run_linear_stack(self.decoder, code).view_as(images), code
 
 
 @declares(per_sample=True, chain="main", any_layout=True)

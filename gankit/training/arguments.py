@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
-
-from torch import Tensor
 
 from gankit.errors import ConfigError
 from gankit.scalars import is_bool, is_integer, is_number
@@ -47,19 +44,26 @@ def positive_or_none(name: str, value: object) -> float | None:
     return float(value)
 
 
+def check_reuse(reuse_fakes: bool, eval_fakes: bool, shared: Sequence[str]) -> None:
+    """Raise ConfigError unless G can learn from the fakes of D's update, where it is asked to.
+
+    ``shared`` are the parameters that D shares with G.
+    """
+    if reuse_fakes and eval_fakes:
+        raise ConfigError(
+            "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made in "
+            "training mode"
+        )
+    if reuse_fakes and shared:
+        raise ConfigError(
+            "reuse_fakes=True needs a G whose weights stay as they are while D learns, but D "
+            f"shares {', '.join(shared)} with it; allowed is False"
+        )
+
+
 def check_penalty(penalty: object) -> None:
     """Raise ConfigError unless ``penalty`` is None or can be called."""
     if penalty is not None and not callable(penalty):
         raise ConfigError(
             f"penalty is {penalty!r}; allowed is None or a function of D, real and fake"
-        )
-
-
-def check_takes_labels(penalty: Callable[..., Tensor]) -> None:
-    """Raise ConfigError unless ``penalty`` can be given labels."""
-    parameters = inspect.signature(penalty).parameters.values()
-    if not any(p.name == "critic_args" or p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ConfigError(
-            "penalty has no parameter critic_args, in which it would be given the labels; allowed "
-            "with labels is a function such as gankit.losses.gradient_penalty"
         )

@@ -16,7 +16,6 @@ from gankit.data.labelled import UNLABELLED
 from gankit.errors import CheckpointError, ConfigError
 from gankit.training.callbacks import Callback
 from gankit.training.gan_step import GANStep
-from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution
 from gankit.training.pictures import generate
 
@@ -196,19 +195,12 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     picks = torch.randperm(len(trainer.data), generator=random)[:n]
     device = next(step.D.parameters()).device
     real = trainer.data.gather(picks).to(device)
-    condition: tuple[Tensor, ...] = ()
-    if "label" in step.fields:
-        condition = (trainer.data.gather_labels(picks),)
-    labels = condition[0] if condition else None
+    labels = trainer.data.gather_labels(picks) if "label" in step.fields else None
     fake = generate(step.G, n, seed=trainer.step, distribution=noise, labels=labels)
     fake = fake.to(real).view_as(real)
     accuracy = positives = negatives = gap = math.nan
     if not step.loss.scores:
-        like = next(step.D.parameters())
-        with eval_mode(step.D):
-            answers = [
-                step.D(x.to(like.dtype), *condition).flatten().double() for x in (real, fake)
-            ]
+        answers = [step.scores(x, labels).double() for x in (real, fake)]
         positives, negatives, gap = _rates(*answers, from_logits=step.from_logits)
         accuracy = 1 - (positives + negatives) / 2
     a, b = real.flatten(1).double(), fake.flatten(1).double()

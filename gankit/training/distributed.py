@@ -171,6 +171,16 @@ class ShareOfBatches(BatchSampler):
         self.sampler.load_state_dict(state)
 
 
+def all_reduce_mean(value: Tensor) -> Tensor:
+    """The mean of ``value``, a detached tensor on the networks' device, over all processes."""
+    size = world()[1]
+    if size > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= size
+    return value
+
+
 def mean_over_processes(values: list[float], device: torch.device) -> list[float]:
     """The mean of each value over all processes."""
     _, size = world()

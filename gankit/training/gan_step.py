@@ -17,24 +17,32 @@ from torch import Tensor, nn
 from gankit.data import Batch as Resident
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
+from gankit.losses.adversarial import Functions
 from gankit.losses.wrapped import eagerly
-from gankit.scalars import is_integer
+from gankit.training import gan_reports
 from gankit.training.arguments import (
     Auto,
     auto,
     check_penalty,
-    check_takes_labels,
+    check_reuse,
     positive_or_none,
     truth,
     whole,
 )
 from gankit.training.batches import warn_of_range
+from gankit.training.labelling import Labelling, check_takes_labels
 from gankit.training.modules import eval_mode
 from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.optimizers import check_owner
-from gankit.training.pairing import ends_in_sigmoid, examine
+from gankit.training.outputs import (
+    Output,
+    PerImage,
+    classification_loss,
+    over_scales,
+    read_output,
+)
+from gankit.training.pairing import PairedPass, reads_logits
 from gankit.training.phases import Batch, Phase, Scalars
-from gankit.training.pictures import generate
 from gankit.training.reports import Curves, Panel
 from gankit.training.sharing import shared_parameters
 from gankit.training.step import Precision, Step
@@ -50,11 +58,15 @@ class GANStep(Step):
         G: generator, from noise to images. Needs an int attribute ``z_dim`` unless ``noise`` is
             given.
         D: discriminator, from images ``[N, ...]`` to one value per image ``[N, 1]`` or ``[N]``:
-            a probability if it ends in ``nn.Sigmoid``, else a logit.
+            a probability if it ends in ``nn.Sigmoid``, else a logit. Or to a map of scores, a list
+            of them, or more beside the score (:mod:`gankit.training.outputs`); the loss of several
+            scales is the mean of theirs.
         g_optimizer, d_optimizer: optimizers over G's and over D's parameters.
-        loss: name known to ``gankit.losses.resolve``, or an ``AdversarialLoss``.
+        loss: name known to ``gankit.losses.resolve``, an ``AdversarialLoss``, or functions of yours
+            (``AdversarialLoss.of``).
         penalty: ``penalty(D, real, fake) -> 0-d tensor``, added to D's loss. ``fake`` is detached.
-            It runs outside autocast.
+            It runs outside autocast. Where D returns more than one tensor, it is given a critic of
+            one score per image, their mean, in place of D.
         n_critic: D learns in every call, G in every ``n_critic``-th.
         paired: one pass of D over ``cat([real, fake])`` in place of two. "auto" does so only where
             every layer is known to treat each sample on its own (``gankit.training.pairing``): a
@@ -79,8 +91,10 @@ class GANStep(Step):
             [-clip_weights, clip_weights] (Arjovsky et al., 2017, arXiv 1701.07875).
         penalty_every: the penalty enters every so many calls, scaled by the interval (lazy
             regularization: Karras et al., 2020, arXiv 1912.04958, appendix B).
-        conditional: the step reads ``label`` beside ``image``; "auto": iff G has an int attribute
-            ``n_classes``.
+        conditional: the step reads ``label`` beside ``image``, for G and, where its forward takes
+            a second argument, for D; any other D must have a class head, whose cross entropy on
+            real and on generated images joins both losses (AC-GAN: Odena et al., 2016, arXiv
+            1610.09585). "auto": iff G has an int attribute ``n_classes``.
         ema: decay of a moving average of G's weights, in [0, 1); after each of G's updates
             ``average = ema average + (1 - ema) G``. The attribute ``ema`` is that copy of G, or
             None.
@@ -93,9 +107,8 @@ class GANStep(Step):
             micro-batches, one after the other: less memory, the same mathematics. What looks at a
             batch as a whole then looks at a micro-batch: batch norm takes its statistics, and
             moves the running ones, part by part; so take the relativistic average losses their
-            means, and the pulling-away term its pairs. BEGAN's balance does not go in parts.
-            Dropout draws other masks. With ``reuse_fakes`` the graphs of all of G's micro-batches
-            stay in memory.
+            means. Dropout draws other masks. With ``reuse_fakes`` the graphs of all of G's
+            micro-batches stay in memory.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -118,7 +131,7 @@ class GANStep(Step):
         D: nn.Module,
         g_optimizer: torch.optim.Optimizer,
         d_optimizer: torch.optim.Optimizer,
-        loss: str | AdversarialLoss = "non-saturating",
+        loss: str | AdversarialLoss | Functions = "non-saturating",
         penalty: Penalty | None = None,
         n_critic: int = 1,
         paired: Auto = "auto",
@@ -142,36 +155,12 @@ class GANStep(Step):
         asked = auto("paired", paired)
         reuse, in_eval = truth("reuse_fakes", reuse_fakes), truth("eval_fakes", eval_fakes)
         shared = shared_parameters(G, D)
-        if reuse and in_eval:
-            raise ConfigError(
-                "reuse_fakes=True and eval_fakes=True exclude each other: G learns from fakes made "
-                "in training mode"
-            )
-        if reuse and shared:
-            raise ConfigError(
-                f"reuse_fakes=True needs a G whose weights stay as they are while D learns, but D "
-                f"shares {', '.join(shared)} with it; allowed is False"
-            )
-        logits = auto("from_logits", from_logits)
-        logits = not ends_in_sigmoid(D) if logits == "auto" else logits
-        if precision == "bf16" and not logits:
-            raise ConfigError(
-                "precision='bf16' needs a D that returns logits, since in bfloat16 a probability "
-                "near 1 rounds to 1 and its gradient to 0: build D with output='logit' or without "
-                "its last nn.Sigmoid, or pass from_logits=True if it returns logits already"
-            )
-        game = resolve(loss, from_logits=logits)
-        if accumulate != 1 and not game.in_parts:
-            raise ConfigError(
-                f"accumulate is {accumulate}; allowed with the loss {game.name!r} is 1"
-            )
+        check_reuse(reuse, in_eval, shared)
+        logits = reads_logits(D, from_logits, precision)
+        adversarial = resolve(loss, from_logits=logits)
         noise = noise if noise is not None else noise_for(G)
         own = getattr(noise, "generator", None)
-        critic, every = whole("n_critic", n_critic), whole("penalty_every", penalty_every)
-        clip = positive_or_none("clip_weights", clip_weights)
-        labelled = auto("conditional", conditional)
-        if labelled == "auto":
-            labelled = is_integer(getattr(G, "n_classes", None))
+        labelling = Labelling(G, D, conditional)
         super().__init__(
             {"G": G, "D": D},
             {"G": g_optimizer, "D": d_optimizer},
@@ -183,12 +172,15 @@ class GANStep(Step):
             channels_last=channels_last,
             cuda_graph=cuda_graph,
         )
-        self.fields = ("image", "label") if labelled else ("image",)
-        self.loss, self.penalty, self.noise = game, penalty, noise
-        self.from_logits, self.n_critic, self.penalty_every = logits, critic, every
-        self.reuse_fakes, self.eval_fakes, self.clip_weights = reuse, in_eval, clip
-        self._asked, self._shared, self._pairing = asked, shared, examine(D)
-        self._shapes_differ = self._range_seen = False
+        self.loss, self.penalty, self.noise, self.from_logits = adversarial, penalty, noise, logits
+        self.n_critic = whole("n_critic", n_critic)
+        self.penalty_every = whole("penalty_every", penalty_every)
+        self.clip_weights = positive_or_none("clip_weights", clip_weights)
+        self.reuse_fakes, self.eval_fakes, self.shared = reuse, in_eval, shared
+        self.labelling, self.fields = labelling, labelling.fields
+        if labelling.classifies:
+            self.metrics = {**self.metrics, **gan_reports.CLASS_METRICS}
+        self._passes, self._range_seen = PairedPass(D, asked), False
         self._d_weights: list[Tensor] = list(D.parameters())
 
     @property
@@ -236,7 +228,8 @@ class GANStep(Step):
         Returns detached 0-d tensors without synchronizing with the device: ``d_loss``; ``g_loss``
         of G's latest update (NaN before its first, which happens only with n_critic > 1);
         ``d_real`` and ``d_fake``, the mean probability that D, before its update, gives to the real
-        and to the generated images, or its mean score where the loss is one of scores.
+        and to the generated images, or its mean score where the loss is one of scores; with a class
+        head its cross entropies ``class_real`` and ``class_fake``, parts of ``d_loss``.
         """
         return super().forward(real, _labels(labels))
 
@@ -245,7 +238,7 @@ class GANStep(Step):
     ) -> None:
         """All phases up to their gradients without learning; see :meth:`Step.dry_run`.
 
-        G's images must have as many values as the real ones, D's output one value per image.
+        G's images must have as many values as the real ones, D's output be one of scores.
         """
         super().dry_run(real, _labels(labels))
 
@@ -258,8 +251,9 @@ class GANStep(Step):
             batch["fake"] = self._generate(batch)
 
     def phase_loss(self, phase: str, batch: Batch) -> tuple[Tensor, Scalars]:
-        if phase == "G":
-            return self._g_loss(batch)
+        return self._g_loss(batch) if phase == "G" else self._d_loss(phase, batch)
+
+    def _d_loss(self, phase: str, batch: Batch) -> tuple[Tensor, Scalars]:
         real, fake = batch["image"], batch.get("fake")
         if fake is None:
             with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
@@ -267,27 +261,33 @@ class GANStep(Step):
         fake = fake.detach()
         real_out, fake_out = self._discriminate_both(real, fake, batch)
         self.stage = f"D's side of the loss {self.loss.name!r}"
-        loss = self.loss.discriminator(real_out, fake_out)
+        loss = self.d_objective(real_out, fake_out)
+        reported = {"d_real": real_out.mean(self.read), "d_fake": fake_out.mean(self.read)}
+        if self.labelling.classifies:
+            classes = [classification_loss(o, batch["label"]) for o in (real_out, fake_out)]
+            loss = loss + classes[0] + classes[1]
+            reported |= {"class_real": classes[0], "class_fake": classes[1]}
         if phase == _PENALIZED.name:
-            loss = loss + self.penalty_every * self._checked_penalty(real, fake, batch)
-        return loss, {
-            "d_loss": loss.detach(),
-            "d_real": self._mean_output(real_out),
-            "d_fake": self._mean_output(fake_out),
-        }
+            critic = self.D if real_out.alone else PerImage(self.D)
+            loss = loss + self.penalty_every * self._penalize(critic, real, fake, batch)
+        return loss, {name: x.detach() for name, x in {"d_loss": loss, **reported}.items()}
 
     def _g_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        real, fake = batch["image"], batch.get("fake")
-        fake = self._generate(batch) if fake is None else fake
-        if not self._range_seen:
-            self._range_seen = True
-            warn_of_range(real, fake, self.G)
-        outputs = [self._discriminate(fake, batch)]
-        if self.loss.relativistic:
-            outputs.append(self._discriminate(real, batch))
+        fake_out = self.discriminate(self.fakes(batch), batch)
+        real_out = self.discriminate(batch["image"], batch) if self.loss.relativistic else None
         self.stage = f"G's side of the loss {self.loss.name!r}"
-        loss = self.loss.generator(*outputs)
+        loss = self.g_objective(fake_out, real_out)
+        if self.labelling.classifies:
+            loss = loss + classification_loss(fake_out, batch["label"])
         return loss, {"g_loss": loss.detach()}
+
+    def d_objective(self, real: Output, fake: Output) -> Tensor:
+        """D's side of the adversarial loss."""
+        return over_scales(self.loss.discriminator, real, fake)
+
+    def g_objective(self, fake: Output, real: Output | None) -> Tensor:
+        """G's side of it; ``real`` is there for relativistic losses."""
+        return over_scales(self.loss.generator, *((fake,) if real is None else (fake, real)))
 
     def after_update(self, phase: str) -> None:
         if phase != "G" and self.clip_weights is not None:
@@ -299,8 +299,7 @@ class GANStep(Step):
         return "G's loss" if phase == "G" else "D's loss"
 
     def check_outputs(self, batch: Batch) -> None:
-        real = batch["image"]
-        n = len(real)
+        real, n = batch["image"], len(batch["image"])
         with torch.no_grad():
             fake = self._generate({**batch, "z": self.noise(n)})
         if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
@@ -309,91 +308,67 @@ class GANStep(Step):
                 f"the shape of the real ones, {list(real.shape)}"
             )
 
+    def fakes(self, batch: Batch) -> Tensor:
+        """The images that G learns from: those of D's update, or of new noise."""
+        fake = batch.get("fake")
+        fake = self._generate(batch) if fake is None else fake
+        if not self._range_seen:
+            self._range_seen = True
+            warn_of_range(batch["image"], fake, self.G)
+        return fake
+
+    def discriminate(self, images: Tensor, batch: Batch) -> Output:
+        """D's output on ``images``, with the labels of ``batch``."""
+        return self._output(images, *self.labelling.of_d(batch))
+
     def _generate(self, batch: Batch) -> Tensor:
-        return self.run_tensor(self.G, batch["z"], *_condition(batch))
+        return self.run_tensor(self.G, batch["z"], *self.labelling.of_g(batch))
 
-    def _discriminate(self, images: Tensor, batch: Batch) -> Tensor:
-        return self._output(images, *_condition(batch))
+    def _output(self, images: Tensor, *labels: Tensor) -> Output:
+        out = self.run(self.D, images, *labels)
+        return read_output(out, len(images), classifies=self.labelling.classifies)
 
-    def _output(self, images: Tensor, *condition: Tensor) -> Tensor:
-        out = self.run_tensor(self.D, images, *condition)
-        n = images.shape[0]
-        if out.ndim == 0 or out.shape[0] != n or out.numel() != n:
-            raise ConfigError(
-                f"D returned {list(out.shape)} for {n} images; allowed is one value per image, "
-                f"[{n}, 1] or [{n}], such as the mean over the places of a patch discriminator"
-            )
-        return out
-
-    def _discriminate_both(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        self._shapes_differ = real.shape != fake.shape
-        if self._shapes_differ and self._asked is True:
-            raise ConfigError(
-                f"paired=True needs fakes shaped like the real images: G made {list(fake.shape)}, "
-                f"real is {list(real.shape)}"
-            )
-        if self._reason_for_two_passes():
-            return self._discriminate(real, batch), self._discriminate(fake, batch)
-        both = [torch.cat([labels, labels]) for labels in _condition(batch)]
-        with self._pairing.halves():
+    def _discriminate_both(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Output, Output]:
+        if not self._passes.serves(real, fake):
+            return self.discriminate(real, batch), self.discriminate(fake, batch)
+        both = [torch.cat([labels, labels]) for labels in self.labelling.of_d(batch)]
+        with self._passes.found.halves():
             out = self._output(torch.cat([real, fake.to(real.dtype)]), *both)
-        real_out, fake_out = out.split(real.shape[0])
-        return real_out, fake_out
+        return out.halves(len(real))
 
-    def _checked_penalty(self, real: Tensor, fake: Tensor, batch: Batch) -> Tensor:
+    def _penalize(self, critic: nn.Module, real: Tensor, fake: Tensor, batch: Batch) -> Tensor:
         assert self.penalty is not None
-        condition: dict[str, Any] = {}
-        if "label" in batch:
+        labels = self.labelling.of_d(batch)
+        if labels:
             check_takes_labels(self.penalty)
-            condition["critic_args"] = _condition(batch)
         self.stage = "the penalty"
         with eagerly():  # compiled code has no double backward
-            value = self.penalty(self.D, real, fake, **condition)
+            value = self.penalty(critic, real, fake, **({"critic_args": labels} if labels else {}))
         if not isinstance(value, Tensor) or value.ndim != 0:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
         return value
 
-    def _mean_output(self, out: Tensor) -> Tensor:
-        out = out.detach()
-        return (out.sigmoid() if self.from_logits and not self.loss.scores else out).mean()
+    def _check_fields(self, batch: Any) -> Batch:
+        given = super()._check_fields(batch)
+        if "label" in given:
+            self.labelling.check(given["label"])
+        return given
 
     # --- what it reports ----------------------------------------------------------------------
 
     @property
     def paired(self) -> bool:
         """Whether D sees real and fake images in one pass, in D's present mode."""
-        return not self._reason_for_two_passes()
-
-    def _reason_for_two_passes(self) -> str:
-        if self._asked is False:
-            return "paired=False"
-        if self._shapes_differ:
-            return "G's images have another shape than the real ones"
-        return "" if self._asked is True else self._pairing.reason_now()
+        return not self._passes.reason()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        reason = self._reason_for_two_passes()
-        if reason:
-            first = f"D makes two passes, one over real and one over fake images: {reason}."
-        elif self._asked is True:
-            first = "D makes one pass over real and fake images: paired=True."
-        else:
-            first = (
-                "D makes one pass over real and fake images: every layer treats each sample on its "
-                "own."
-            )
-        kind = "logits" if self.from_logits else "probabilities"
-        kind = "scores" if self.loss.scores else kind
-        graph, *others = super().notes
-        notes = [first, f"D's output is read as {kind}.", graph, *others]
-        if self._shared:
-            notes.append(
-                f"G and D share {len(self._shared)} parameters, which learn in the updates whose "
-                "optimizer holds them."
-            )
-        return tuple(notes)
+        return gan_reports.notes(self, self._passes.note(), super().notes)
+
+    def read(self, score: Tensor) -> Tensor:
+        """D's output as probabilities, or as it is where the loss is one of scores."""
+        return score.sigmoid() if self.from_logits and not self.loss.scores else score
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """With ``critic_distance``, ``d_real - d_fake``: for a Wasserstein critic its estimate of
@@ -402,35 +377,23 @@ class GANStep(Step):
         return {**means, "critic_distance": means["d_real"] - means["d_fake"]}
 
     def curves(self) -> tuple[Curves, ...]:
-        losses = Curves("loss", {"d_loss": "D loss", "g_loss": "G loss"})
-        outputs = {"d_real": "D(real)", "d_fake": "D(fake)"}
-        if not self.loss.scores:
-            return losses, Curves("mean probability of real", outputs, (0.0, 1.0))
-        outputs["critic_distance"] = "D(real) - D(fake)"
-        return losses, Curves("mean energy" if self.loss.energies else "mean score", outputs)
+        return gan_reports.curves(self)
 
     def panels(self, batch: Batch, seed: int) -> list[Panel]:
-        real = batch["image"].float().cpu()
-        fake = generate(
-            self.sampled,
-            len(real),
-            seed=seed,
-            distribution=getattr(self.noise, "distribution", "normal"),
-            labels=batch.get("label"),
-        )
-        return [Panel("generated", fake.reshape(real.shape)), Panel("real", real)]
+        return gan_reports.panels(self, batch, seed)
 
     @torch.no_grad()
-    def answer(self, samples: Tensor) -> Tensor:
-        """D's probabilities, or scores, of ``samples`` in eval mode, on the CPU."""
+    def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What D returns for each image in eval mode, the mean of several scores; ``[N]``."""
+        batch = {} if labels is None else {"label": labels}
         with eval_mode(self.D):
-            out = self.D(samples.to(self.device)).float().cpu()
-        return out.sigmoid() if self.from_logits and not self.loss.scores else out
+            out = self.D(images.to(self.device, self.dtype), *self.labelling.of_d(batch))
+        return read_output(out, len(images)).per_image()
+
+    def answer(self, samples: Tensor) -> Tensor:
+        """D's probability, or score, of each of ``samples`` in eval mode, ``[N]`` on the CPU."""
+        return self.read(self.scores(samples).float().cpu())
 
 
 def _labels(labels: Tensor | None) -> Batch:
     return {} if labels is None else {"label": labels}
-
-
-def _condition(batch: Batch) -> tuple[Tensor, ...]:
-    return (batch["label"],) if "label" in batch else ()

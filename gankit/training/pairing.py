@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.errors import ConfigError
 from gankit.nn.traits import has_global_hooks, has_hooks, runs_in_order, traits_of
+from gankit.training.arguments import Auto, auto
 
 _BATCH_NORM = frozenset({nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d})
 _INSTANCE_NORM = frozenset({nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d})
@@ -54,6 +55,40 @@ class Pairing:
             if module.training:
                 return f"{name} is a {type(module).__name__} in training mode, which mixes samples"
         return ""
+
+
+class PairedPass:
+    """Whether D sees real and fake images in one pass: as asked for, or where that is exact."""
+
+    def __init__(self, discriminator: nn.Module, asked: Auto) -> None:
+        self.asked, self.found = asked, examine(discriminator)
+        self._shapes_differ = False
+
+    def serves(self, real: Tensor, fake: Tensor) -> bool:
+        """Whether one pass serves these images. Raises ConfigError if it must and cannot."""
+        self._shapes_differ = real.shape != fake.shape
+        if self._shapes_differ and self.asked is True:
+            raise ConfigError(
+                f"paired=True needs fakes shaped like the real images: G made {list(fake.shape)}, "
+                f"real is {list(real.shape)}"
+            )
+        return not self.reason()
+
+    def reason(self) -> str:
+        """The reason for two passes in D's present mode; empty where there is one pass."""
+        if self.asked is False:
+            return "paired=False"
+        if self._shapes_differ:
+            return "G's images have another shape than the real ones"
+        return "" if self.asked is True else self.found.reason_now()
+
+    def note(self) -> str:
+        """What is done and why, as a sentence."""
+        reason = self.reason()
+        if reason:
+            return f"D makes two passes, one over real and one over fake images: {reason}."
+        why = "paired=True" if self.asked is True else "every layer treats each sample on its own"
+        return f"D makes one pass over real and fake images: {why}."
 
 
 def examine(discriminator: nn.Module) -> Pairing:
@@ -105,6 +140,20 @@ def _objections(module: nn.Module, label: str) -> Iterator[str]:
             f"{label} is a {kind.__name__}, which is not known to treat samples one by one; "
             "pass paired=True if it does"
         )
+
+
+def reads_logits(D: nn.Module, from_logits: object, precision: str) -> bool:
+    """Whether D's output counts as logits, or as probabilities. Raises ConfigError where bf16 needs
+    logits, or where D's code hides what it returns."""
+    logits = auto("from_logits", from_logits)
+    logits = not ends_in_sigmoid(D) if logits == "auto" else logits
+    if precision == "bf16" and not logits:
+        raise ConfigError(
+            "precision='bf16' needs a D that returns logits, since in bfloat16 a probability near "
+            "1 rounds to 1 and its gradient to 0: build D with output='logit' or without its last "
+            "nn.Sigmoid, or pass from_logits=True if it returns logits already"
+        )
+    return logits
 
 
 def ends_in_sigmoid(discriminator: nn.Module) -> bool:

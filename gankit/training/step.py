@@ -63,6 +63,8 @@ class Step(nn.Module, ABC):
     metrics: Mapping[str, str]
     # Why the step cannot be a CUDA graph; empty where it can.
     eager_reason: ClassVar[str] = ""
+    # Why a batch cannot be cut into micro-batches; empty where it can.
+    whole_batch: ClassVar[str] = ""
     # D's output on points, drawn as a curve beside their densities.
     answer: Callable[[Tensor], Tensor] | None = None
     # What errors call a field, where that is not its name.
@@ -86,6 +88,8 @@ class Step(nn.Module, ABC):
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
         self.accumulate = whole("accumulate", accumulate)
+        if self.accumulate > 1 and self.whole_batch:
+            raise ConfigError(f"accumulate is {accumulate}; allowed is 1: {self.whole_batch}")
         self.precision = precision
         self.generators = tuple(generators)
         for name, network in networks.items():
@@ -181,8 +185,10 @@ class Step(nn.Module, ABC):
 
     # --- what a family uses -------------------------------------------------------------------
 
-    def run(self, network: nn.Module, *inputs: Tensor) -> Any:
+    def run(self, network: Callable[..., Any], *inputs: Tensor) -> Any:
         """``network(*inputs)`` under the step's precision; tensors come back in float32 at least.
+
+        ``network`` is one of the step's, or a method of one.
 
         One autocast block per forward: autocast caches the bf16 weights until its block ends, and a
         block around two phases would go on using the weights of before the first update.
@@ -196,7 +202,7 @@ class Step(nn.Module, ABC):
             out = network(*inputs)
         return _upcast(out)
 
-    def run_tensor(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+    def run_tensor(self, network: Callable[..., Any], *inputs: Tensor) -> Tensor:
         """``run`` of a network that returns a tensor. Raises ConfigError if it does not."""
         return check_tensor(self._name_of(network), self.run(network, *inputs))
 
@@ -218,8 +224,9 @@ class Step(nn.Module, ABC):
         self.averages.eval()
         return self
 
-    def _name_of(self, network: nn.Module) -> str:
-        return next((n for n, own in self.networks.items() if own is network), "a network")
+    def _name_of(self, network: Callable[..., Any]) -> str:
+        owner = network if isinstance(network, nn.Module) else getattr(network, "__self__", None)
+        return next((n for n, own in self.networks.items() if own is owner), "a network")
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -374,7 +381,12 @@ class Step(nn.Module, ABC):
                 load_weights(module, weights_under(state_dict, name))
         for network, kept_average in self._averages.items():
             kept_average[1].load_state_dict(weights_under(state_dict, f"averages.{network}"))
-        own = {**dict(self.named_buffers(recurse=False)), "_extra_state": None}
+        own: dict[str, Tensor | None] = {
+            name: buffer
+            for name, buffer in self.named_buffers(recurse=False)
+            if name not in self._non_persistent_buffers_set
+        }
+        own["_extra_state"] = None
         for name, buffer in own.items():
             if name not in state_dict:
                 raise CheckpointError(f"the step's state lacks {name}")
@@ -394,8 +406,11 @@ class Step(nn.Module, ABC):
 def _upcast(out: Any) -> Any:
     if isinstance(out, Tensor):
         return out.float() if out.is_floating_point() else out
+    if isinstance(out, Mapping):
+        return {name: _upcast(item) for name, item in out.items()}
     if isinstance(out, (tuple, list)):
-        return type(out)(_upcast(item) for item in out)
+        items = [_upcast(item) for item in out]
+        return items if isinstance(out, list) else tuple(items)
     return out
 
 
