@@ -200,7 +200,7 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     fake = fake.to(real).view_as(real)
     accuracy = positives = negatives = gap = math.nan
     if not step.loss.scores:
-        answers = [step.scores(x, labels).double() for x in (real, fake)]
+        answers = [step.critic.scores(x.to(step.dtype), labels).double() for x in (real, fake)]
         positives, negatives, gap = _rates(*answers, from_logits=step.from_logits)
         accuracy = 1 - (positives + negatives) / 2
     a, b = real.flatten(1).double(), fake.flatten(1).double()

@@ -18,7 +18,6 @@ from gankit.data import Batch as Resident
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.losses.adversarial import Functions
-from gankit.losses.wrapped import eagerly
 from gankit.training import gan_reports
 from gankit.training.arguments import (
     Auto,
@@ -30,18 +29,13 @@ from gankit.training.arguments import (
     whole,
 )
 from gankit.training.batches import warn_of_range
-from gankit.training.labelling import Labelling, check_takes_labels
+from gankit.training.critic import Critic
+from gankit.training.labelling import Labelling
 from gankit.training.modules import eval_mode
 from gankit.training.noise import NoiseSource, noise_for
 from gankit.training.optimizers import check_owner
-from gankit.training.outputs import (
-    Output,
-    PerImage,
-    classification_loss,
-    over_scales,
-    read_output,
-)
-from gankit.training.pairing import PairedPass, reads_logits
+from gankit.training.outputs import Output, classification_loss, over_scales
+from gankit.training.pairing import reads_logits
 from gankit.training.phases import Batch, Phase, Scalars
 from gankit.training.reports import Curves, Panel
 from gankit.training.sharing import shared_parameters
@@ -74,12 +68,9 @@ class GANStep(Step):
             ``gankit.models``. For a D with its own ``forward`` say ``paired=True`` if that holds.
             With dropout the two halves draw other masks than two passes would, from the same
             distribution.
-        cuda_graph: "auto" replays the step as one CUDA graph per sequence of phases and batch shape
-            where the networks are on CUDA (:mod:`gankit.training.graph`) and runs eagerly
-            elsewhere; True is an error elsewhere; False runs eagerly.
-        precision: "fp32" leaves the models' dtype alone; "bf16" runs each forward in its own
-            autocast block and computes the losses from D's logits in float32. It asks for a D that
-            returns logits: a Sigmoid in bfloat16 rounds to 1, where its gradient is 0.
+        precision: as for :class:`gankit.training.Step`, like cuda_graph, ema (of G), channels_last
+            and accumulate. "bf16" asks for a D that returns logits: a Sigmoid in bfloat16 rounds to
+            1, where its gradient is 0.
         reuse_fakes: G learns from the fakes of D's update (one forward of G fewer) in place of new
             ones.
         noise: ``noise(n) -> z``; default N(0, 1) of shape ``[n, G.z_dim]``.
@@ -95,20 +86,6 @@ class GANStep(Step):
             a second argument, for D; any other D must have a class head, whose cross entropy on
             real and on generated images joins both losses (AC-GAN: Odena et al., 2016, arXiv
             1610.09585). "auto": iff G has an int attribute ``n_classes``.
-        ema: decay of a moving average of G's weights, in [0, 1); after each of G's updates
-            ``average = ema average + (1 - ema) G``. The attribute ``ema`` is that copy of G, or
-            None.
-        channels_last: keep 4-d weights and images channels last, in which the convolutions of
-            oneDNN with AVX-512 and, in half precision, cuDNN run fastest. "auto" does so for
-            networks of torch's and gankit's layers with 2-d convolutions, on CPUs with AVX-512 and
-            for bf16 on CUDA; with large weights and a small batch False is faster. It changes the
-            strides of G's and D's parameters, not their values.
-        accumulate: gradient accumulation: each update works through the batch in that many equal
-            micro-batches, one after the other: less memory, the same mathematics. What looks at a
-            batch as a whole then looks at a micro-batch: batch norm takes its statistics, and
-            moves the running ones, part by part; so take the relativistic average losses their
-            means. Dropout draws other masks. With ``reuse_fakes`` the graphs of all of G's
-            micro-batches stay in memory.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -180,7 +157,7 @@ class GANStep(Step):
         self.labelling, self.fields = labelling, labelling.fields
         if labelling.classifies:
             self.metrics = {**self.metrics, **gan_reports.CLASS_METRICS}
-        self._passes, self._range_seen = PairedPass(D, asked), False
+        self.critic, self._range_seen = Critic(D, self.run, labelling, asked), False
         self._d_weights: list[Tensor] = list(D.parameters())
 
     @property
@@ -215,11 +192,8 @@ class GANStep(Step):
     def forward(  # type: ignore[override]
         self, real: Tensor | Resident | Batch, labels: Tensor | None = None
     ) -> Scalars:
-        """Train on one batch of real images ``[N, ...]`` (floating point, on D's device).
-
-        A ``gankit.data.Batch`` in their place names images of a set on the device, which are then
-        gathered by the step, as a part of its CUDA graph; a dict has ``image`` and, for conditional
-        networks, ``label``.
+        """Train on one batch of real images ``[N, ...]`` (floating point, on D's device), or on a
+        dict or a ``gankit.data.Batch`` as for :class:`gankit.training.Step`.
 
         With ``labels`` ``[N, ...]`` both networks are conditional (Mirza and Osindero, 2014, arXiv
         1411.1784): G is called as ``G(z, labels)``, D as ``D(images, labels)``, and the penalty is
@@ -259,7 +233,7 @@ class GANStep(Step):
             with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
                 fake = self._generate(batch)
         fake = fake.detach()
-        real_out, fake_out = self._discriminate_both(real, fake, batch)
+        real_out, fake_out = self.critic.both(real, fake, batch)
         self.stage = f"D's side of the loss {self.loss.name!r}"
         loss = self.d_objective(real_out, fake_out)
         reported = {"d_real": real_out.mean(self.read), "d_fake": fake_out.mean(self.read)}
@@ -267,14 +241,15 @@ class GANStep(Step):
             classes = [classification_loss(o, batch["label"]) for o in (real_out, fake_out)]
             loss = loss + classes[0] + classes[1]
             reported |= {"class_real": classes[0], "class_fake": classes[1]}
-        if phase == _PENALIZED.name:
-            critic = self.D if real_out.alone else PerImage(self.D)
-            loss = loss + self.penalty_every * self._penalize(critic, real, fake, batch)
+        if phase == _PENALIZED.name and self.penalty is not None:
+            self.stage = "the penalty"
+            penalty = self.critic.penalty(self.penalty, real, fake, batch, alone=real_out.alone)
+            loss = loss + self.penalty_every * penalty
         return loss, {name: x.detach() for name, x in {"d_loss": loss, **reported}.items()}
 
     def _g_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        fake_out = self.discriminate(self.fakes(batch), batch)
-        real_out = self.discriminate(batch["image"], batch) if self.loss.relativistic else None
+        fake_out = self.critic(self.fakes(batch), batch)
+        real_out = self.critic(batch["image"], batch) if self.loss.relativistic else None
         self.stage = f"G's side of the loss {self.loss.name!r}"
         loss = self.g_objective(fake_out, real_out)
         if self.labelling.classifies:
@@ -317,37 +292,8 @@ class GANStep(Step):
             warn_of_range(batch["image"], fake, self.G)
         return fake
 
-    def discriminate(self, images: Tensor, batch: Batch) -> Output:
-        """D's output on ``images``, with the labels of ``batch``."""
-        return self._output(images, *self.labelling.of_d(batch))
-
     def _generate(self, batch: Batch) -> Tensor:
         return self.run_tensor(self.G, batch["z"], *self.labelling.of_g(batch))
-
-    def _output(self, images: Tensor, *labels: Tensor) -> Output:
-        out = self.run(self.D, images, *labels)
-        return read_output(out, len(images), classifies=self.labelling.classifies)
-
-    def _discriminate_both(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Output, Output]:
-        if not self._passes.serves(real, fake):
-            return self.discriminate(real, batch), self.discriminate(fake, batch)
-        both = [torch.cat([labels, labels]) for labels in self.labelling.of_d(batch)]
-        with self._passes.found.halves():
-            out = self._output(torch.cat([real, fake.to(real.dtype)]), *both)
-        return out.halves(len(real))
-
-    def _penalize(self, critic: nn.Module, real: Tensor, fake: Tensor, batch: Batch) -> Tensor:
-        assert self.penalty is not None
-        labels = self.labelling.of_d(batch)
-        if labels:
-            check_takes_labels(self.penalty)
-        self.stage = "the penalty"
-        with eagerly():  # compiled code has no double backward
-            value = self.penalty(critic, real, fake, **({"critic_args": labels} if labels else {}))
-        if not isinstance(value, Tensor) or value.ndim != 0:
-            got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise ConfigError(f"penalty returned {got}; allowed is a 0-d tensor")
-        return value
 
     def _check_fields(self, batch: Any) -> Batch:
         given = super()._check_fields(batch)
@@ -360,11 +306,11 @@ class GANStep(Step):
     @property
     def paired(self) -> bool:
         """Whether D sees real and fake images in one pass, in D's present mode."""
-        return not self._passes.reason()
+        return not self.critic.passes.reason()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return gan_reports.notes(self, self._passes.note(), super().notes)
+        return gan_reports.notes(self, self.critic.passes.note(), super().notes)
 
     def read(self, score: Tensor) -> Tensor:
         """D's output as probabilities, or as it is where the loss is one of scores."""
@@ -382,17 +328,9 @@ class GANStep(Step):
     def panels(self, batch: Batch, seed: int) -> list[Panel]:
         return gan_reports.panels(self, batch, seed)
 
-    @torch.no_grad()
-    def scores(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What D returns for each image in eval mode, the mean of several scores; ``[N]``."""
-        batch = {} if labels is None else {"label": labels}
-        with eval_mode(self.D):
-            out = self.D(images.to(self.device, self.dtype), *self.labelling.of_d(batch))
-        return read_output(out, len(images)).per_image()
-
     def answer(self, samples: Tensor) -> Tensor:
         """D's probability, or score, of each of ``samples`` in eval mode, ``[N]`` on the CPU."""
-        return self.read(self.scores(samples).float().cpu())
+        return self.read(self.critic.scores(samples.to(self.device, self.dtype)).float().cpu())
 
 
 def _labels(labels: Tensor | None) -> Batch:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from gankit.data import BatchSampler, FieldData, ImageData
 from gankit.data.labelled import check_all_labelled
-from gankit.errors import ConfigError, DataError
+from gankit.data.torch_data import LoaderData, LoaderOrder, MapData
+from gankit.errors import ConfigError, DataError, GankitWarning, outside_gankit
 from gankit.training.callbacks import Callback
 
 
-def as_data(data: Any, device: torch.device) -> FieldData:
-    """``data`` as a set on ``device``; of a tensor of images one is made.
+def as_data(data: Any, device: torch.device, fields: Sequence[str]) -> FieldData:
+    """``data`` as a set on ``device`` for a step that reads ``fields``.
 
-    Raises ConfigError, with the way out, for what is neither, and for a set on another device;
-    DataError for a tensor that holds no images.
+    Of a tensor of images, a map-style ``Dataset`` or a ``DataLoader`` one is made. Raises
+    ConfigError for anything else, and for a set on another device; DataError for data of torch's
+    that hold no images.
     """
     if isinstance(data, Tensor):
         return ImageData.from_tensor(data).to(device)
+    if isinstance(data, DataLoader):
+        _warn_of_order()
+        return LoaderData(data, fields, device)
+    if isinstance(data, Dataset):
+        return MapData(data, fields, device)
     if not isinstance(data, FieldData):
-        way = "; ImageData.from_tensor makes one of a tensor"
-        if isinstance(data, TensorDataset):
-            way = ": ImageData.from_tensor(*data.tensors) makes one of its tensors"
-        elif isinstance(data, DataLoader):
-            way = (
-                ": ImageData.from_tensor(torch.cat([images for images, _ in data])) makes one of a "
-                "loader whose images lie in [-1, 1] and fit into memory together"
-            )
-        elif isinstance(data, Dataset):
-            way = (
-                ": ImageData.from_tensor(torch.stack([image for image, _ in data])) makes one of a "
-                "Dataset whose images are tensors in [-1, 1] and fit into memory together"
-            )
         raise ConfigError(
-            f"data is a {type(data).__name__}; allowed are a gankit.data.ImageData and a tensor of "
-            f"images [N, C, H, W], uint8 or floats in [-1, 1]{way}"
+            f"data is a {type(data).__name__}; allowed are a data set of gankit.data, a torch "
+            "Dataset or DataLoader, and a tensor of images [N, C, H, W], uint8 or floats in "
+            "[-1, 1]; ImageData.from_tensor makes a set of a tensor"
         )
     if data.device.type != device.type:
         raise ConfigError(
@@ -47,6 +43,16 @@ def as_data(data: Any, device: torch.device) -> FieldData:
             f"data.to('{device}')"
         )
     return data
+
+
+def _warn_of_order() -> None:
+    warnings.warn(
+        "data is a DataLoader, whose order is its own, so that a resumed run sees other batches "
+        "than one that was not interrupted; give its dataset and a gankit.data.BatchSampler for a "
+        "run that resumes exactly",
+        GankitWarning,
+        stacklevel=outside_gankit(),
+    )
 
 
 def check_fields(data: FieldData, fields: Sequence[str]) -> None:
@@ -62,15 +68,28 @@ def check_fields(data: FieldData, fields: Sequence[str]) -> None:
         check_all_labelled(data)
 
 
-def check_sampler(sampler: object, n: int) -> None:
-    """Raise ConfigError unless ``sampler`` gives indices into ``n`` images."""
+def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder:
+    """The order of training: ``sampler``, or a loader's own.
+
+    Raises ConfigError unless ``sampler`` gives indices into ``data``, or is None with a loader.
+    """
+    if isinstance(data, LoaderData):
+        if sampler is not None:
+            raise ConfigError(
+                f"sampler is a {type(sampler).__name__}, but data is a DataLoader, which has an "
+                "order of its own; expected none"
+            )
+        return data.order()
     if not isinstance(sampler, BatchSampler):
         raise ConfigError(
             f"sampler is a {type(sampler).__module__}.{type(sampler).__name__}; allowed is a "
             "gankit.data.BatchSampler(len(data), batch_size)"
         )
-    if sampler.n > n:
-        raise ConfigError(f"sampler is of {sampler.n} images, but data has {n}; allowed are {n}")
+    if sampler.n > len(data):
+        raise ConfigError(
+            f"sampler is of {sampler.n} images, but data has {len(data)}; allowed are {len(data)}"
+        )
+    return sampler
 
 
 def check_callbacks(callbacks: tuple[object, ...]) -> None:

@@ -18,7 +18,7 @@ from gankit.errors import ConfigError
 from gankit.losses.scores import widened
 
 _ALLOWED = (
-    "allowed are one value per image, [N, 1] or [N], a map of one channel [N, 1, h, w], a list of "
+    "allowed is one value per image, [N, 1] or [N], a map of one channel [N, 1, h, w], a list of "
     "these, (score, features) and {'score': ..., 'logits': ...}"
 )
 

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from gankit.data import Batch, BatchSampler, FieldData
+from gankit.data.torch_data import MapData
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.scalars import plain
 from gankit.training.arguments import whole
@@ -25,7 +27,7 @@ from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.entries import average_not_finite, check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
-from gankit.training.inputs import as_data, check_callbacks, check_fields, check_sampler
+from gankit.training.inputs import as_data, check_callbacks, check_fields, order_of
 from gankit.training.modules import not_finite
 from gankit.training.running import RunningMeans
 from gankit.training.step import Step
@@ -63,10 +65,13 @@ class Trainer:
 
     Args:
         gan_step: the step to run, such as a ``GANStep``.
-        data: a set on the device where the step's models are, with the fields that the step reads,
+        data: a set on the device where the step's models are, with the fields that the step reads;
             or a tensor of images ``[N, C, H, W]``, uint8 or floats in [-1, 1], which then becomes
-            such a set (floats at 256 levels). They are given to the step in its networks' dtype.
-        sampler: gives index tensors into ``data``.
+            such a set (floats at 256 levels); or a map-style ``Dataset`` or a ``DataLoader`` of
+            torch (:mod:`gankit.data.torch_data`). They are given to the step in its networks'
+            dtype.
+        sampler: gives index tensors into ``data``. None with a ``DataLoader``, whose order is its
+            own, so that a resumed run is not the one that was interrupted; a warning says so.
         callbacks: called in this order; see ``gankit.training.callbacks``.
         log_every: steps between two logs. The device is waited for only at a log.
         config: plain values that describe the run; kept in its checkpoints.
@@ -80,8 +85,8 @@ class Trainer:
     def __init__(
         self,
         gan_step: Step,
-        data: FieldData | Tensor,
-        sampler: BatchSampler,
+        data: FieldData | Tensor | Dataset[Any] | DataLoader[Any],
+        sampler: BatchSampler | None = None,
         *,
         callbacks: Sequence[Callback] = (),
         log_every: int = 50,
@@ -90,14 +95,14 @@ class Trainer:
     ) -> None:
         if not isinstance(gan_step, Step):
             raise ConfigError(f"gan_step is a {type(gan_step).__name__}; allowed is a Step")
-        data = as_data(data, gan_step.device)
-        check_sampler(sampler, len(data))
+        data = as_data(data, gan_step.device, gan_step.fields)
+        order = order_of(data, sampler)
         check_callbacks(tuple(callbacks))
         check_fields(data, gan_step.fields)
         self.gan_step = gan_step
         self.data = data
         self.schedulers = tuple(schedulers)
-        self.sampler = sampler
+        self.sampler = order
         self.callbacks = tuple(callbacks)
         self.log_every = whole("log_every", log_every)
         self.config = dict(config or {})
@@ -295,10 +300,7 @@ class Trainer:
 
     def _train_one(self) -> None:
         start = time.perf_counter()
-        indices = next(self.sampler).to(self.data.device, non_blocking=True)
-        batch: Any = Batch(self.data, indices)
-        if self.data.device.type != "cuda":  # there they are gathered as a part of the step's graph
-            batch = self.batch(indices)
+        batch, n = self._next_batch()
         try:
             scalars = self.gan_step(batch)
         except RuntimeError:
@@ -310,12 +312,26 @@ class Trainer:
         for scheduler in self.schedulers:
             advance(scheduler)
         self.step += 1
-        self._images += len(indices) * world()[1]
+        self._images += n * world()[1]
         self._seconds += time.perf_counter() - start
+
+    def _next_batch(self) -> tuple[Any, int]:
+        """What the step is given next, and of how many samples it is."""
+        drawn: Any = next(self.sampler)
+        if isinstance(drawn, dict):
+            return self._for_the_step(drawn), len(next(iter(drawn.values())))
+        if isinstance(self.data, MapData):
+            return self.batch(drawn), len(drawn)
+        indices = drawn.to(self.data.device, non_blocking=True)
+        if self.data.device.type == "cuda":  # they are gathered as a part of the step's graph
+            return Batch(self.data, indices), len(indices)
+        return self.batch(indices), len(indices)
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The fields that the step reads of the samples ``indices``, in its networks' dtype."""
-        found = self.data.batch(indices)
+        return self._for_the_step(self.data.batch(indices))
+
+    def _for_the_step(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         dtype = self.gan_step.dtype
         return {
             name: found[name].to(dtype) if found[name].is_floating_point() else found[name]

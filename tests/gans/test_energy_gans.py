@@ -143,13 +143,13 @@ def test_a_step_of_ebgan_is_the_papers(weight: float, accumulate: int) -> None:
 
     def g_loss(D: Any, fake: Tensor) -> Tensor:
         # The pairs are those of a micro-batch.
-        term = torch.stack([pulling_away_term(D.encoder(x.flatten(1))) for x in fake.chunk(accumulate)])
+        term = torch.stack(
+            [pulling_away_term(D.encoder(x.flatten(1))) for x in fake.chunk(accumulate)]
+        )
         terms.append(float(term.detach().mean()))
         return D(fake).mean() + weight * term.mean()
 
-    plain_loop(
-        made, lambda real, fake: real.mean() + (0.3 - fake).clamp_min(0).mean(), g_loss
-    )
+    plain_loop(made, lambda real, fake: real.mean() + (0.3 - fake).clamp_min(0).mean(), g_loss)
     assert_same(step, made)
     assert ("pulling_away" in step.metrics) is (weight > 0)
     if weight:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from gankit.data import Batch, BatchSampler, ImageData
 from gankit.errors import ConfigError, DataError, GankitWarning
@@ -92,39 +92,18 @@ def test_a_batch_by_indices_follows_the_networks() -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-class Pairs(Dataset[Any]):
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.zeros(1, 6, 6), index
-
-    def __len__(self) -> int:
-        return 20
-
-
 @pytest.mark.parametrize(
-    ("data", "way"),
+    ("data", "words"),
     [
-        (TensorDataset(torch.zeros(20, 1, 6, 6)), r"from_tensor\(\*data.tensors\)"),
-        (DataLoader(Pairs(), 4), r"torch.cat\(\[images for images, _ in data\]\)"),
-        (Pairs(), r"torch.stack\(\[image for image, _ in data\]\)"),
-        ([torch.zeros(1, 6, 6)], "from_tensor makes one of a tensor"),
-        (torch.zeros(20, 1, 6, 6).numpy(), "from_tensor makes one of a tensor"),
+        ([torch.zeros(1, 6, 6)], "data is a list; .*Dataset or DataLoader.*from_tensor makes"),
+        (torch.zeros(20, 1, 6, 6).numpy(), "from_tensor makes a set of a tensor"),
         (None, "data is a NoneType"),
     ],
 )
-def test_other_data_are_told_the_way_in(data: Any, way: str) -> None:
-    with pytest.raises(ConfigError, match=way) as caught:
+def test_what_is_no_data_set_is_named(data: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
         Trainer(make_step(), data, BatchSampler(20, 4))
     assert "\n" not in str(caught.value)
-
-
-def test_the_ways_that_are_told_lead_in() -> None:
-    pairs = Pairs()
-    for data in (
-        ImageData.from_tensor(*TensorDataset(torch.zeros(20, 1, 6, 6)).tensors),
-        ImageData.from_tensor(torch.cat([images for images, _ in DataLoader(pairs, 4)])),
-        ImageData.from_tensor(torch.stack([pairs[i][0] for i in range(20)])),
-    ):
-        Trainer(make_step(), data, BatchSampler(20, 4)).fit(steps=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
@@ -153,7 +132,7 @@ def test_a_tensor_that_is_no_set_of_images_is_named() -> None:
     [
         ({"gan_step": small_generator()}, "gan_step is a Generator"),
         ({"sampler": 4}, r"sampler is a builtins.int; .*BatchSampler\(len\(data\), batch_size\)"),
-        ({"sampler": DataLoader(Pairs(), 4)}, r"sampler is a torch\.\S*DataLoader"),
+        ({"sampler": DataLoader(TensorDataset(torch.zeros(20, 1, 6, 6)), 4)}, "DataLoader; allowed"),
         ({"sampler": BatchSampler(21, 4)}, "sampler is of 21 images, but data has 20"),
         ({"callbacks": [Diagnostics]}, "callbacks holds the class Diagnostics; allowed are inst"),
         ({"callbacks": [print]}, "callbacks holds <built-in"),
