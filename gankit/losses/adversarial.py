@@ -90,8 +90,8 @@ class AdversarialLoss:
         if not counts[0] or not (counts[1] or counts[2]):
             which, what = ("G", "fake, or fake and real") if counts[0] else ("D", "real and fake")
             raise ConfigError(
-                f"{which}'s function of the loss, {_name(pair[which == 'G'])}, takes another number "
-                f"of arguments; expected a function of {what}"
+                f"{which}'s function of the loss, {_name(pair[which == 'G'])}, takes another "
+                f"number of arguments; expected a function of {what}"
             )
         return cls(
             _name(discriminator),

@@ -343,7 +343,7 @@ def test_networks_that_take_no_labels_are_named() -> None:
     with pytest.raises(ConfigError, match="labels are given, but G's forward takes none"):
         step(images(), LABELS)
     step = make(small_discriminator(), ConditionalGenerator())
-    with pytest.raises(ConfigError, match="but D's forward takes none; .*with a class head"):
+    with pytest.raises(ConfigError, match=r"but D's forward takes none; .*with a class head"):
         step(images(), LABELS)
     with pytest.raises(ConfigError, match="takes no labels, but conditional is True"):
         make(small_discriminator(), conditional=True)

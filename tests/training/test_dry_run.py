@@ -48,7 +48,7 @@ def real_images() -> Tensor:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (lambda net, x: (x, scores(net, x)), r"D returned \[2, 1, 6, 6\] as the score in a tuple"),
+        (lambda net, x: (x.flatten(1), 1), r"D returned \[2, 36\] as the score in a tuple"),
         (lambda net, x: scores(net, x).mean(), r"D returned \[\] for 2 images; allowed is one"),
         (lambda net, x: x.flatten(1), r"D returned \[2, 36\] for 2 images"),
         (lambda net, x: net.layer(x), r"forward of D \(Net\) fails .*\(RuntimeError\)"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gankit.data import Batch, BatchSampler, ImageData
+from gankit.data import Batch, BatchSampler
 from gankit.errors import ConfigError, DataError, GankitWarning
 from gankit.gans.autoencoder import AutoencoderStep
 from gankit.models import mlp
@@ -132,7 +132,10 @@ def test_a_tensor_that_is_no_set_of_images_is_named() -> None:
     [
         ({"gan_step": small_generator()}, "gan_step is a Generator"),
         ({"sampler": 4}, r"sampler is a builtins.int; .*BatchSampler\(len\(data\), batch_size\)"),
-        ({"sampler": DataLoader(TensorDataset(torch.zeros(20, 1, 6, 6)), 4)}, "DataLoader; allowed"),
+        (
+            {"sampler": DataLoader(TensorDataset(torch.zeros(20, 1, 6, 6)), 4)},
+            "DataLoader; allowed",
+        ),
         ({"sampler": BatchSampler(21, 4)}, "sampler is of 21 images, but data has 20"),
         ({"callbacks": [Diagnostics]}, "callbacks holds the class Diagnostics; allowed are inst"),
         ({"callbacks": [print]}, "callbacks holds <built-in"),
