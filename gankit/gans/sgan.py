@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.data.labelled import UNLABELLED, keep_labels
 from gankit.errors import ConfigError, DataError
 from gankit.losses.scores import widened
 from gankit.training.arguments import whole
@@ -87,15 +86,6 @@ class SGANStep(GANStep):
         # A checkpoint leaves them out: they are the data's.
         for name, value in (("images", images.to(self.dtype)), ("classes", classes)):
             self.register_buffer(f"labelled_{name}", value.to(self.device), persistent=False)
-
-    @classmethod
-    def from_parts(cls, parts: Any, *, labelled: int = 100, **settings: Any) -> SGANStep:
-        """Of the parts of a run. ``labelled`` is how many images keep their label, as many of each
-        class (:func:`gankit.data.labelled.keep_labels`)."""
-        data = keep_labels(parts.data, labelled, seed=parts.seed)
-        known = (data.gather_labels(torch.arange(len(data))) != UNLABELLED).nonzero().flatten()
-        pairs = data.gather(known), data.gather_labels(known)
-        return super().from_parts(parts, labelled=pairs, **settings)
 
     def draw(self, phase: str, n: int) -> Batch:
         drawn = super().draw(phase, n)

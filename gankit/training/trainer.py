@@ -102,7 +102,7 @@ class Trainer:
         self.gan_step = gan_step
         self.data = data
         self.schedulers = tuple(schedulers)
-        self.sampler = order
+        self.sampler: Any = order  # of index tensors, or of a loader's own batches
         self.callbacks = tuple(callbacks)
         self.log_every = whole("log_every", log_every)
         self.config = dict(config or {})
