@@ -20,6 +20,7 @@ constexpr int64_t kElementGrain = 32768;  // elements per thread: some microseco
 constexpr int64_t kColumns = 512;         // columns of a unit of rows: what the first cache holds
 constexpr int64_t kUnitChannels = 16;     // the same for planes, which have rows of lanes each
 constexpr int64_t kShortPlane = 128;      // planes of fewer elements are columns of rows
+constexpr int64_t kManySamples = 8;       // where there are so many of them
 
 // A unit of a group, of channels [from, to). Rows: rows [first, last). Planes: samples [first,
 // last) and positions [begin, end) of each.
@@ -39,7 +40,7 @@ struct Units {
   // Of groups that are not empty.
   explicit Units(const Geometry& geometry) : g(geometry) {
     const int64_t positions = g.positions;
-    rows = g.channels_last || (positions < kShortPlane && g.samples >= 8);
+    rows = g.channels_last || (positions < kShortPlane && g.samples >= kManySamples);
     count = g.channels_last ? g.count() : g.samples;
     stride = g.channels_last ? g.channels : g.channels * g.positions;
     columns = g.channels_last ? 1 : positions;
@@ -63,16 +64,18 @@ struct Units {
             first, std::min(count, first + each),
             begin, std::min(g.positions, begin + positions_each)};
   }
+
+  // Of a unit of planes: where it starts in its group, and how it lies there.
+  int64_t start(const Unit& unit) const {
+    return unit.first * stride + unit.from * g.positions + unit.begin;
+  }
+  Planes planes(const Unit& unit) const {
+    return {unit.to - unit.from, g.positions, unit.end - unit.begin, unit.last - unit.first,
+            stride};
+  }
 };
 
 // --- statistics -------------------------------------------------------------------------------
-
-template <class Compute>
-double sum_lanes(const Compute* lanes) {
-  double sum = 0;
-  for (int l = 0; l < kLanes<Compute>; ++l) sum += static_cast<double>(lanes[l]);
-  return sum;
-}
 
 // Sums of each channel from those of its columns.
 template <class Compute>
@@ -93,6 +96,16 @@ void fill_columns(Compute* values, int64_t channels, int64_t columns, const Valu
   for (int64_t c = 0; c < channels; ++c, values += columns) {
     std::fill_n(values, columns, static_cast<Compute>(value(c)));
   }
+}
+
+// Calls body(offset, planes) for parts of a unit. Few samples are one part, whose sums stay in
+// registers from sample to sample; many go one by one, as they lie in memory.
+template <class Body>
+void for_each_part(const Planes& planes, const Body& body) {
+  if (planes.samples < kManySamples) return body(0, planes);
+  Planes one = planes;
+  one.samples = 1;
+  for (int64_t s = 0; s < planes.samples; ++s) body(s * planes.step, one);
 }
 
 // Moments of the channels of one unit; `x` is the start of the group. Squares are about a shift,
@@ -131,28 +144,27 @@ template <class T>
 void plane_moments(const typename T::bits* x, const Units& units, const Unit& unit,
                    Moments<double>* out) {
   using Compute = typename T::compute;
-  constexpr int kPair = 2 * kLanes<Compute>;
-  const int64_t channels = unit.to - unit.from, n = unit.end - unit.begin;
-  const int64_t stride = units.g.positions, samples = unit.last - unit.first;
-  const auto count = static_cast<double>(samples * n);
-  Compute lanes[kUnitChannels * kPair] = {}, shift[kUnitChannels] = {};
-  const typename T::bits* first = x + unit.first * units.stride + unit.from * stride + unit.begin;
-  const int64_t probe = std::max<int64_t>(1, samples / 16);
-  for (int64_t s = 0; s < probe; ++s) {
-    sum_planes<T>(first + s * units.stride, channels, stride, n, shift, lanes);
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    const double mean = sum_lanes(lanes + c * kPair) / static_cast<double>(probe * n);
+  const Planes planes = units.planes(unit);
+  const auto count = static_cast<double>(planes.samples * planes.n);
+  Compute lanes[kUnitChannels * 2 * kLanes<Compute>] = {}, shift[kUnitChannels] = {};
+  double sums[2 * kUnitChannels];
+  const typename T::bits* first = x + units.start(unit);
+  Planes probe = planes;
+  probe.samples = std::max<int64_t>(1, planes.samples / 16);
+  const auto add = [&](int64_t at, const Planes& part) {
+    sum_planes<T>(first + at, part, shift, lanes);
+  };
+  for_each_part(probe, add);
+  total_lanes(lanes, 2 * planes.count, sums);
+  for (int64_t c = 0; c < planes.count; ++c) {
+    const double mean = sums[2 * c] / static_cast<double>(probe.samples * probe.n);
     shift[c] = is_finite(mean) ? static_cast<Compute>(mean) : Compute(0);
   }
-  std::fill_n(lanes, channels * kPair, Compute(0));
-  for (int64_t s = 0; s < samples; ++s) {
-    sum_planes<T>(first + s * units.stride, channels, stride, n, shift, lanes);
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    const Compute* sums = lanes + c * kPair;
-    out[unit.from + c] =
-        moments_of<double>(count, shift[c], sum_lanes(sums), sum_lanes(sums + kLanes<Compute>));
+  std::fill_n(lanes, planes.count * 2 * kLanes<Compute>, Compute(0));
+  for_each_part(planes, add);
+  total_lanes(lanes, 2 * planes.count, sums);
+  for (int64_t c = 0; c < planes.count; ++c) {
+    out[unit.from + c] = moments_of<double>(count, shift[c], sums[2 * c], sums[2 * c + 1]);
   }
 }
 
@@ -340,23 +352,26 @@ void plane_sums(const typename T::bits* grad, const typename T::bits* x, typenam
                 int64_t group, typename T::compute slope, double* out) {
   using Compute = typename T::compute;
   constexpr Activation kRest = kKeep ? Activation::kNone : kActivation;
-  constexpr int kPair = 2 * kLanes<Compute>;
-  const int64_t count = unit.to - unit.from, n = unit.end - unit.begin;
-  const int64_t stride = units.g.positions;
+  const Planes planes = units.planes(unit);
+  const int64_t start = units.start(unit);
   const Channel<Compute>* channel = channels.planes(group) + unit.from;
-  Compute lanes[kUnitChannels * kPair] = {};
-  int64_t at = unit.first * units.stride + unit.from * stride + unit.begin;
-  for (int64_t s = unit.first; s < unit.last; ++s, at += units.stride) {
-    const typename T::bits* from = grad + at;
-    if constexpr (kKeep) {
-      grad_z_planes<T, kActivation>(from, x + at, kept + at, count, stride, n, channel, slope);
-      from = kept + at;
+  const typename T::bits* from = grad + start;
+  if constexpr (kKeep) {
+    for (int64_t s = 0, at = start; s < planes.samples; ++s, at += planes.step) {
+      grad_z_planes<T, kActivation>(grad + at, x + at, kept + at, planes.count, planes.stride,
+                                    planes.n, channel, slope);
     }
-    grad_sum_planes<T, kRest>(from, x + at, count, stride, n, channel, slope, lanes);
+    from = kept + start;
   }
-  for (int64_t c = 0; c < count; ++c) {
-    out[unit.from + c] = sum_lanes(lanes + c * kPair);
-    out[units.g.channels + unit.from + c] = sum_lanes(lanes + c * kPair + kLanes<Compute>);
+  Compute lanes[kUnitChannels * 2 * kLanes<Compute>] = {};
+  double sums[2 * kUnitChannels];
+  for_each_part(planes, [&](int64_t at, const Planes& part) {
+    grad_sum_planes<T, kRest>(from + at, x + start + at, part, channel, slope, lanes);
+  });
+  total_lanes(lanes, 2 * planes.count, sums);
+  for (int64_t c = 0; c < planes.count; ++c) {
+    out[unit.from + c] = sums[2 * c];
+    out[units.g.channels + unit.from + c] = sums[2 * c + 1];
   }
 }
 

@@ -20,43 +20,72 @@ struct TwoTerms {
   Compute first, second;
 };
 
-// Adds terms(i) of n elements to two rows of lanes.
+// Where a unit's planes lie: `count` channels, `stride` elements apart, of n elements in each of
+// `samples` samples, `step` apart.
+struct Planes {
+  int64_t count, stride, n, samples, step;
+};
+
+// Adds terms(i) of the elements of one channel to two rows of lanes.
 template <class Compute, class Terms>
-GANKIT_HD void add_to_lanes(int64_t n, Compute* __restrict__ lanes, const Terms& terms) {
+GANKIT_HD void add_to_lanes(const Planes& planes, Compute* __restrict__ lanes, const Terms& terms) {
   constexpr int kWide = kLanes<Compute>;
-  Compute a[kWide], b[kWide];
-  for (int l = 0; l < kWide; ++l) {
-    a[l] = lanes[l];
-    b[l] = lanes[kWide + l];
-  }
-  int64_t i = 0;
-  for (; i + kWide <= n; i += kWide) {
+  const int64_t whole = planes.n / kWide * kWide, rest = planes.n - whole;
+  if (whole > 0) {
+    Compute a[kWide], b[kWide];
     for (int l = 0; l < kWide; ++l) {
-      const TwoTerms<Compute> t = terms(i + l);
-      a[l] += t.first;
-      b[l] += t.second;
+      a[l] = lanes[l];
+      b[l] = lanes[kWide + l];
+    }
+    for (int64_t s = 0, at = 0; s < planes.samples; ++s, at += planes.step) {
+      for (int64_t i = at; i < at + whole; i += kWide) {
+        for (int l = 0; l < kWide; ++l) {
+          const TwoTerms<Compute> t = terms(i + l);
+          a[l] += t.first;
+          b[l] += t.second;
+        }
+      }
+    }
+    for (int l = 0; l < kWide; ++l) {
+      lanes[l] = a[l];
+      lanes[kWide + l] = b[l];
     }
   }
-  for (int l = 0; l < kWide; ++l) {
-    lanes[l] = a[l];
-    lanes[kWide + l] = b[l];
-  }
-  for (int l = 0; i + l < n; ++l) {
-    const TwoTerms<Compute> t = terms(i + l);
-    lanes[l] += t.first;
-    lanes[kWide + l] += t.second;
+  if (rest == 0) return;
+  for (int64_t s = 0, at = whole; s < planes.samples; ++s, at += planes.step) {
+    for (int64_t l = 0; l < rest; ++l) {
+      const TwoTerms<Compute> t = terms(at + l);
+      lanes[l] += t.first;
+      lanes[kWide + l] += t.second;
+    }
   }
 }
 
-// Sums of (x - shift) and its square over n elements of each of `planes` channels, `stride`
-// elements apart. Lanes: [planes, 2, kLanes].
+// The sum of each of `rows` rows of lanes, by halves: one lane after the other takes longer than
+// the elements of a small plane.
+template <class Compute>
+GANKIT_SIMD void total_lanes(const Compute* lanes, int64_t rows, double* __restrict__ totals) {
+  constexpr int kHalf = kLanes<Compute> / 2;
+  for (int64_t r = 0; r < rows; ++r, lanes += 2 * kHalf) {
+    double sums[kHalf];
+    for (int l = 0; l < kHalf; ++l) {
+      sums[l] = static_cast<double>(lanes[l]) + static_cast<double>(lanes[kHalf + l]);
+    }
+    for (int left = kHalf / 2; left > 0; left /= 2) {
+      for (int l = 0; l < left; ++l) sums[l] += sums[left + l];
+    }
+    totals[r] = sums[0];
+  }
+}
+
+// Sums of (x - shift) and its square for each channel. Lanes: [planes.count, 2, kLanes].
 template <class T>
-GANKIT_SIMD void sum_planes(const typename T::bits* x, int64_t planes, int64_t stride, int64_t n,
+GANKIT_SIMD void sum_planes(const typename T::bits* x, Planes planes,
                             const typename T::compute* shift, typename T::compute* lanes) {
   using Compute = typename T::compute;
-  for (int64_t p = 0; p < planes; ++p, x += stride, lanes += 2 * kLanes<Compute>) {
-    const Compute centre = shift[p];
-    add_to_lanes(n, lanes, [=](int64_t i) {
+  for (int64_t c = 0; c < planes.count; ++c, x += planes.stride, lanes += 2 * kLanes<Compute>) {
+    const Compute centre = shift[c];
+    add_to_lanes(planes, lanes, [=](int64_t i) {
       const Compute v = T::load(x[i]) - centre;
       return TwoTerms<Compute>{v, v * v};
     });
@@ -95,13 +124,12 @@ GANKIT_SIMD void sum_rows(const typename T::bits* x, int64_t rows, int64_t strid
 // The same of h and h * xhat.
 template <class T, Activation kActivation>
 GANKIT_SIMD void grad_sum_planes(const typename T::bits* grad, const typename T::bits* x,
-                                 int64_t planes, int64_t stride, int64_t n,
-                                 const Channel<typename T::compute>* channel,
+                                 Planes planes, const Channel<typename T::compute>* channel,
                                  typename T::compute slope, typename T::compute* lanes) {
   using Compute = typename T::compute;
-  for (int64_t p = 0; p < planes; ++p, grad += stride, x += stride) {
+  for (int64_t p = 0; p < planes.count; ++p, grad += planes.stride, x += planes.stride) {
     const Channel<Compute> c = channel[p];
-    add_to_lanes(n, lanes + 2 * kLanes<Compute> * p, [=](int64_t i) {
+    add_to_lanes(planes, lanes + 2 * kLanes<Compute> * p, [=](int64_t i) {
       const Compute v = T::load(x[i]) - c.mean;
       const Compute h = grad_z<kActivation>(T::load(grad[i]), v * c.scale + c.shift, slope);
       return TwoTerms<Compute>{h, h * (v * c.inverse)};
