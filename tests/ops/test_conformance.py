@@ -16,6 +16,10 @@ from gankit.ops.registry import OpSpec, Sample
 
 OPS = sorted(SPECS)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+# Compiling takes nearly all of the time of its tests.
+COMPILED = pytest.mark.parametrize(
+    "compiled", ["once", pytest.param("each", marks=pytest.mark.slow)]
+)
 WITHOUT_COMPILING = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 
@@ -149,10 +153,10 @@ def test_derivatives(name: str, on_target: tuple[str, torch.device]) -> None:
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
-@pytest.mark.parametrize("compiled", ["once", pytest.param("each", marks=pytest.mark.slow)])
+@COMPILED
 @pytest.mark.parametrize("name", OPS)
 def test_opcheck(name: str, compiled: str, device: str) -> None:
-    """Each sample of each entry; compiling takes nearly all of the time, so one is compiled."""
+    """Each sample of each entry; of those that are not compiled, all but that."""
     spec = SPECS[name]
     seen = set()
     for op, arguments in spec.raw_samples(torch.float32, torch.device(device)):
@@ -166,21 +170,23 @@ def test_opcheck(name: str, compiled: str, device: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@COMPILED
 @pytest.mark.parametrize("name", OPS)
-def test_compiles_whole(name: str, on_target: tuple[str, torch.device]) -> None:
+def test_compiles_whole(name: str, compiled: str, on_target: tuple[str, torch.device]) -> None:
     """fullgraph, forward and backward, and equal to eager."""
     spec, (backend, device) = SPECS[name], on_target
     if backend == "triton" and device.type == "cpu":
         pytest.skip("a compiler does not see through Triton's interpreter")
-    for sample in [s for s in spec.samples(torch.float32, device) if s.tensors[0].numel() > 200]:
+    samples = [s for s in spec.samples(torch.float32, device) if s.tensors[0].numel() > 200]
+    for sample in samples if compiled == "each" else samples[:1]:
         torch._dynamo.reset()
-        compiled = torch.compile(
+        whole = torch.compile(
             lambda *t, kwargs=sample.kwargs: call(spec, t, kwargs),
             fullgraph=True,
             backend="aot_eager",
         )
         results = []
-        for function in (compiled, lambda *t, kwargs=sample.kwargs: call(spec, t, kwargs)):
+        for function in (whole, lambda *t, kwargs=sample.kwargs: call(spec, t, kwargs)):
             leaves = [
                 x.detach().requires_grad_(i in sample.grad) for i, x in enumerate(sample.tensors)
             ]
