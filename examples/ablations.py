@@ -14,9 +14,9 @@ from typing import Any
 
 from gankit import data, recipes
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
-from gankit.recipes.config import RunConfig
+from gankit.runs.build import build_trainer
 from gankit.training import generate
+from gankit.training.config import RunConfig
 
 STEPS, SAMPLES = 3000, 1000
 
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = config(variant, seed, chosen.steps)
             trainer = build_trainer(settings)
             trainer.fit(steps=settings.steps)
-            distribution = settings.z_distribution
+            step = trainer.gan_step
             samples = generate(
-                trainer.gan_step.inference(), SAMPLES, seed=1, distribution=distribution
+                step.inference(), SAMPLES, seed=1, distribution=step.z_distribution or "normal"
             )
             verdict = judge(samples)
             found.append(str(verdict.classes_found))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from gankit import data, recipes
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import generate
 
 RECIPES = ("gan", "dcgan")

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.steps import textbook
-from gankit import data, recipes
-from gankit.cli import rundir
+from gankit import data, recipes, runs
 from gankit.errors import GankitError
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
-from gankit.recipes.config import RunConfig
+from gankit.runs.build import build_trainer
 from gankit.training import generate
+from gankit.training.config import RunConfig
 
 OUT = Path("runs", "demo")
 STEPS = 9000
@@ -48,12 +47,8 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
         f"gankit {ours:,.0f} images/s, the plain PyTorch loop {plain:,.0f} images/s: "
         f"{ours / plain:.2f} times as fast here (median of {BLOCKS} blocks, interleaved)"
     )
-    rundir.check_free(out, overwrite=True)
-    trainer = build_trainer(config, callbacks=rundir.run_callbacks(out, config, quiet=False))
     start = time.perf_counter()
-    claim = rundir.claimed(out, config, overwrite=True, started=lambda: trainer.step > 0)
-    with claim:
-        trainer.fit(steps=config.steps, epochs=config.epochs)
+    trainer = runs.train(config, out, overwrite=True, progress=True).trainer
     minutes = (time.perf_counter() - start) / 60
     print(f"{trainer.step:,} steps in {minutes:.1f} minutes; the pictures are in {out}")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from examples.rows import save_rows
 from gankit import data
 from gankit.gans.autoencoder import AutoencoderStep
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.saved import SavedRun, load_run
 from gankit.training import generate
 from gankit.training.checkpoint import load_checkpoint
@@ -28,7 +28,7 @@ LARGER = {"gammas": 5}  # the scale of a picture of 8x8 images
 
 def drawn(run: SavedRun, lines: int = 1) -> Tensor:
     """Samples ``[lines, COLUMNS, C, H, W]``, the first ones of seed 0: none is picked by eye."""
-    distribution = run.config.z_distribution
+    distribution = run.interface.z_distribution or "normal"
     labels = None
     columns = COLUMNS
     if getattr(run.generator, "n_classes", None) is not None:

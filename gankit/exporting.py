@@ -101,7 +101,7 @@ def export(
 
 
 def _safetensors(saved: SavedRun) -> bytes:
-    keys = ("generator", "image_shape", "draws", "classes", "run")
+    keys = ("networks", "inference", "image_shape", "z_distribution", "classes", "run")
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
     weights, metadata = saved.generator.state_dict(), saved.interface.metadata()

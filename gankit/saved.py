@@ -15,10 +15,11 @@ from torch import nn
 from gankit._version import __version__
 from gankit.errors import CheckpointError, shortened
 from gankit.loaded import Interface, LoadedGenerator
-from gankit.recipes.build import build_generator, check_fits
-from gankit.recipes.config import FIELDS, RunConfig
-from gankit.recipes.trust import check_own
+from gankit.runs.component import create
+from gankit.runs.parts import check_fits
+from gankit.runs.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
+from gankit.training.config import FIELDS, RunConfig, Spec
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
@@ -36,7 +37,8 @@ class SavedRun:
     """What a checkpoint of ``gankit train`` says of its generator.
 
     ``generator`` is the moving average where the run kept one, in eval mode and without gradients.
-    ``draws`` is False for an autoencoder without a distribution of codes to draw from.
+    ``draws`` is False where images are not made from noise, as by an autoencoder without a
+    distribution of codes.
     """
 
     path: Path
@@ -45,7 +47,10 @@ class SavedRun:
     description: dict[str, Any]
     generator: nn.Module
     image_shape: tuple[int, ...]
-    draws: bool
+
+    @property
+    def draws(self) -> bool:
+        return self.interface.z_distribution is not None
 
     @property
     def interface(self) -> Interface:
@@ -113,7 +118,7 @@ def load(
         if generator is not None:
             _fill(generator, weights, path)
             return generator.to(device)
-        if description is None or "generator" not in description:
+        if description is None or "networks" not in description:
             raise CheckpointError(f"{path} was not written by gankit export")
         shape = _image_shape(description, path)
         G = _built(description, weights, path, trust, shape)
@@ -146,12 +151,9 @@ def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
     config = run_config(state, path).updated(trusted=trust)
     description = state["config"]
     shape = _image_shape(description, path)
-    if "generator" not in description:
-        raise CheckpointError(f"{path} was not written by gankit train")
     G = _built(description, _sampled(state), path, trust, shape)
     _check_images(G, shape, path)
-    draws = bool(description.get("draws", True))
-    return SavedRun(path, state["step"], config, description, G, tuple(shape), draws)
+    return SavedRun(path, state["step"], config, description, G, tuple(shape))
 
 
 def _image_shape(description: dict[str, Any], path: Path) -> list[int]:
@@ -220,12 +222,29 @@ def _built(
     trust: bool,
     shape: list[int],
 ) -> nn.Module:
+    spec = _spec(description, path)
     if not trust:
-        check_own(str(path), "generator", description["generator"])
-        _check_size(description, weights, path, shape)
-    G = build_generator(description)
+        check_own(str(path), "generator", spec)
+        _check_size(spec, weights, path, shape)
+    G: nn.Module = create("generator", spec, nn.Module)
     _fill(G, weights, path)
     return G
+
+
+def _spec(description: dict[str, Any], path: Path) -> Spec:
+    """What the network was made from whose weights ``inference`` points to."""
+    key, networks = _inference_key(description), description.get("networks")
+    name = key.rpartition(".")[2] if isinstance(key, str) else key
+    if not isinstance(networks, dict) or not isinstance(networks.get(name), (str, dict)):
+        raise CheckpointError(f"{path} does not say how its generator is built")
+    spec: Spec = networks[name]
+    return spec
+
+
+def _inference_key(description: dict[str, Any]) -> Any:
+    """Where the weights of a finished run are in the step's state; None if nothing says so."""
+    keys = description.get("inference")
+    return next(iter(keys.values()), None) if isinstance(keys, dict) else keys
 
 
 def _fill(G: nn.Module, weights: Any, path: Path) -> None:
@@ -245,10 +264,10 @@ def _load(G: nn.Module, weights: Any, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit its generator: {what}") from error
 
 
-def _check_size(description: dict[str, Any], weights: Any, path: Path, shape: list[int]) -> None:
+def _check_size(spec: Spec, weights: Any, path: Path, shape: list[int]) -> None:
     """Raise CheckpointError if the network is another than the weights', before it takes memory."""
     try:
-        G = check_fits("generator", description["generator"], weights)
+        G = check_fits("generator", spec, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     made = getattr(G, "image_shape", None)
@@ -265,7 +284,7 @@ def _sampled(state: dict[str, Any]) -> Any:
     Of a program of one's own, which does not say where they are, they are those of G.
     """
     every = state["gan_step"]
-    key = state["config"].get("inference")
+    key = _inference_key(state["config"])
     if key is None:
         key = "averages.G" if any(name.startswith("averages.G.") for name in every) else "G"
     found = weights_under(every, key) if isinstance(key, str) else {}
@@ -278,12 +297,11 @@ def _interface(
     G: nn.Module, description: dict[str, Any], step: int | None, path: Path
 ) -> Interface:
     """How the generator of the run with that ``description`` in its checkpoint is sampled."""
-    run, shape = description.get("run"), description.get("image_shape")
-    distribution = run.get("z_distribution", "normal") if isinstance(run, dict) else "normal"
+    shape, distribution = description.get("image_shape"), description.get("z_distribution")
     n_classes = getattr(G, "n_classes", None)
     classes = (description.get("classes") or ()) if n_classes else ()
     if (
-        distribution not in DISTRIBUTIONS
+        distribution not in (None, *DISTRIBUTIONS)
         or not _are_integers(shape, 1, 2**31)
         or not _are_integers(classes, 0, n_classes or 0)
         or not (step is None or _are_integers([step], 0, 2**63))
@@ -294,7 +312,7 @@ def _interface(
         )
     return Interface(
         z_dim=noise_for(G).shape[0],
-        z_distribution=distribution if description.get("draws", True) else None,
+        z_distribution=distribution,
         image_shape=tuple(shape),
         n_classes=n_classes,
         classes=tuple(classes),

@@ -222,7 +222,7 @@ def test_uniform_noise_of_a_run(tmp_path: Path) -> None:
     assert {key: said[key] for key in wanted_text} == wanted_text
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     for key, value in (("z_distribution", "cauchy"),):
-        state["config"]["run"][key] = value
+        state["config"][key] = value
         torch.save(state, out / "checkpoint.pt")
         with pytest.raises((CheckpointError, ConfigError)):
             gankit.load(out)

@@ -8,14 +8,15 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from gankit.cli.runfiles import CONFIG, CURVES, GIF, METRICS, SAMPLES
 from gankit.cli.streams import say
 from gankit.errors import CheckpointError, ConfigError, GankitError
-from gankit.recipes.component import split_spec
-from gankit.recipes.config import RunConfig, read_yaml
+from gankit.runs.component import split_spec
+from gankit.runs.runfiles import CONFIG, CURVES, GIF, METRICS, SAMPLES
+from gankit.runs.settings import read_yaml
 from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import draw_curves, write_gif
 from gankit.training.checkpoint import load_checkpoint
+from gankit.training.config import RunConfig
 from gankit.training.reports import Curves
 
 _LOG = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def _described(folder: Path) -> tuple[str | None, list[Curves]]:
     title, curves = None, []
     if (folder / CONFIG).is_file():
         try:
-            config = RunConfig().updated(**read_yaml(folder / CONFIG))
-            title = shorten(f"{config.recipe} on {split_spec('data', config.data)[0]}", 120)
+            settings = read_yaml(folder / CONFIG)
+            data = split_spec("data", settings.get("data", RunConfig.data))[0]
+            title = shorten(f"{settings.get('recipe', RunConfig.recipe)} on {data}", 120)
         except ConfigError as error:
             _LOG.warning("the curves do not say what was trained: %s", error)
     if (folder / CHECKPOINT).is_file():

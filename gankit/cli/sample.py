@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gankit.errors import CheckpointError, ConfigError
 from gankit.loaded import Interface
-from gankit.recipes.build import pick_device
+from gankit.runs.build import pick_device
 from gankit.saved import CHECKPOINT, SavedRun, load_run
 from gankit.training.image_files import check_folder, save_folder, save_npz
 from gankit.training.pictures import channels_in_words, generate_batches, save_grid, spread
@@ -63,7 +63,7 @@ def sample(arguments: argparse.Namespace) -> int:
             saved.generator.to(device),
             arguments.n,
             seed=arguments.seed,
-            distribution=config.z_distribution,
+            distribution=interface.z_distribution or "normal",
             labels=labels,
         )
     )

@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gankit.data.toy import PointData
 from gankit.errors import ConfigError
 from gankit.losses.autoencoder import (
     AutoencoderLoss,
+    bernoulli_nats,
     kl_to_standard_normal,
     resolve_autoencoder,
 )
+from gankit.training.config import Recipe, RunConfig
 from gankit.training.modules import eval_mode
-from gankit.training.noise import noise_for
+from gankit.training.noise import Distribution, noise_for
+from gankit.training.parts import Parts
 from gankit.training.phases import Batch, Phase, Scalars
 from gankit.training.pictures import generate
 from gankit.training.reports import Curves, Panel
@@ -67,6 +71,24 @@ class AutoencoderStep(Step):
         self.metrics = {"reconstruction": "reconstruction"}
         if self.loss.variational:
             self.metrics["kl"] = "KL divergence"
+
+    @classmethod
+    def from_parts(cls, parts: Parts, *, loss: Any = "squared-error") -> AutoencoderStep:
+        """``generator`` is the decoder, ``discriminator`` the encoder; one optimizer holds both."""
+        decoder, encoder = parts.generator("decoder"), parts.discriminator("encoder")
+        made = resolve_autoencoder(parts.loss(loss))
+        if isinstance(parts.data, PointData) and made.reconstruction is bernoulli_nats:
+            raise ConfigError(
+                f"the likelihood of the loss {made.name!r} is 'bernoulli', for pixels, but "
+                f"{parts.data.name} are points; allowed is gankit.losses.elbo with likelihood "
+                "'gaussian'"
+            )
+        both = parts.optimizer(decoder, encoder)
+        return cls(decoder, encoder, both, made, **parts.execution)
+
+    @property
+    def z_distribution(self) -> Distribution | None:  # type: ignore[override]
+        return "normal" if self.loss.variational else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -145,3 +167,65 @@ class AutoencoderStep(Step):
             )
         self.stage = f"the loss {self.loss.name!r}"
         return self.loss.reconstruction(decoded.view_as(images), images)
+
+
+_VAE_PAPER = "Kingma and Welling, 2013, https://arxiv.org/abs/1312.6114"
+
+AE = Recipe(
+    name="ae",
+    summary="autoencoder (Hinton and Salakhutdinov, 2006); its pictures are reconstructions",
+    config=RunConfig(
+        recipe="ae",
+        generator={
+            "class_path": "gankit.models.mlp.Generator",
+            "init_args": {"hidden": [256, 512]},
+        },
+        discriminator={
+            "class_path": "gankit.models.autoencoder.Encoder",
+            "init_args": {"hidden": [512, 256]},
+        },
+        step={
+            "class_path": "gankit.gans.autoencoder.AutoencoderStep",
+            "init_args": {"loss": "squared-error"},
+        },
+        z_dim=8,
+        epochs=100,
+        batch_size=60,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+    ),
+    sources=(
+        "The idea and the comparison with PCA: Hinton and Salakhutdinov, 2006, "
+        "https://doi.org/10.1126/science.1127647",
+        "Layers 512-256-8-256-512, Adam 1e-3: ours",
+    ),
+)
+VAE = Recipe(
+    name="vae",
+    summary="variational autoencoder (Kingma and Welling, 2013)",
+    config=RunConfig(
+        recipe="vae",
+        generator={
+            "class_path": "gankit.models.mlp.Generator",
+            "init_args": {"hidden": [256, 512]},
+        },
+        discriminator={
+            "class_path": "gankit.models.autoencoder.Encoder",
+            "init_args": {"hidden": [512, 256], "variational": True},
+        },
+        step={
+            "class_path": "gankit.gans.autoencoder.AutoencoderStep",
+            "init_args": {"loss": "elbo"},
+        },
+        z_dim=16,
+        epochs=100,
+        batch_size=60,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+    ),
+    sources=(
+        f"The ELBO, one sample per image, Bernoulli pixels: {_VAE_PAPER}",
+        "Layers 512-256-16-256-512, Adam 1e-3: ours",
+    ),
+)
+RECIPES = (AE, VAE)

@@ -23,6 +23,7 @@ from gankit.losses.energy import (
     energy_generator_loss,
 )
 from gankit.losses.scores import widened
+from gankit.training.config import Recipe, RunConfig
 from gankit.training.distributed import all_reduce_mean
 from gankit.training.gan_step import GANStep
 from gankit.training.outputs import Output, over_scales
@@ -58,6 +59,7 @@ class BEGANStep(GANStep):
     """
 
     metrics: Mapping[str, str] = {**GANStep.metrics, "k": "k", "measure": "measure"}
+    supplied: ClassVar[tuple[str, ...]] = ("noise", "loss")
     whole_batch: ClassVar[str] = "BEGAN's balance k moves once for each batch"
     k: Tensor
     measure: Tensor
@@ -111,3 +113,45 @@ class BEGANStep(GANStep):
 def _mean_error(errors: Output) -> Tensor:
     """Over all processes: with a k of its own each would play another game."""
     return all_reduce_mean(widened(errors.mean()))
+
+
+BEGAN = Recipe(
+    name="began",
+    summary="boundary equilibrium GAN (Berthelot et al., 2017)",
+    config=RunConfig(
+        recipe="began",
+        generator={
+            "class_path": "gankit.models.convolutional_autoencoder.Generator",
+            "init_args": {"width": 16, "repeats": 1},
+        },
+        discriminator={
+            "class_path": "gankit.models.convolutional_autoencoder.Discriminator",
+            "init_args": {"width": 16, "repeats": 1, "code": 16},
+        },
+        step={
+            "class_path": "gankit.gans.began.BEGANStep",
+            "init_args": {"gamma": 0.95, "rate": 0.05, "z_distribution": "uniform"},
+        },
+        z_dim=16,
+        epochs=None,
+        steps=6000,
+        batch_size=16,
+        lr=1e-3,
+        d_lr=1e-4,
+        betas=(0.5, 0.999),
+        schedule={
+            "class_path": "torch.optim.lr_scheduler.StepLR",
+            "init_args": {"step_size": 2000, "gamma": 0.5},
+        },
+    ),
+    sources=(
+        "The game and its control, the kind of layers, a code as long as z, uniform noise, batch "
+        "16, D's Adam 1e-4, rates that halve: Berthelot, Schumm and Metz, 2017, "
+        "https://arxiv.org/abs/1703.10717",
+        "One convolution of 16 maps per level and 16 numbers in a code (paper: two of 64 or more, "
+        "and 64), rate 0.05 and halving every 2,000 steps for this short a run: ours",
+        "G at ten times D's rate and gamma 0.95: ours. D gives energy only to what G draws more "
+        "than 1/k times too often, so a low k (0.1 where both learn alike) leaves few classes",
+    ),
+)
+RECIPES = (BEGAN,)

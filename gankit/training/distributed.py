@@ -91,6 +91,8 @@ def broadcast_state(*modules: nn.Module, buffers_only: bool = False) -> None:
     """Give every process rank 0's parameters and buffers, or its buffers alone."""
     for module in modules:
         for tensor in module.buffers() if buffers_only else module.state_dict().values():
+            if not isinstance(tensor, Tensor):  # of a step, what stands beside its tensors
+                continue
             if tensor.is_contiguous():
                 dist.broadcast(tensor, 0)
             else:

@@ -51,7 +51,7 @@ def panels(step: GANStep, batch: Batch, seed: int) -> list[Panel]:
         step.sampled,
         len(real),
         seed=seed,
-        distribution=getattr(step.noise, "distribution", "normal"),
+        distribution=step.z_distribution,
         labels=batch.get("label"),
     )
     return [Panel("generated", fake.reshape(real.shape)), Panel("real", real)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from gankit.training.batches import warn_of_range
 from gankit.training.critic import Critic
 from gankit.training.labelling import Labelling
 from gankit.training.modules import eval_mode
-from gankit.training.noise import NoiseSource, noise_for
+from gankit.training.noise import Distribution, NoiseSource, noise_for
 from gankit.training.optimizers import check_owner
 from gankit.training.outputs import Output, classification_loss, over_scales
 from gankit.training.pairing import reads_logits
@@ -40,6 +40,9 @@ from gankit.training.phases import Batch, Phase, Scalars
 from gankit.training.reports import Curves, Panel
 from gankit.training.sharing import shared_parameters
 from gankit.training.step import Precision, Step
+
+if TYPE_CHECKING:
+    from gankit.training.parts import Parts
 
 Penalty = Callable[..., Tensor]
 _D, _PENALIZED, _G = Phase("D", "D"), Phase("D+penalty", "D"), Phase("G", "G")
@@ -94,6 +97,7 @@ class GANStep(Step):
 
     G: nn.Module
     D: nn.Module
+    supplied: ClassVar[tuple[str, ...]] = ("noise",)
     metrics: Mapping[str, str] = {
         "d_loss": "D loss",
         "g_loss": "G loss",
@@ -163,6 +167,25 @@ class GANStep(Step):
         self.critic, self._range_seen = Critic(D, self.run, labelling, asked), False
         self._d_weights: list[Tensor] = list(D.parameters())
 
+    @classmethod
+    def from_parts(
+        cls, parts: Parts, *, z_distribution: Distribution = "normal", **knobs: Any
+    ) -> GANStep:
+        """Two networks, an optimizer each; ``loss`` and ``penalty`` may be import paths.
+
+        ``z_distribution`` is ``"normal"``, N(0, 1), or ``"uniform"``, U[-1, 1).
+        """
+        G, D = parts.generator(), parts.discriminator()
+        if "loss" in knobs:
+            precision = parts.execution["precision"]
+            logits = reads_logits(D, knobs.get("from_logits", "auto"), precision)
+            knobs["loss"] = parts.loss(knobs["loss"], from_logits=logits)
+        if "penalty" in knobs:
+            knobs["penalty"] = parts.penalty(knobs["penalty"])
+        g_optimizer, d_optimizer = parts.optimizer(G), parts.optimizer(D, lr=parts.d_lr)
+        knobs["noise"] = noise_for(G, z_distribution)
+        return cls(G, D, g_optimizer, d_optimizer, **knobs, **parts.execution)
+
     @property
     def g_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of G."""
@@ -182,6 +205,10 @@ class GANStep(Step):
     def sampled(self) -> nn.Module:
         """The network to draw samples from: the moving average where there is one, else G."""
         return self.average_of("G")
+
+    @property
+    def z_distribution(self) -> Distribution:  # type: ignore[override]
+        return getattr(self.noise, "distribution", "normal")
 
     # --- what it computes ---------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,14 @@ from gankit.training.average import Average
 from gankit.training.batches import check_batch, check_source
 from gankit.training.graph import graphs_for, make_eager
 from gankit.training.modules import check_tensor, take_channels_last
+from gankit.training.noise import Distribution
 from gankit.training.optimizers import check_optimizers, match_layout
 from gankit.training.phases import Batch, Phase, Scalars, dry_gradients, run_phases, split
 from gankit.training.reports import Curves, Panel
 from gankit.training.weights import load_weights, weights_under
+
+if TYPE_CHECKING:
+    from gankit.training.parts import Parts
 
 Precision = Literal["fp32", "bf16"]
 
@@ -65,6 +69,10 @@ class Step(nn.Module, ABC):
     eager_reason: ClassVar[str] = ""
     # Why a batch cannot be cut into micro-batches; empty where it can.
     whole_batch: ClassVar[str] = ""
+    # Arguments of the constructor that `from_parts` gives itself, beside those without a default.
+    supplied: ClassVar[tuple[str, ...]] = ()
+    # What z is drawn from to sample the network of `inference`; None where it is not given noise.
+    z_distribution: Distribution | None = None
     # D's output on points, drawn as a curve beside their densities.
     answer: Callable[[Tensor], Tensor] | None = None
     # What errors call a field, where that is not its name.
@@ -128,6 +136,18 @@ class Step(nn.Module, ABC):
 
     # --- what a family defines ----------------------------------------------------------------
 
+    @classmethod
+    def from_parts(cls, parts: Parts, *_: Any, **knobs: Any) -> Step:
+        """The step of a run: networks and optimizers from ``parts``, the rest from its settings.
+
+        ``knobs`` are the ``init_args`` of the setting ``step``. A run may give the keyword
+        parameters of this method and, if it takes ``**knobs``, those parameters of the constructor
+        that have a default and are not ``supplied``.
+        """
+        raise ConfigError(
+            f"{cls.__name__} cannot be built from settings: it defines no from_parts(parts, ...)"
+        )
+
     @abstractmethod
     def schedule(self, call: int) -> tuple[Phase, ...]:
         """The updates of the ``call``-th call (the first is 1), in order."""
@@ -174,14 +194,16 @@ class Step(nn.Module, ABC):
 
     def inference(self) -> nn.Module:
         """The network that a finished run is used as; a moving average where there is one."""
-        return self.get_submodule(self.inference_key)
+        return self.get_submodule(next(iter(self.inference_keys.values())))
 
     @property
-    def inference_key(self) -> str:
-        """Where the weights of ``inference`` stand in ``state_dict``; by default those of the first
-        network."""
+    def inference_keys(self) -> dict[str, str]:
+        """Where the weights of a finished run stand in ``state_dict``, by what they are used for.
+
+        By default those of the first network, under its own name.
+        """
         name = next(iter(self.networks))
-        return f"averages.{name}" if name in self.averages else name
+        return {name: f"averages.{name}" if name in self.averages else name}
 
     # --- what a family uses -------------------------------------------------------------------
 

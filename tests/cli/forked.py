@@ -54,7 +54,7 @@ def serve() -> None:
     import yaml  # noqa: F401
 
     from gankit.cli import main
-    from gankit.recipes import build  # noqa: F401
+    from gankit.runs import build  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gankit.cli import interrupt
+from gankit.runs import interrupt
 
 
 class Clock:

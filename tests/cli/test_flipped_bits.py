@@ -195,7 +195,7 @@ def endless() -> list[Any]:
 )
 def test_values_without_end_get_a_short_sentence(value: Any, refused: Callable[..., str]) -> None:
     state = torch.load(FILE, weights_only=True)
-    state["config"]["run"]["generator"] = state["config"]["generator"] = value
+    state["config"]["run"]["generator"] = state["config"]["networks"]["G"] = value
     torch.save(state, FILE)
     Path("run/config.yaml").unlink()
     for argv in (["sample", "run"], RESUME):
@@ -216,7 +216,7 @@ def bomb() -> None:
 def large_layers() -> None:
     state = torch.load(FILE, weights_only=True)
     spec = {"class_path": "gankit.models.mlp.Generator", "init_args": {"hidden": [20000, 20000]}}
-    state["config"]["generator"] = spec
+    state["config"]["networks"]["G"] = spec
     torch.save(state, FILE)
 
 
@@ -276,7 +276,7 @@ def test_loops_without_end_are_refused() -> None:
     for argument in ({"repeats": 10**8}, {"levels": 2**30}):
         state = torch.load(FILE, weights_only=True)
         path = "gankit.models.convolutional_autoencoder.Generator"
-        state["config"]["generator"] = {"class_path": path, "init_args": argument}
+        state["config"]["networks"]["G"] = {"class_path": path, "init_args": argument}
         torch.save(state, FILE)
         with pytest.raises(ConfigError, match=next(iter(argument))):
             gankit.load("run")
@@ -303,7 +303,8 @@ def test_compressed_and_doubled_records_are_refused() -> None:
 def test_images_of_safetensors_are_those_of_the_generator(shape: Any) -> None:
     pytest.importorskip("safetensors")
     state = load_checkpoint(FILE)
-    description = {"generator": state["config"]["generator"], "image_shape": shape}
+    names = ("networks", "inference", "z_distribution")
+    description = {name: state["config"][name] for name in names} | {"image_shape": shape}
     weights = weights_under(state["gan_step"], "G")
     Path("g.safetensors").write_bytes(write_weights(weights, description, {}))
     with pytest.raises(CheckpointError, match=r"^g\.safetensors .*image"):

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from gankit.cli import main, rundir
-from gankit.recipes.config import RunConfig
+from gankit.cli import main
+from gankit.runs import folder as rundir
 from gankit.training import GANStep
+from gankit.training.config import RunConfig
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "6", "--quiet"]

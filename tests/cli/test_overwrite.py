@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from gankit.cli import main, replaced, runfiles
-from gankit.cli.lock import locked
+from gankit.cli import main
+from gankit.runs import replaced, runfiles
+from gankit.runs.lock import locked
 from gankit.training import Callback, GANStep, load_checkpoint
 from gankit.training.trainer import DivergedError
 from tests import small_runs

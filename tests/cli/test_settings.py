@@ -94,6 +94,9 @@ def test_what_leaves_the_training_alone_may_change_at_a_resume(
     assert "setting" not in capfd.readouterr().out
     assert main([*RESUME, "--set", "accumulate=2"]) == 2
     assert "settings: accumulate is 1, not 2" in capfd.readouterr().err
+    assert main([*RESUME, "--set", "n_critic=2"]) == 2
+    assert "settings: step.n_critic is 1, not 2" in capfd.readouterr().err
+    assert main([*RESUME, "--set", "n_critic=1", "--set", "step.loss=non-saturating"]) == 0
 
 
 def documented(file: str) -> str:
@@ -208,7 +211,7 @@ def test_arguments_of_the_networks() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("lr.x=1", "arguments have generator, discriminator, loss, penalty, data, schedule alone"),
+        ("lr.x=1", "arguments have generator, discriminator, step, data, schedule alone"),
         ("loss.margin=1", "loss is 'non-saturating'; allowed is an import path"),
         ("penalty.weight=1", "penalty is null; allowed is an import path"),
         ("generator.init_args=3", "allowed as init_args are {NAME: VALUE}"),

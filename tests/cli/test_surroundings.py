@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from gankit.cli import main, rundir
-from gankit.cli.lock import locked
+from gankit.cli import main
 from gankit.errors import ConfigError
-from gankit.recipes.config import RunConfig
+from gankit.runs import folder as rundir
+from gankit.runs.lock import locked
 from gankit.training import GANStep, Progress, load_checkpoint
+from gankit.training.config import RunConfig
 from tests.small_runs import environment
 from tests.training.test_trainer import make_trainer
 

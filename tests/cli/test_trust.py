@@ -16,13 +16,13 @@ import torch
 import yaml
 
 import gankit
-from gankit import recipes
+from gankit import gans, recipes
 from gankit.cli import main
 from gankit.errors import ConfigError
 from gankit.exporting import export
-from gankit.recipes.build import build_trainer
-from gankit.recipes.config import read_yaml
-from gankit.recipes.trust import OWN, check_own, foreign_parts
+from gankit.runs.build import build_trainer
+from gankit.runs.settings import read_yaml
+from gankit.runs.trust import OWN, check_own, foreign_parts
 from gankit.saved import load_run
 from gankit.training.weights import weights_under
 from tests.small_runs import SMALL
@@ -46,8 +46,8 @@ HARMFUL: list[Any] = [
     {"class_path": "gankit.models.mlp.torch.hub.load", "init_args": {"repo_or_dir": "."}},
     "gankit.models.dcgan.nn.Module",
     {"class_path": "gankit.data.idx.os.system", "init_args": {"command": "touch touched"}},
-    {"class_path": "gankit.recipes.build.import_object", "init_args": {"path": "attack.call"}},
-    {"class_path": "gankit.recipes.component.create", "init_args": {"spec": "attack.call"}},
+    {"class_path": "gankit.runs.build.import_object", "init_args": {"path": "attack.call"}},
+    {"class_path": "gankit.runs.component.create", "init_args": {"spec": "attack.call"}},
     {"class_path": "gankit.cli.main", "init_args": {"argv": ["train", "gan", "--out", "touched"]}},
     {"class_path": "gankit.training.MetricsCSV", "init_args": {"path": "precious"}},
     "gankit.models.mlp.Generator.__init__",
@@ -67,8 +67,18 @@ HARMFUL: list[Any] = [
     {"class_path": MLP, "init_args": {"hidden": [2**40]}},
     {"class_path": MLP, "init_args": {"hidden": [1] * 5000}},
     {"class_path": MLP, "init_args": {"init": "x" * 10**6}},
+    {"class_path": MLP, "init_args": {"init": "attack.call"}},
+    {"class_path": MLP, "init_args": {"hidden": ["attack.call"]}},
     {"class_path": MLP, "init_args": {"attack": b"attack"}},
 ]
+STEP = "gankit.training.GANStep"
+RESOLVE = "gankit.losses.resolve"
+
+
+def step(**arguments: Any) -> dict[str, Any]:
+    return {"class_path": STEP, "init_args": arguments}
+
+
 IDS = [f"{number}" for number in range(len(HARMFUL))]
 
 
@@ -94,9 +104,13 @@ def a_run(in_a_folder_of_its_own: None, once: Path, monkeypatch: pytest.MonkeyPa
 
 def change(name: str, spec: Any) -> None:
     state = torch.load(FILE, weights_only=True)
-    state["config"]["run"][name] = spec
+    settings, (name, _, argument) = state["config"]["run"], name.partition(".")
+    if argument:
+        settings[name]["init_args"][argument] = spec
+    else:
+        settings[name] = spec
     if name == "generator":
-        state["config"]["generator"] = spec
+        state["config"]["networks"]["G"] = spec
     torch.save(state, FILE)
 
 
@@ -129,7 +143,12 @@ def test_nor_of_one_in_a_safetensors_file(spec: Any) -> None:
     from safetensors.torch import save_file
 
     weights = weights_under(torch.load(FILE, weights_only=True)["gan_step"], "G")
-    description = {"generator": spec, "image_shape": [1, 28, 28], "draws": True}
+    description = {
+        "networks": {"G": spec},
+        "inference": {"G": "G"},
+        "image_shape": [1, 28, 28],
+        "z_distribution": "normal",
+    }
     save_file(weights, "g.safetensors", {"gankit": json.dumps(description)})
     untouched(lambda: gankit.load("g.safetensors"), "generator")
 
@@ -138,12 +157,32 @@ PARTS = [
     ("generator", HARMFUL[0]),
     ("discriminator", HARMFUL[1]),
     ("discriminator", {"class_path": MLP}),
-    ("loss", HARMFUL[0]),
-    ("loss", "attack.call"),
-    ("loss", {"class_path": "gankit.losses.AdversarialLoss", "init_args": {"name": "attack"}}),
-    ("loss", {"class_path": "gankit.losses.ebgan", "init_args": {"margin": HARMFUL[0]}}),
-    ("penalty", "attack.call"),
-    ("penalty", {"class_path": "gankit.losses.gradient_penalty", "init_args": {"mode": {}}}),
+    ("step", HARMFUL[0]),
+    ("step", "attack.call"),
+    ("step", "gankit.training.Trainer"),
+    ("step", "gankit.training.step.torch.hub.load"),
+    ("step", "gankit.gans.recipes"),
+    ("step", "gankit.gans.autoencoder.Step"),
+    ("step", "gankit.gans.autoencoder.AutoencoderStep.from_parts"),
+    ("step", {"class_path": "gankit.training.Checkpoint", "init_args": {"path": "precious"}}),
+    ("step", step(loss=HARMFUL[0])),
+    ("step", step(loss=[HARMFUL[0]])),
+    ("step", step(loss=["attack.call", "attack.call"])),
+    ("step", step(loss={"class_path": RESOLVE, "init_args": {"loss": "attack.call"}})),
+    ("step", step(loss={"class_path": RESOLVE, "init_args": {"loss": {"class_path": "attack.G"}}})),
+    ("step", step(loss={"class_path": STEP, "init_args": {}})),
+    ("step", step(penalty={"class_path": RESOLVE, "init_args": {}})),
+    ("step", step(n_critic="attack.call")),
+    ("step", step(noise={"class_path": "attack.G"})),
+    ("step", step(G=["attack.call"])),
+    ("step", step(clip_weights=[[[[[[2]]]]]])),
+    ("step", step(n_critic=2**40)),
+    ("step.loss", HARMFUL[0]),
+    ("step.loss", "attack.call"),
+    ("step.loss", {"class_path": "gankit.losses.AdversarialLoss", "init_args": {"name": "attack"}}),
+    ("step.loss", {"class_path": "gankit.losses.least_squares", "init_args": {"a": HARMFUL[0]}}),
+    ("step.penalty", "attack.call"),
+    ("step.penalty", {"class_path": "gankit.losses.gradient_penalty", "init_args": {"mode": {}}}),
     ("data", HARMFUL[4]),
     ("data", "attack.call"),
     ("schedule", "attack.call"),
@@ -249,7 +288,8 @@ def test_the_table_names_gankits_own_networks_and_every_recipe_passes() -> None:
             if inspect.isclass(getattr(module, name)):
                 networks.add(f"gankit.models.{family}.{name}")
     assert networks == OWN["generator"] | OWN["discriminator"]
-    for path in {path for paths in OWN.values() for path in paths}:
+    assert "gankit.gans.autoencoder.AutoencoderStep" in gans.steps()
+    for path in {path for paths in OWN.values() for path in paths} | gans.steps():
         module = importlib.import_module(path.rpartition(".")[0])
         assert callable(getattr(module, path.rpartition(".")[2]))
     for name in recipes.names():

@@ -7,9 +7,9 @@ import torch
 
 from gankit.data import DiscData, EdgeData, load, load_discs, load_edges
 from gankit.data.toy_images import FILLS, disc_masks
-from gankit.errors import ConfigError, DataError
-from gankit.recipes import RunConfig
-from gankit.recipes.build import load_data
+from gankit.errors import DataError
+from gankit.runs.build import build_trainer
+from gankit.training.config import RunConfig
 
 
 def eroded(masks: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -152,5 +152,5 @@ def test_sizes_that_are_refused(make):
 
 
 def test_a_recipe_of_single_images_refuses_them():
-    with pytest.raises(ConfigError, match=r"'toy:edges' with the fields a, b; .* field image"):
-        load_data(RunConfig(data="toy:edges", recipe="gan"))
+    with pytest.raises(DataError, match=r"edges.* has the fields a, b, not image"):
+        build_trainer(RunConfig(data="toy:edges", image_size=16, device="cpu"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gankit import recipes
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import Trainer
 
 MLP = "gankit.models.mlp"

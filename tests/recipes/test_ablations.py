@@ -12,9 +12,9 @@ import torch
 from examples import ablations
 from gankit import recipes
 from gankit.nn import BatchNormAct1d, LeakyReLUDropout
-from gankit.recipes.build import build_trainer
-from gankit.recipes.component import import_object, split_spec
-from gankit.recipes.config import parse_settings
+from gankit.runs.build import build_trainer
+from gankit.runs.component import import_object, split_spec
+from gankit.runs.settings import changed, written
 
 PAGE = Path(__file__).parents[2] / "docs" / "ablations.md"
 FLAGS = ("norm", "dropout", "hidden")
@@ -79,13 +79,13 @@ def test_the_flags_reach_the_networks_of_a_recipe(recipe: str) -> None:
     start = recipes.get(recipe).config.updated(image_size=8, batch_size=8, device="cpu")
     flags = ["generator.norm=batch", "generator.hidden=[12, 9, 7]"]
     flags += ["discriminator.dropout=0.3", "discriminator.hidden=[11]"]
-    trainer = build_trainer(start.updated(**parse_settings(flags, start)))
+    trainer = build_trainer(changed(start, written(flags), "--set"))
     G, D = trainer.gan_step.networks.values()
     assert [m.num_features for m in G.modules() if isinstance(m, BatchNormAct1d)] == [12, 9, 7]
     assert [m.p for m in D.modules() if isinstance(m, LeakyReLUDropout)] == [0.3]
     trainer.fit(steps=2)
     flags = ["generator.norm=batch", "discriminator.norm=batch"]
-    trainer = build_trainer(start.updated(**parse_settings(flags, start)))
+    trainer = build_trainer(changed(start, written(flags), "--set"))
     assert getattr(trainer.gan_step, "paired", None) is (None if recipe in ("ae", "vae") else True)
     before = [buffer.clone() for buffer in list(trainer.gan_step.networks.values())[1].buffers()]
     assert len(before) > 0

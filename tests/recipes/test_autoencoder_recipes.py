@@ -16,7 +16,7 @@ from gankit import data, recipes
 from gankit.cli import main
 from gankit.errors import ConfigError
 from gankit.gans.autoencoder import AutoencoderStep
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import Trainer
 from tests.recipes.resumed import assert_resumes_exactly
 
@@ -65,8 +65,9 @@ def test_a_run_resumes_exactly_and_draws_what_it_can(
 
 def test_settings_of_gans_are_refused() -> None:
     for changes, words in (
-        ({"n_critic": 2}, "n_critic is 2, but the loss 'elbo' trains an autoencoder; allowed is 1"),
-        ({"z_distribution": "uniform"}, "z_distribution is 'uniform'"),
+        ({"n_critic": 2}, r"step \(AutoencoderStep\) has no argument 'n_critic'; it has loss"),
+        ({"d_lr": 0.1}, "d_lr is 0.1, but AutoencoderStep has no optimizer of a discriminator"),
+        ({"z_distribution": "uniform"}, "has no argument 'z_distribution'"),
     ):
         with pytest.raises(ConfigError, match=words):
             built("vae", **changes)

@@ -16,7 +16,7 @@ from gankit.cli.streams import warnings_as_sentences
 from gankit.data import ImageData
 from gankit.errors import ConfigError, GankitError, GankitWarning
 from gankit.losses import AdversarialLoss
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import GANStep
 from gankit.training.entries import check_plain
 
@@ -56,7 +56,7 @@ D_NORM = spec(f"{MLP}.Discriminator", norm="batch", hidden=[8])
                 "batch_size": 1,
             },
         ),
-        ("ebgan", {"loss": spec("gankit.losses.ebgan", pulling_away=0.1), "batch_size": 1}),
+        ("ebgan", {"pulling_away": 0.1, "batch_size": 1}),
     ],
 )
 def test_a_part_of_one_image_that_cannot_be_trained_on_is_named(
@@ -136,7 +136,7 @@ HERE = "tests.recipes.test_checked_first"
             {"schedule": spec("torch.optim.lr_scheduler.OneCycleLR", max_lr=1.0, total_steps=3)},
             "OneCycleLR cannot go on: it ends after 3 steps, and the run has 4",
         ),
-        ("gan", {"accumulate": 4, "loss": spec("gankit.losses.began")}, "allowed .* 'began' is 1"),
+        ("began", {"accumulate": 4}, "accumulate is 4.*BEGAN's balance k moves once"),
         *[
             (
                 "cgan",

@@ -14,10 +14,10 @@ from gankit.data import ImageData
 from gankit.errors import ConfigError
 from gankit.losses import resolve
 from gankit.models import mlp
-from gankit.recipes.build import build_trainer
-from gankit.recipes.component import create
-from gankit.recipes.config import RunConfig
+from gankit.runs.build import build_trainer
+from gankit.runs.component import create
 from gankit.training import Trainer
+from gankit.training.config import RunConfig
 
 OWN_PARTS = """
 import torch
@@ -118,7 +118,7 @@ def test_own_parts_train_together(own_parts: str) -> None:
     assert not trainer.gan_step.paired
     assert "MyD" in trainer.gan_step.notes[0]
     trainer.fit(steps=3)
-    assert trainer.config["generator"] == {
+    assert trainer.config["networks"]["G"] == {
         "class_path": "own_parts.MyG",
         "init_args": {"width": 9, "z_dim": 6},
     }

@@ -16,7 +16,7 @@ from gankit.data import ImageData
 from gankit.errors import ConfigError, DataError
 from gankit.losses import gradient_penalty
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import SampleGrid, Trainer, generate
 from gankit.training.gan_step import GANStep
 from tests.recipes.classes import nearest_class

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gankit import data, recipes
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import generate
 
 STEPS = 500

@@ -13,7 +13,7 @@ import torch
 from examples import demo
 from gankit import data, recipes
 from gankit.metrics import Judge
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import generate
 
 

@@ -17,8 +17,8 @@ from gankit.losses import began, began_convergence, began_next_k, ebgan
 from gankit.metrics import Judge
 from gankit.models import mlp
 from gankit.models.autoencoder import Discriminator
-from gankit.recipes.build import build_trainer
-from gankit.recipes.config import read_yaml
+from gankit.runs.build import build_trainer
+from gankit.runs.settings import configured, read_yaml
 from gankit.training import GANStep, Trainer, gan_adam, generate
 from tests.recipes.classes import nearest_class
 
@@ -115,15 +115,14 @@ def test_a_run_resumes_exactly(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert straight.keys() == halves.keys()
     assert all(torch.equal(straight[key], halves[key]) for key in straight)
     if name == "began":
-        assert straight["D.began_k"] > 0
+        assert straight["k"] > 0
     assert main(["sample", "straight", "--n", "2"]) == 0
 
 
 def began_twin(gamma: float, seed: int) -> Trainer:
     """The recipe on 8x8 digits, with networks of 8 maps that learn within seconds."""
-    config = recipes.get("began").config.updated(**read_yaml(SMALL))
-    loss = {"class_path": "gankit.losses.began", "init_args": {"gamma": gamma, "rate": 0.02}}
-    return build_trainer(config.updated(device="cpu", seed=seed, loss=loss))
+    config = configured(recipes.get("began").config, read_yaml(SMALL), str(SMALL))
+    return build_trainer(config.updated(device="cpu", seed=seed, gamma=gamma))
 
 
 def spread(images: Tensor) -> float:
@@ -144,9 +143,9 @@ def test_began_converges_and_diversity_rises_with_gamma(seed: int) -> None:
         trainer = began_twin(gamma, seed)
         D = trainer.gan_step.D
         trainer.fit(steps=50)
-        early = float(D.get_buffer("began_measure"))
+        early = float(trainer.gan_step.measure)
         trainer.fit(steps=600)
-        assert float(D.get_buffer("began_measure")) < 0.65 * early
+        assert float(trainer.gan_step.measure) < 0.65 * early
         real = trainer.data.normalized()[:500]
         fakes = generate(trainer.gan_step.G, 500, seed=1, distribution="uniform").clamp(-1, 1)
         spreads.append(spread(fakes) / spread(real))
@@ -171,11 +170,10 @@ def test_began_draws_most_digits_at_28x28(seed: int) -> None:
     config = recipes.get("began").config.updated(device="cpu", seed=seed)
     trainer = build_trainer(config)
     assert config.steps is not None
-    D = trainer.gan_step.D
     trainer.fit(steps=100)
-    early = float(D.get_buffer("began_measure"))
+    early = float(trainer.gan_step.measure)
     trainer.fit(steps=config.steps)
-    assert float(D.get_buffer("began_measure")) < 0.65 * early
+    assert float(trainer.gan_step.measure) < 0.65 * early
     fakes = generate(trainer.gan_step.G, 1000, seed=1, distribution="uniform").clamp(-1, 1)
     assert spread(fakes) > 0.75 * spread(trainer.data.normalized()[:1000])
     verdict = Judge.fit(data.load("digits", split="all"), seed=0)(fakes)

@@ -77,15 +77,12 @@ def test_the_gammas_are_drawn_larger(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     small = ["--config", str(SMALL), "--steps", "2", "--device", "cpu", "--quiet"]
     for name in gallery.PICTURES["gammas"]:
-        gamma = f"loss.gamma={name.removeprefix('began-')}"
+        gamma = f"gamma={name.removeprefix('began-')}"
         assert main(["train", "began", *small, "--set", gamma, "--out", f"runs/{name}"]) == 0
     Path("out").mkdir()
     assert gallery.main(["runs", "--out", "out", "--pictures", "gammas"]) == 0
     saved = load_run("runs/began-0.2")
-    assert saved.config.loss == {
-        "class_path": "gankit.losses.began",
-        "init_args": {"gamma": 0.2, "rate": 0.02},
-    }
+    assert saved.config.knobs == {"gamma": 0.2, "rate": 0.02, "z_distribution": "uniform"}
     page, tile = pixels(Path("out/gammas.png")), 8 * 5 + 2
     assert page.shape[0] == 3 * tile
     made = generate(saved.generator, 12, seed=0, distribution="uniform").clamp(-1, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gankit import recipes
 from gankit.losses import AdversarialLoss, resolve
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 
 
 @pytest.mark.parametrize(

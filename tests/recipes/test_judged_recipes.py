@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gankit import data, recipes
 from gankit.metrics import Judge, sharpness
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import Trainer, generate
 from tests.recipes.small_twins import small_twin
 

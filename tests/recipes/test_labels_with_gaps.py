@@ -13,8 +13,8 @@ from gankit.data import ImageData
 from gankit.errors import DataError, GankitWarning
 from gankit.loaded import Interface
 from gankit.recipes import get
-from gankit.recipes.build import build_trainer
-from gankit.recipes.config import RunConfig
+from gankit.runs.build import build_trainer
+from gankit.training.config import RunConfig
 from gankit.training.diagnostics import Classes, look
 
 _STATE = {"labels": torch.zeros(0, dtype=torch.int64)}

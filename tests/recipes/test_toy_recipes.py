@@ -8,7 +8,7 @@ import torch
 from gankit import recipes
 from gankit.data.toy import TOYS
 from gankit.metrics import ModeCount, count_modes, ks_distance
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import Diagnostics, Trainer
 from gankit.training.pictures import generate
 

@@ -14,7 +14,7 @@ from gankit import recipes
 from gankit.errors import ConfigError
 from gankit.losses import gradient_penalty
 from gankit.ops import interpolate
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import GANStep, MetricsCSV
 
 SMALL: dict[str, object] = {

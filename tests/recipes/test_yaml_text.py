@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit.errors import ConfigError
-from gankit.recipes import yaml_text
-from gankit.recipes.config import RunConfig, parse_settings, read_yaml, write_yaml
+from gankit.runs import yaml_text
+from gankit.runs.settings import changed, read_yaml, write_yaml, written
+from gankit.training.config import RunConfig
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,9 @@ def test_a_byte_order_mark_is_no_setting(tmp_path: Path) -> None:
 
 def test_set_is_read_as_a_file_is() -> None:
     with pytest.raises(ConfigError, match="is nested deeper"):
-        parse_settings([f"generator.hidden={'[' * 999}"], RunConfig())
+        written([f"generator.hidden={'[' * 999}"])
     config = RunConfig(generator={"class_path": "my.G", "init_args": {"a": 1}})
-    found = parse_settings(["generator.rate=1e-4", "generator.init_args={a: 2e0, b: c}"], config)
-    assert found["generator"]["init_args"] == {"a": 2.0, "b": "c", "rate": 1e-4}
+    texts = ["generator.rate=1e-4", "generator.init_args={a: 2e0, b: c}"]
+    found = changed(config, written(texts), "--set").generator
+    assert isinstance(found, dict)
+    assert found["init_args"] == {"a": 2.0, "b": "c", "rate": 1e-4}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gankit import recipes
 from gankit.errors import ConfigError
 from gankit.nn import BatchNormAct1d
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import GANStep, Noise, Trainer, gan_adam
 from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator
 from tests.training.test_step_options import (

@@ -14,7 +14,7 @@ import torch
 from gankit import recipes
 from gankit.data import BatchSampler, ImageData
 from gankit.errors import ConfigError
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import (
     Diagnostics,
     DivergedError,

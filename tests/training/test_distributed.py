@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from gankit import data, load
+from gankit.cli import main
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError
 from gankit.metrics import Judge
@@ -120,6 +121,30 @@ def test_the_command_line_resumes_exactly_in_two_processes(tmp_path: Path) -> No
         assert all(torch.equal(straight[part][key], halves[part][key]) for key in straight[part])
     assert len(straight["rng_of_others"]) == 1
     assert not torch.equal(straight["rng"]["torch"], straight["rng_of_others"][0]["torch"])
+
+
+def test_the_setting_synchronizes_batch_norm(tmp_path: Path) -> None:
+    """Statistics of two processes are those that one process takes of the whole batch.
+
+    An autoencoder draws nothing, so in its first step nothing differs but the order of sums (later
+    Adam makes much of gradients that are almost 0). Without the setting each process would have the
+    statistics of its own half.
+    """
+    batch = [f"{name}.norm=batch" for name in ("generator", "discriminator")]
+    sets = [word for text in (*batch, "sync_batch_norm=true") for word in ("--set", text)]
+    small = ["--set", "image_size=8", "--batch-size", "8", "--steps", "1", "--device", "cpu"]
+    argv = ["train", "ae", *sets, *small, "--quiet", "--out"]
+    children = started(["-m", "gankit", *argv, str(tmp_path / "two")])
+    assert [code for code, _ in ended(children)] == [0, 0]
+    assert main([*argv, str(tmp_path / "one")]) == 0
+    one, two = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["gan_step"]
+        for name in ("one", "two")
+    )
+    statistics = [name for name in one if name.endswith(("running_mean", "running_var"))]
+    assert {name.split(".")[0] for name in statistics} == {"decoder", "encoder"}
+    for name in statistics:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

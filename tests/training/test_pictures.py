@@ -186,7 +186,7 @@ def test_a_conditional_run_has_a_column_per_class_that_occurs(
 
 def test_grids_of_a_training_run(tmp_path: Path) -> None:
     from gankit import recipes
-    from gankit.recipes.build import build_trainer
+    from gankit.runs.build import build_trainer
 
     config = recipes.get("cgan").config.updated(
         device="cpu", image_size=8, generator="gankit.models.conditional_mlp.Generator"
@@ -200,7 +200,7 @@ def test_grids_of_a_training_run(tmp_path: Path) -> None:
 def test_processes_and_runs_share_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 1 of seed 0 is not rank 0 of seed 1, and neither draws what the weights were."""
     from gankit import recipes
-    from gankit.recipes import build
+    from gankit.runs import build
 
     for name in ("ShareOfBatches", "broadcast_state", "average_gradients"):
         monkeypatch.setattr(build, name, lambda *given: given[0])

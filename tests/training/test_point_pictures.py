@@ -10,7 +10,7 @@ import torch
 from gankit import recipes
 from gankit.cli.main import main
 from gankit.errors import ConfigError
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import SampleGrid
 from gankit.training.point_pictures import are_points, save_points
 

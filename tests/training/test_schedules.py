@@ -13,7 +13,7 @@ from PIL import Image
 
 from gankit import recipes
 from gankit.errors import ConfigError
-from gankit.recipes.build import build_trainer
+from gankit.runs.build import build_trainer
 from gankit.training import (
     Callback,
     Checkpoint,

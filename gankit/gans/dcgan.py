@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from gankit.recipes.config import RunConfig
-from gankit.recipes.gan import TUTORIAL
-from gankit.recipes.recipe import Recipe
+from gankit.gans.gan import TUTORIAL
+from gankit.training.config import Recipe, RunConfig
 
-RECIPE = Recipe(
+DCGAN = Recipe(
     name="dcgan",
     summary="DCGAN (Radford, Metz and Chintala, 2015), as in a PyTorch tutorial",
     config=RunConfig(
         recipe="dcgan",
         generator="gankit.models.dcgan.Generator",
         discriminator="gankit.models.dcgan.Discriminator",
-        loss="non-saturating",
+        step={"class_path": "gankit.training.GANStep", "init_args": {"loss": "non-saturating"}},
         z_dim=100,
-        z_distribution="normal",
         epochs=100,
         batch_size=60,
         lr=2e-4,
@@ -28,3 +26,4 @@ RECIPE = Recipe(
         "Grids after epoch 1 and every 10: ours",
     ),
 )
+RECIPES = (DCGAN,)

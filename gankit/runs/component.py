@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gankit.errors import ConfigError, GankitError, shortened
-from gankit.recipes.config import Spec
+from gankit.training.config import Spec
 
 
 def split_spec(what: str, spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -90,10 +90,11 @@ def import_object(what: str, path: str, instances: tuple[type, ...] = ()) -> Any
     return found
 
 
-def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
+def complete(what: str, spec: Spec, positional: int = 0, **offers: Any) -> dict[str, Any]:
     """``spec`` as a dict whose arguments are checked against the callable's signature.
 
-    ``offers`` fill parameters that the callable names and ``spec`` leaves out.
+    ``offers`` fill parameters that the callable names and ``spec`` leaves out. It will be called
+    with ``positional`` arguments before them.
     """
     path, arguments = split_spec(what, spec)
     target = import_object(what, path)
@@ -105,7 +106,7 @@ def complete(what: str, spec: Spec, **offers: Any) -> dict[str, Any]:
         if name in signature.parameters:
             arguments.setdefault(name, value)
     try:
-        signature.bind(**arguments)
+        signature.bind(*[None] * positional, **arguments)
     except TypeError as error:
         near = [match for name in arguments for match in _near(name, signature)]
         hint = f"; did you mean {' and '.join(near)}?" if near else ""
@@ -119,6 +120,14 @@ def _near(name: str, signature: inspect.Signature) -> list[str]:
     return get_close_matches(str(name), signature.parameters, n=1, cutoff=0.7)
 
 
+def _derives(target: type, kind: type) -> bool:
+    """Whether ``target`` derives from ``kind``, or has the methods of a protocol."""
+    if not getattr(kind, "_is_protocol", False):
+        return issubclass(target, kind)
+    methods = (name for name, value in vars(kind).items() if inspect.isfunction(value))
+    return all(hasattr(target, name) for name in methods if name != "__init__")
+
+
 def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:
     """Call what ``spec`` names, a subclass of ``kind`` or a function that returns one.
 
@@ -126,7 +135,7 @@ def create(what: str, spec: Spec, kind: type, **offers: Any) -> Any:
     """
     path, arguments = split_spec(what, complete(what, spec, **offers))
     target = import_object(what, path)
-    if isinstance(target, type) and not issubclass(target, kind):
+    if isinstance(target, type) and not _derives(target, kind):
         raise ConfigError(
             f"{what} {path!r} is a class of another kind; expected a subclass of {kind.__name__}, "
             "or a function that returns one"

@@ -6,50 +6,64 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gankit.errors import ConfigError, shortened
-from gankit.recipes.component import is_import_path, split_spec
-from gankit.recipes.config import RunConfig, Spec
+from gankit.runs.component import is_import_path, split_spec
+from gankit.training.config import RunConfig, Spec
 
 _SCHEDULES = (
     *("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR"),
     *("CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"),
 )
 # Whole paths, never prefixes: gankit.models.mlp.torch.hub.load begins as ours do. Callbacks have
-# no entry, for those of gankit take names of files to write.
+# no entry, for those of gankit take names of files to write. Steps are those of gankit.gans too.
 OWN: dict[str, frozenset[str]] = {
     "generator": frozenset(
-        f"gankit.models.{family}.Generator"
-        for family in ("mlp", "conditional_mlp", "dcgan", "convolutional_autoencoder")
+        f"gankit.models.{name}"
+        for name in (
+            *("mlp.Generator", "conditional_mlp.Generator", "dcgan.Generator"),
+            *("convolutional_autoencoder.Generator", "unet.UNetGenerator"),
+            "resnet.ResNetGenerator",
+        )
     ),
     "discriminator": frozenset(
         f"gankit.models.{name}"
         for name in (
             *("mlp.Discriminator", "conditional_mlp.Discriminator", "dcgan.Discriminator"),
             *("convolutional_autoencoder.Discriminator", "semi_supervised.Discriminator"),
-            *("autoencoder.Discriminator", "autoencoder.Encoder"),
+            *("autoencoder.Discriminator", "autoencoder.Encoder", "patch.PatchDiscriminator"),
         )
     ),
+    "step": frozenset({"gankit.training.GANStep"}),
     "loss": frozenset(
-        f"gankit.losses.{name}"
-        for name in ("resolve", "least_squares", "ebgan", "began", "elbo", "squared_error")
+        f"gankit.losses.{name}" for name in ("resolve", "least_squares", "elbo", "squared_error")
     ),
-    "penalty": frozenset(
-        {"gankit.losses.gradient_penalty", "gankit.losses.supervised_cross_entropy"}
-    ),
+    "penalty": frozenset({"gankit.losses.gradient_penalty"}),
     "schedule": frozenset(f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULES),
     "data": frozenset(),
     "callbacks": frozenset(),
 }
+# The settings that name code; loss and penalty stand in the arguments of a step.
+_SETTINGS = ("generator", "discriminator", "step", "schedule", "data", "callbacks")
 # No argument of a class above needs more; what could make it loop or allocate without end does.
 _NUMBERS, _DEPTH, _LARGEST, _CHARACTERS = 1000, 4, 2**31, 200
+
+
+def own(name: str) -> frozenset[str]:
+    """The import paths that setting ``name``, or argument ``name`` of a step, may have."""
+    if name != "step":
+        return OWN.get(name, frozenset())
+    from gankit import gans  # whose files import the trainer
+
+    return OWN["step"] | gans.steps()
 
 
 def check_own(source: str, name: str, spec: Spec, *, advice: str = "trust=True (--trust)") -> None:
     """Raise ConfigError unless ``spec`` of setting ``name`` is gankit's own, with plain arguments.
 
-    Nothing is imported. ``source`` says where the spec stands, ``advice`` how one allows it.
+    ``name`` may be an argument of the step, such as ``step.loss``. Nothing of others is imported.
+    ``source`` says where the spec stands, ``advice`` how one allows it.
     """
     path, arguments = split_spec(f"{source}: {name}", spec)
-    if path not in OWN[name]:
+    if path not in own(name.removeprefix("step.")):
         raise ConfigError(
             f"{source} names code that is not gankit's: {name} is {shortened(path)}"
             f"{f' with {shortened(arguments)}' if arguments else ''}; building it runs that code "
@@ -59,18 +73,40 @@ def check_own(source: str, name: str, spec: Spec, *, advice: str = "trust=True (
         if not _is_plain(value):
             raise ConfigError(
                 f"{source}: {name} {path!r} has the argument {shortened(key)} = {shortened(value)};"
-                f" without {advice}, allowed are numbers below 2**31, short text, and lists of "
-                f"them of at most {_NUMBERS:,} in all"
+                f" without {advice}, allowed are numbers below 2**31, short text that is no import "
+                f"path, and lists of them of at most {_NUMBERS:,} in all"
             )
 
 
 def foreign_parts(config: RunConfig) -> Iterator[tuple[str, Spec]]:
-    """The settings of ``config`` that name code, gankit's own or not, each with its spec."""
-    for name in OWN:
+    """What in ``config`` names code, gankit's own or not: the setting and its spec.
+
+    An argument of the step that does so comes by itself, as ``step.loss``, and is left out of the
+    step's.
+    """
+    for name in _SETTINGS:
         value = getattr(config, name)
+        if name == "step":
+            yield from _parts_of_step(value)
+            continue
         for spec in value if name == "callbacks" else (value,):
-            if not (spec is None or (isinstance(spec, str) and _is_known_name(name, spec))):
+            known = name == "data" and isinstance(spec, str) and not is_import_path(spec)
+            if spec is not None and not known:
                 yield name, spec
+
+
+def _parts_of_step(spec: Spec) -> Iterator[tuple[str, Spec]]:
+    path, arguments = split_spec("step", spec)
+    named = {
+        key: value
+        for key, value in arguments.items()
+        if isinstance(key, str)
+        and (isinstance(value, dict) or (isinstance(value, str) and is_import_path(value)))
+    }
+    left = {key: value for key, value in arguments.items() if key not in named}
+    yield "step", {"class_path": path, "init_args": left}
+    for key, value in named.items():
+        yield f"step.{key}", value
 
 
 def check_config(
@@ -79,13 +115,8 @@ def check_config(
     """Raise ConfigError if a setting of ``config``, except those ``said``, names other code."""
     said = frozenset(said)
     for name, spec in foreign_parts(config):
-        if name not in said:
+        if name not in said and not (name.startswith("step.") and "step" in said):
             check_own(source, name, spec, advice=advice)
-
-
-def _is_known_name(name: str, spec: str) -> bool:
-    """Whether ``spec`` is a name that gankit looks up, such as ``"digits"``, with no import."""
-    return name in ("loss", "data") and not is_import_path(spec)
 
 
 def _is_plain(value: Any) -> bool:
@@ -102,7 +133,8 @@ def _is_plain(value: Any) -> bool:
                 return False
             waiting += [(inner, depth + 1) for inner in item]
         elif isinstance(item, str):
-            if len(item) > _CHARACTERS:
+            # A class might import what it is told by its path.
+            if len(item) > _CHARACTERS or is_import_path(item):
                 return False
         elif isinstance(item, int):
             if abs(item) >= _LARGEST:

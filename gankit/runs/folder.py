@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gankit.cli import replaced, runfiles
-from gankit.cli.interrupt import SaveOnInterrupt
-from gankit.cli.lock import locked
-from gankit.cli.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
 from gankit.errors import CheckpointError, ConfigError
-from gankit.recipes.component import create
-from gankit.recipes.config import RunConfig
-from gankit.recipes.trust import check_config
+from gankit.runs import replaced, runfiles
+from gankit.runs.component import create
+from gankit.runs.interrupt import SaveOnInterrupt
+from gankit.runs.lock import locked
+from gankit.runs.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
+from gankit.runs.trust import check_config
 from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import (
     Callback,
@@ -26,6 +25,7 @@ from gankit.training.callbacks import (
 )
 from gankit.training.checkpoint import earlier_checkpoints
 from gankit.training.checkpointing import Checkpoint
+from gankit.training.config import RunConfig
 from gankit.training.diagnostics import Diagnostics
 from gankit.training.distributed import world
 from gankit.training.tensorboard import TensorBoard

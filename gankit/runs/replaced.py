@@ -14,9 +14,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from gankit.cli import runfiles
-from gankit.cli.lock import locked
 from gankit.errors import ConfigError
+from gankit.runs import runfiles
+from gankit.runs.lock import locked
 from gankit.training.callbacks import Callback
 from gankit.training.checkpointing import Checkpoint
 from gankit.training.trainer import Trainer

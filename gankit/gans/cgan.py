@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gankit.recipes.config import RunConfig
-from gankit.recipes.recipe import Recipe
+from gankit.training.config import Recipe, RunConfig
 
 CGAN = Recipe(
     name="cgan",
@@ -15,9 +14,14 @@ CGAN = Recipe(
             "class_path": "gankit.models.conditional_mlp.Discriminator",
             "init_args": {"dropout": 0.5, "output": "logit"},
         },
-        loss="non-saturating",
+        step={
+            "class_path": "gankit.training.GANStep",
+            "init_args": {
+                "loss": "non-saturating",
+                "z_distribution": "uniform",
+            },
+        },
         z_dim=100,
-        z_distribution="uniform",
         epochs=200,
         batch_size=60,
         lr=5e-4,
@@ -33,3 +37,4 @@ CGAN = Recipe(
         "2016, arXiv 1611.07004",
     ),
 )
+RECIPES = (CGAN,)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from gankit.errors import ConfigError, shortened
-from gankit.recipes.component import import_object, split_spec
-from gankit.recipes.config import FIELDS, WITH_ARGUMENTS, RunConfig
+from gankit.runs.component import import_object, split_spec
+from gankit.runs.trust import OWN
+from gankit.training.config import FIELDS, RunConfig
 
 # What other programs call it.
 _ELSEWHERE = {
@@ -48,19 +49,21 @@ _ELSEWHERE = {
 _FLAGS = ("out", "resume", "overwrite", "config", "quiet", "trust")
 
 
-def meant(name: str, config: RunConfig) -> list[str]:
-    """Names near ``name``: settings, and arguments such as ``generator.hidden`` of ``config``."""
+def meant(name: str, config: RunConfig, knobs: Iterable[str]) -> list[str]:
+    """Names near ``name``: settings, arguments of the step (``knobs``) and, such as
+    ``generator.hidden``, of what ``config`` names."""
     plain = name.lower().replace("-", "_")
     if plain in _FLAGS:
         return [f"the flag --{plain}"]
     known = _ELSEWHERE.get(plain)
     if known is not None:
         return [known]
-    arguments = {setting: _arguments(getattr(config, setting)) for setting in WITH_ARGUMENTS}
+    specs = {"generator": config.generator, "discriminator": config.discriminator, **config.knobs}
+    arguments = {setting: _arguments(spec) for setting, spec in specs.items()}
     exact = [f"{setting}.{plain}" for setting, names in arguments.items() if plain in names]
     if exact:
         return exact
-    near = get_close_matches(plain, FIELDS, n=2, cutoff=0.75)
+    near = get_close_matches(plain, [*FIELDS, *knobs], n=2, cutoff=0.75)
     return near or [
         f"{setting}.{match}"
         for setting, names in arguments.items()
@@ -72,25 +75,27 @@ def _arguments(spec: Any) -> list[str]:
     """The parameters of one of gankit's own classes, whose import runs nobody else's code."""
     try:
         path, _ = split_spec("", spec) if isinstance(spec, (str, dict)) else ("", {})
-        if not path.startswith(("gankit.models.", "gankit.losses.")):
+        if not any(path in paths for paths in OWN.values()):
             return []
         return list(inspect.signature(import_object("", path)).parameters)
     except (ConfigError, ValueError):
         return []
 
 
-def about_unknown(name: str, values: Mapping[str, Any], config: RunConfig | None) -> str:
-    """``name``, and what may be meant in its place; ``values`` stand beside it in the same file."""
+def about_unknown(
+    name: str, config: RunConfig, knobs: Iterable[str], *, in_a_file: bool = False
+) -> str:
+    """``name``, and what may be meant in its place by a run of ``config``."""
     if len(name) > 80:
         return shortened(name)
-    base = config or RunConfig()
-    for setting in WITH_ARGUMENTS:
-        if isinstance(values.get(setting), (str, dict)):
-            base = base.updated(**{setting: values[setting]})
-    found = meant(name, base)
+    found = meant(name, config, knobs)
     if not found:
-        return f"{name}; the config.yaml of any run lists those that there are"
-    if config is None:  # in a file arguments stand further in
+        takes = ", ".join(knobs) or "no arguments"
+        return (
+            f"{name}; the config.yaml of any run lists those that there are, and the step of this "
+            f"one takes {takes}"
+        )
+    if in_a_file:  # arguments stand further in
         found = [_in_a_file(each) for each in found]
     return f"{name}; did you mean {' or '.join(found)}?"
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gankit.errors import ConfigError
-from gankit.recipes.config import RunConfig, write_yaml
+from gankit.runs.settings import write_yaml
 from gankit.saved import CHECKPOINT
 from gankit.training.atomic import atomic_write
 from gankit.training.callbacks import SAMPLE_NAME
+from gankit.training.config import RunConfig
 
 HEADER = b"# Settings of a gankit run; `gankit train --config FILE` repeats it.\n"
 CONFIG = "config.yaml"

@@ -1,0 +1,265 @@
+"""The settings of a run, as they stand in config.yaml, and recipes, which are settings with names.
+
+They stand below :mod:`gankit.gans`, so that a family's file can hold its recipes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from gankit.errors import ConfigError, shortened
+from gankit.scalars import plain
+
+Spec = str | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    ``generator``, ``discriminator``, ``step`` and ``data`` are an import path, or
+    ``{class_path: ..., init_args: {...}}``. ``data`` may also be a name that ``gankit.data.load``
+    knows. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the networks are filled in
+    where the callable takes them and ``init_args`` has none.
+
+    ``step`` is the family: a class that derives from ``gankit.training.Step``. Its ``init_args``
+    are what that family alone can be told, such as ``loss``, ``penalty`` and ``n_critic`` of a
+    ``GANStep``; they are bound to the class's own signature
+    (:meth:`gankit.training.Step.from_parts`).
+
+    ``schedule`` names a class of ``torch.optim.lr_scheduler``; each optimizer gets one, stepped
+    after each step of training. ``clip_gradients`` is the largest norm of the gradient of what one
+    optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked through
+    in, for less memory. ``betas`` and ``eps`` are Adam's; ``d_lr`` is the discriminators' learning
+    rate where it is not ``lr``. ``callbacks`` name classes of your own that derive from
+    ``gankit.training.Callback``; one with a parameter ``folder`` is told the run's.
+
+    In a run of many processes ``batch_size`` counts the samples of all of them, and
+    ``sync_batch_norm`` takes the statistics of batch norms over all of them.
+
+    Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
+
+    ``trusted`` is no setting of a file: it is False where the settings came out of a checkpoint,
+    whose import paths ``gankit.runs.build.build_trainer`` then does not follow.
+
+    Raises ConfigError for a value outside what is allowed.
+    """
+
+    recipe: str = "gan"
+    data: Spec = "digits"
+    data_root: str | None = None
+    image_size: int = 28
+    generator: Spec = "gankit.models.mlp.Generator"
+    discriminator: Spec = "gankit.models.mlp.Discriminator"
+    step: Spec = "gankit.training.GANStep"
+    z_dim: int = 100
+    epochs: int | None = 100
+    steps: int | None = None
+    batch_size: int = 60
+    replacement: bool = False
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    lr: float = 2e-4
+    d_lr: float | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+    eps: float = 1e-8
+    schedule: Spec | None = None
+    clip_gradients: float | None = None
+    accumulate: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    ema: float | None = None
+    channels_last: bool | Literal["auto"] = "auto"
+    cuda_graph: bool | Literal["auto"] = "auto"
+    sync_batch_norm: bool = False
+    sample_first: int = 1
+    sample_every: int = 10
+    grid_rows: int = 8
+    grid_columns: int = 8
+    grid_inverted: bool = False
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    checkpoint_keep: int = 2
+    checkpoint_best: str | None = None
+    tensorboard: bool = False
+    callbacks: tuple[Spec, ...] = ()
+    device: str = "auto"
+    seed: int = 0
+    trusted: bool = field(default=True, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in FIELDS:
+            value = getattr(self, name)
+            # What a checkpoint holds is plain already, and may be nested without end.
+            if self.trusted or not isinstance(value, (dict, list, tuple)):
+                object.__setattr__(self, name, plain(value))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if not isinstance(self.callbacks, (list, tuple)):
+            raise ConfigError(f"callbacks is {shortened(self.callbacks)}; allowed is a list")
+        object.__setattr__(self, "callbacks", tuple(self.callbacks))
+        for name in ("recipe", "data_root"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (name == "recipe" or value is not None):
+                raise ConfigError(f"{name} is {said(value)}; allowed is text")
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        for name in ("generator", "discriminator", "step", "data", "schedule"):
+            value = getattr(self, name)
+            optional = name == "schedule" and value is None
+            if not isinstance(value, (str, dict)) and not optional:
+                raise ConfigError(
+                    f"{name} is {said(value)}; allowed is a name, an import path, or class_path "
+                    "with init_args"
+                )
+        object.__setattr__(self, "step", _as_dict(self.step))
+        if (self.epochs is None) == (self.steps is None):
+            raise ConfigError(
+                f"epochs is {self.epochs} and steps is {self.steps}; exactly one must be set"
+            )
+        length = "epochs" if self.steps is None else "steps"
+        _check_count(length, getattr(self, length))
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide the {self.batch_size} "
+                "samples of a batch"
+            )
+        for name in ("lr", "eps"):
+            value = getattr(self, name)
+            if not (_is_number(value) and math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {said(value)}; allowed are finite numbers above 0")
+        for name in ("d_lr", "clip_gradients"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and math.isfinite(value) and value > 0):
+                raise ConfigError(
+                    f"{name} is {said(value)}; allowed are null and finite numbers above 0"
+                )
+        if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
+            raise ConfigError(
+                f"betas is {shortened(list(self.betas))}; allowed are two numbers in [0, 1)"
+            )
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                words = ", ".join(each if isinstance(each, str) else said(each) for each in allowed)
+                raise ConfigError(f"{name} is {said(value)}; allowed are {words}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"seed is {said(self.seed)}; allowed are integers from 0")
+        if self.seed >= 2**63:
+            raise ConfigError(f"seed is {said(self.seed)}; allowed are integers below 2**63")
+
+    def updated(self, **changes: Any) -> RunConfig:
+        """A copy with ``changes``; setting one of epochs and steps unsets the other.
+
+        A name that is no field is an argument of the step: ``updated(n_critic=5)`` changes that one
+        alone, in ``step``'s ``init_args``. A name that the step has not is an error when the run is
+        built.
+        """
+        knobs = {name: changes.pop(name) for name in [*changes] if name not in _NAMES}
+        if changes.get("steps") is not None:
+            changes.setdefault("epochs", None)
+        elif changes.get("epochs") is not None:
+            changes.setdefault("steps", None)
+        config = replace(self, **changes)
+        if not knobs:
+            return config
+        step = {**config.step, "init_args": {**config.knobs, **knobs}}  # type: ignore[dict-item]
+        return replace(config, step=step)
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The arguments of the step: a copy of its ``init_args``."""
+        arguments = self.step.get("init_args") if isinstance(self.step, dict) else None
+        return dict(arguments) if isinstance(arguments, dict) else {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for YAML and checkpoints."""
+        values = {name: value for name, value in asdict(self).items() if name in FIELDS}
+        return {
+            **values,
+            "betas": list(self.betas),
+            "callbacks": list(self.callbacks),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str) -> RunConfig:
+        """The config that ``as_dict`` gave, not ``trusted``; ``source`` is named in errors."""
+        unknown = sorted(set(values) - set(FIELDS))
+        if unknown:
+            raise ConfigError(f"{source} has the unknown setting {', '.join(unknown)}")
+        return cls(**values, trusted=False)
+
+
+_NAMES = frozenset(f.name for f in fields(RunConfig))
+TYPES = {f.name: str(f.type) for f in fields(RunConfig) if f.name != "trusted"}
+FIELDS: tuple[str, ...] = tuple(TYPES)
+_COUNTS = (
+    "image_size",
+    "z_dim",
+    "batch_size",
+    "accumulate",
+    "sample_first",
+    "sample_every",
+    "grid_rows",
+    "grid_columns",
+    "log_every",
+    "checkpoint_every",
+    "checkpoint_keep",
+)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "optimizer": ("adam", "rmsprop"),
+    "precision": ("fp32", "bf16"),
+    "channels_last": ("auto", True, False),
+    "cuda_graph": ("auto", True, False),
+    "sync_batch_norm": (True, False),
+    "tensorboard": (True, False),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+
+
+def said(value: Any) -> str:
+    """A value in a message, as one would write it in YAML, and not too long."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else shortened(value)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float)
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
+        raise ConfigError(f"{name} is {said(value)}; allowed are integers from 1")
+
+
+def flat(run: Mapping[str, Any]) -> dict[str, Any]:
+    """``RunConfig.as_dict`` with each argument of the step under a name of its own.
+
+    Such as ``step.n_critic``; ``step`` is then the class alone.
+    """
+    step = run.get("step")
+    if not isinstance(step, dict) or not isinstance(step.get("init_args"), dict):
+        return dict(run)
+    arguments = {f"step.{name}": value for name, value in step["init_args"].items()}
+    return {**run, "step": step.get("class_path"), **arguments}
+
+
+def _as_dict(spec: Any) -> Any:
+    """The short form of ``step`` written out, so that one run has one config.yaml."""
+    if isinstance(spec, str):
+        return {"class_path": spec, "init_args": {}}
+    if isinstance(spec, dict) and spec.get("init_args") is None:
+        return {**spec, "init_args": {}}
+    return spec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named run: its settings, and one line per group of numbers saying where it comes from."""
+
+    name: str
+    summary: str
+    config: RunConfig
+    sources: tuple[str, ...]
