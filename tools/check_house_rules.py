@@ -1,10 +1,11 @@
-"""Checks what no linter does: file length, names, unfinished-work marks, machine paths.
+"""Checks what no linter does: file length, names, imports upwards, unfinished-work marks, paths.
 
 Usage: python tools/check_house_rules.py
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -20,6 +21,26 @@ MARKS = re.compile(
     r"|\bx" + r"fail\b"
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.:/])/(work|root|home|Users|opt)/\w")
+
+# The rooms of gankit, from the ground up: what a file imports lies no higher than itself.
+_FLOORS = (
+    {"_version", "errors", "scalars"},
+    {"ops"},
+    {"nn"},
+    {"acceleration"},
+    {"data"},
+    {"models"},
+    {"losses"},
+    {"metrics"},
+    {"training"},
+    {"gans"},
+    {"recipes"},
+    {"exporting", "export_check", "loaded", "plain", "runs", "saved", "weights_file"},
+    {"doctor", "run"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: number for number, rooms in enumerate(_FLOORS) for room in rooms}
 
 
 def tracked_files() -> list[Path]:
@@ -52,6 +73,41 @@ def complaints(file: Path, text: str) -> list[str]:
     return found
 
 
+def imports_upwards(file: Path, text: str) -> list[str]:
+    """Imports in ``gankit/`` of a room above the file's own, those for type checkers aside."""
+    parts = file.with_suffix("").parts
+    if parts[0] != "gankit" or file.suffix != ".py" or parts[1] == "__init__":
+        return []
+    if parts[1] not in FLOOR:
+        return [f"{file}: the room {parts[1]} has no place in _FLOORS of this program"]
+    found = []
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        waiting += ast.iter_child_nodes(node)
+        found += [
+            f"{file}: imports {room}, which lies above {parts[1]}"
+            for room in _rooms(node)
+            if FLOOR.get(room, 0) > FLOOR[parts[1]]
+        ]
+    return found
+
+
+def _rooms(node: ast.AST) -> list[str]:
+    """The rooms of gankit that an import statement names."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module == "gankit":
+        names = [f"gankit.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        names = [node.module]
+    else:
+        return []
+    return [name.split(".")[1] for name in names if name.startswith("gankit.")]
+
+
 def shared_names(files: list[Path]) -> list[str]:
     """Test files of one name: pytest imports them as one module and stops at the second."""
     tests = [file.relative_to(ROOT) for file in files if file.match("tests/**/test_*.py")]
@@ -62,9 +118,10 @@ def shared_names(files: list[Path]) -> list[str]:
 def main() -> int:
     """Prints every complaint; returns 1 if there is one."""
     files = tracked_files()
-    found = [
-        line for file in files for line in complaints(file.relative_to(ROOT), file.read_text())
-    ]
+    found = []
+    for file in files:
+        name, text = file.relative_to(ROOT), file.read_text()
+        found += [*complaints(name, text), *imports_upwards(name, text)]
     found += shared_names(files)
     print("\n".join([*found, f"check: house rules: {len(files)} files, {len(found)} complaints"]))
     return 1 if found else 0

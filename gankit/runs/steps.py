@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,9 +11,6 @@ from gankit.errors import ConfigError, shortened
 from gankit.runs.component import import_object, split_spec
 from gankit.training.config import FIELDS, Spec
 from gankit.training.step import Step
-
-Parameters = Mapping[str, inspect.Parameter]
-_KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def step_class(spec: Spec) -> type[Step]:
@@ -34,34 +31,43 @@ def knobs(kind: type[Step]) -> dict[str, inspect.Parameter]:
     They are the keyword parameters of its ``from_parts`` and, where that passes any on, those of
     the constructor that have a default, except what every run has and what ``supplied`` names.
     """
-    _, *own = inspect.signature(kind.from_parts).parameters.values()
-    found = {p.name: p for p in own if p.kind in _KEYWORDS}
-    if any(p.kind is p.VAR_KEYWORD for p in own):
-        for parameter in _constructor(kind):
-            if parameter.default is not parameter.empty and parameter.name not in kind.supplied:
+    own, open_ended = _keywords(kind, "from_parts", 2)  # beside cls and parts
+    found = {p.name: p for p in own}
+    if open_ended:
+        for parameter in _keywords(kind, "__init__", 1)[0]:
+            if parameter.default is not parameter.empty:
                 found.setdefault(parameter.name, parameter)
-    return {name: p for name, p in found.items() if name not in _OF_EVERY_STEP}
+    without = _OF_EVERY_STEP | set(kind.supplied)
+    return {name: p for name, p in found.items() if name not in without}
 
 
-def _constructor(kind: type[Step]) -> Iterator[inspect.Parameter]:
-    """The parameters of the constructors of ``kind``, as far as each passes others on."""
+def _keywords(kind: type[Step], method: str, first: int) -> tuple[list[inspect.Parameter], bool]:
+    """What ``method`` can be given by name, and those of the bases as far as it passes others on.
+
+    Without the ``first`` parameters of each. Also whether it passes on what no base takes.
+    """
+    found: list[inspect.Parameter] = []
     for base in kind.__mro__:
         if base is Step:
-            return
-        if "__init__" in vars(base):
-            _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-            yield from (p for p in parameters if p.kind in _KEYWORDS)
+            break
+        if method in vars(base):
+            made = vars(base)[method]
+            signature = inspect.signature(getattr(made, "__func__", made))
+            parameters = [*signature.parameters.values()][first:]
+            found += [p for p in parameters if p.kind in _BY_NAME]
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return
+                return found, False
+    return found, True
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _OF_EVERY_STEP = frozenset(inspect.signature(Step.__init__).parameters)
 
 
 def check_knobs(kind: type[Step], arguments: Mapping[str, Any]) -> None:
     """Raise ConfigError unless ``arguments`` are such as settings may give a step of that class."""
     known = knobs(kind)
-    made = {p.name for p in _constructor(kind)} | _OF_EVERY_STEP
+    made = {p.name for p in _keywords(kind, "__init__", 1)[0]} | _OF_EVERY_STEP
     for name in arguments:
         if name in known:
             continue

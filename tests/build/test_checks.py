@@ -190,3 +190,23 @@ def test_the_source_distribution_has_what_the_readme_links_to() -> None:
     for link in links:
         assert Path(link).parts[0] in {"gankit", *manifest}, link
         assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "refused"),
+    [
+        ("gankit/losses/chain.py", "from gankit.training.step import Step", True),
+        ("gankit/ops/registry.py", "from gankit import nn", True),
+        ("gankit/gans/dcgan.py", "import gankit.runs.build", True),
+        ("gankit/runs/build.py", "def f():\n    from gankit.cli import main", True),
+        ("gankit/attic/old.py", "", True),
+        ("gankit/training/step.py", "if TYPE_CHECKING:\n    from gankit.runs import Run", False),
+        ("gankit/runs/build.py", "from gankit.gans import recipes", False),
+        ("tests/test_loaded.py", "from gankit.cli import main", False),
+    ],
+)
+def test_an_import_upwards_is_refused(
+    file: str, line: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tool(monkeypatch, "check_house_rules")
+    assert bool(rules.imports_upwards(Path(file), line)) is refused

@@ -164,7 +164,7 @@ def test_the_callback_of_the_docs_makes_one_curve_of_two_halves(
             "max_lr: 1e-3, step_size_up: 0}}",
             "init_args of schedule ",
         ),
-        ("accumulate=7", "accumulate is 7, which does not divide the 60 images of a batch"),
+        ("accumulate=7", "accumulate is 7, which does not divide the 60 samples of a batch"),
         ("callbacks=5", "callbacks"),
         ("callbacks=[own_callbacks.Stranger]", "expected a subclass of Callback"),
         ("callbacks=[own_callbacks.Nobody]", "own_callbacks has no Nobody"),

@@ -188,4 +188,4 @@ def test_own_networks_from_the_folder_at_hand(tmp_path: Path) -> None:
     assert "my_nets" not in sys.modules
     assert main(["sample", "runs/gan", "--n", "3", "--trust"]) == 0
     assert os.getcwd() not in sys.path
-    assert weights("runs/gan")["main.0.weight"].shape == (11, 100)
+    assert weights("runs/gan")["G.main.0.weight"].shape == (11, 100)

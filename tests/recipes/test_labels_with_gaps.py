@@ -90,7 +90,9 @@ def test_an_unlabelled_image_is_found_at_the_start(place: int) -> None:
 
 
 def test_diagnostics_count_the_classes_of_labelled_images() -> None:
-    trainer = build_trainer(config("sgan", torch.arange(260) % 10, labelled=40))
+    labels = torch.arange(260) % 10
+    labels[40:] = -1
+    trainer = build_trainer(config("sgan", labels, labelled=40))
     trainer.fit(steps=2)
     assert look(trainer).classes == 10
     classes = Classes.of(trainer.data)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gankit.errors import ConfigError
 from gankit.runs import yaml_text
-from gankit.runs.settings import changed, read_yaml, write_yaml, written
+from gankit.runs.settings import changed, configured, read_yaml, write_yaml, written
 from gankit.training.config import RunConfig
 
 
@@ -182,7 +182,7 @@ def test_files_that_are_refused_in_one_sentence(tmp_path: Path, data: bytes, wor
     path = tmp_path / "a.yaml"
     path.write_bytes(data)
     with pytest.raises(ConfigError) as caught:
-        RunConfig(**read_yaml(path))
+        configured(RunConfig(), read_yaml(path), str(path))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
