@@ -7,8 +7,9 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,15 @@ from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
 from gankit.training.atomic import atomic_write
 from gankit.training.noise import Noise, noise_for
+from gankit.training.translation import least_size
+from gankit.translator import LoadedTranslator
 from gankit.weights_file import write_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 # The file within a .pt2 that holds the metadata, as JSON.
 PT2_METADATA = "gankit.json"
+# The side of the images that a graph of images is compared on, if the network takes so small ones.
+_SIDE = 32
 
 
 def export(
@@ -37,6 +42,7 @@ def export(
     out: str | os.PathLike[str] | None = None,
     *,
     inputs: Sequence[Tensor] | None = None,
+    direction: str | None = None,
     trust: bool = False,
 ) -> Path:
     """Write the generator of a run, or any network, to a file.
@@ -56,9 +62,11 @@ def export(
     Args:
         run: folder of a run, a checkpoint, or a network, whose eval mode is written.
         format: ``"safetensors"`` (of runs), ``"torch-export"`` or ``"onnx"``.
-        out: the file; None: ``generator.safetensors``, ``.pt2`` or ``.onnx`` in the run's folder.
+        out: the file; None: ``generator.safetensors``, ``.pt2`` or ``.onnx`` in the run's folder,
+            with the direction in place of ``generator`` where there is one.
         inputs: what the network is called with, a batch in each first dimension. Not needed for
             one with an int attribute ``z_dim``, nor allowed for a run.
+        direction: ``"a2b"`` or ``"b2a"``, for runs that translate both ways.
         trust: as for ``gankit.load``.
 
     Returns:
@@ -84,27 +92,47 @@ def export(
             )
         if out is None:
             raise ConfigError("out is None; allowed for a network is the file to write")
-        path, data = Path(out), _graph(_subject(run, inputs), format)
+        chosen = _direction(run, direction)
+        path, data = Path(out), _graph(_subject(run, inputs, chosen), format)
     else:
         if inputs is not None:
             raise ConfigError("inputs are for a network; allowed for a run is None")
         saved = load_run(run, trust=trust)
-        name = "generator" + SUFFIXES[format]
-        path = Path(out) if out is not None else saved.path.with_name(name)
+        chosen = _direction(saved.module, direction)
+        path = (
+            Path(out) if out else saved.path.with_name((chosen or "generator") + SUFFIXES[format])
+        )
         if format == "safetensors":
-            data = _safetensors(saved)
+            data = _safetensors(saved, chosen)
         else:
-            data = _graph(_generator(saved.generator, saved.interface), format)
+            data = _graph(_subject(saved.module, None, chosen), format)
     with atomic_write(path) as file:
         file.write(data)
     return path
 
 
-def _safetensors(saved: SavedRun) -> bytes:
-    keys = ("networks", "inference", "image_shape", "z_distribution", "classes", "run")
+def _direction(network: nn.Module, direction: str | None) -> str | None:
+    if isinstance(network, LoadedTranslator):
+        return network.direction(direction)
+    if direction is not None:
+        raise ConfigError(
+            f"direction is {direction!r}, which is for runs of pix2pix and CycleGAN; allowed is "
+            "None"
+        )
+    return None
+
+
+def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
+    keys = ("networks", "inference", "image_shape", "fields", "z_distribution", "classes", "run")
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
-    weights, metadata = saved.generator.state_dict(), saved.interface.metadata()
+    module = saved.module
+    if isinstance(module, LoadedTranslator):
+        assert direction is not None
+        description["inference"] = {direction: description["inference"][direction]}
+        weights, metadata = module.networks[direction].state_dict(), module.metadata(direction)
+    else:
+        weights, metadata = module.state_dict(), module.interface.metadata()
     try:
         return write_weights(weights, description, metadata)
     except TypeError as error:  # what gankit writes is plain
@@ -120,9 +148,16 @@ class _Subject:
     inputs: Callable[[int], Inputs]
     names: tuple[str, ...]
     metadata: dict[str, str]
+    # Dimensions of any size beside the batch, each with what it is a multiple of and its least.
+    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
-def _subject(network: nn.Module, inputs: Sequence[Tensor] | None) -> _Subject:
+def _subject(
+    network: nn.Module, inputs: Sequence[Tensor] | None, direction: str | None
+) -> _Subject:
+    if inputs is None and isinstance(network, LoadedTranslator):
+        assert direction is not None
+        return _translator(network, direction)
     if inputs is None and isinstance(network, LoadedGenerator):
         return _generator(network.network, network.interface)
     if inputs is None:
@@ -152,6 +187,30 @@ def _subject(network: nn.Module, inputs: Sequence[Tensor] | None) -> _Subject:
         tuple(names[: len(some)]),
         {"gankit_version": __version__},
     )
+
+
+def _translator(module: LoadedTranslator, direction: str) -> _Subject:
+    network = module.networks[direction]
+    like = next(network.parameters(), torch.empty(0))
+    channels, *size = module.shapes[direction[0]]
+    multiple = int(getattr(network, "size_multiple", 0))
+    sizes: dict[int, tuple[int, int]] = {}
+    if multiple:
+        sizes = dict.fromkeys((2, 3), (multiple, least_size(network, 1)))
+        size = [least_size(network, _SIDE)] * 2
+
+    def inputs(n: int) -> Inputs:
+        height, width = size
+        if n == TRACED:  # a graph is not made for any size where it sees the least
+            height, width = height + multiple, width + 2 * multiple
+        elif n == 2:
+            height += multiple
+        random = torch.Generator().manual_seed(n)
+        images = torch.rand(n, channels, height, width, dtype=like.dtype, generator=random)
+        return (images * 2 - 1,)
+
+    name = f"the generator {type(network).__name__}"
+    return _Subject(name, network, inputs, ("input",), module.metadata(direction), sizes)
 
 
 def _generator(network: nn.Module, interface: Interface) -> _Subject:
@@ -186,8 +245,11 @@ def _graph(subject: _Subject, format: str) -> bytes:
 
 def _torch_export(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
     inputs = subject.inputs(TRACED)
-    shapes = _any_batch(plain, len(inputs))
-    program = _traced(expected, lambda: torch.export.export(plain, inputs, dynamic_shapes=shapes))
+    shapes = _any_size(plain, subject)
+    with _no_size_is_special(subject):
+        program = _traced(
+            expected, lambda: torch.export.export(plain, inputs, dynamic_shapes=shapes)
+        )
     own = {str(node.target) for node in program.graph.nodes if "gankit" in str(node.target)}
     if own:
         raise ConfigError(
@@ -223,7 +285,7 @@ def _onnx(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
             input_names=subject.names,
             output_names=["images"],
             verbose=False,
-            dynamic_shapes=_any_batch(plain, len(inputs)),
+            dynamic_shapes=_any_size(plain, subject),
         ),
     )
     model = program.model_proto
@@ -247,13 +309,13 @@ def _onnx(subject: _Subject, plain: nn.Module, expected: Expected) -> bytes:
         return torch.from_numpy(session.run(["images"], fed)[0])
 
     expected.check(wrong, call, in_file=True)
-    if not _is_exact(plain, inputs):
+    if not _is_exact(plain, inputs, subject):
         more = Expected.of(expected.name, plain, subject.inputs, MANY_BATCHES)
         more.check(wrong, call, in_file=True)
     return data
 
 
-def _is_exact(network: nn.Module, inputs: Inputs) -> bool:
+def _is_exact(network: nn.Module, inputs: Inputs, subject: _Subject) -> bool:
     """Whether torch.export finds that one graph holds for every batch.
 
     Where it does not, torch.onnx.export writes the graph of the traced batch all the same, which
@@ -262,15 +324,31 @@ def _is_exact(network: nn.Module, inputs: Inputs) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.export.export(network, inputs, dynamic_shapes=_any_batch(network, len(inputs)))
+            with _no_size_is_special(subject):
+                torch.export.export(network, inputs, dynamic_shapes=_any_size(network, subject))
     except Exception:  # of any kind; the graph that was written is compared
         return False
     return True
 
 
-def _any_batch(network: nn.Module, count: int) -> tuple[Any, ...]:
-    """The dynamic shapes of ``count`` inputs, arranged as the forward's parameters take them."""
-    left: list[Any] = [{0: torch.export.Dim("batch", min=1)} for _ in range(count)]
+def _no_size_is_special(subject: _Subject) -> AbstractContextManager[None]:
+    """Torch makes other graphs for one pixel than for more, which is the least that a U-Net has."""
+    if not subject.sizes:
+        return nullcontext()
+    from torch.fx.experimental import _config  # as torch.onnx.export does
+
+    patch: AbstractContextManager[None] = _config.patch(  # type: ignore[attr-defined]
+        backed_size_oblivious=True
+    )
+    return patch
+
+
+def _any_size(network: nn.Module, subject: _Subject) -> tuple[Any, ...]:
+    """The dynamic shapes of its inputs, arranged as the forward's parameters take them."""
+    dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    for dim, (multiple, least) in subject.sizes.items():
+        dims[dim] = multiple * torch.export.Dim(f"size_{dim}", min=-(-least // multiple))
+    left: list[Any] = [dims for _ in subject.names]
     shapes: list[Any] = []
     for parameter in inspect.signature(network.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

@@ -1,9 +1,10 @@
-"""Generators of finished runs."""
+"""Generators of finished runs, of images out of noise or out of images."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from gankit._version import __version__
-from gankit.errors import CheckpointError, shortened
+from gankit.errors import CheckpointError, ConfigError, GankitError, shortened
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.runs.component import create
 from gankit.runs.parts import check_fits
@@ -23,7 +24,9 @@ from gankit.training.config import FIELDS, RunConfig, Spec
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
+from gankit.training.translation import translate
 from gankit.training.weights import load_weights, weights_under
+from gankit.translator import DIRECTIONS, LoadedTranslator
 from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,28 +37,47 @@ _MAX_VALUES = 2**26
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What a checkpoint of ``gankit train`` says of its generator.
+    """What a checkpoint of ``gankit train`` says.
 
-    ``generator`` is the moving average where the run kept one, in eval mode and without gradients.
-    ``draws`` is False where images are not made from noise, as by an autoencoder without a
-    distribution of codes.
+    ``module`` has the networks that the run is used as: moving averages where the run kept them, in
+    eval mode and without gradients.
     """
 
     path: Path
     step: int
     config: RunConfig
     description: dict[str, Any]
-    generator: nn.Module
-    image_shape: tuple[int, ...]
+    module: LoadedGenerator | LoadedTranslator
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network of a run that makes images out of noise, of its own class."""
+        return self._of_noise.network
 
     @property
     def draws(self) -> bool:
+        """False where images are not made from noise, as by an autoencoder without a distribution
+        of codes."""
         return self.interface.z_distribution is not None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """``(C, H, W)`` of the generator's images."""
+        return self.interface.image_shape
 
     @property
     def interface(self) -> Interface:
         """How the generator is sampled."""
-        return _interface(self.generator, self.description, self.step, self.path)
+        return self._of_noise.interface
+
+    @property
+    def _of_noise(self) -> LoadedGenerator:
+        if isinstance(self.module, LoadedTranslator):
+            raise ConfigError(
+                f"{self.path.parent} is a run of {self.config.recipe!r}, which makes images out of "
+                "images: gankit translate does, or gankit.load and its method translate"
+            )
+        return self.module
 
 
 @overload
@@ -65,7 +87,7 @@ def load(
     device: torch.device | str = "cpu",
     trust: bool = False,
     generator: None = None,
-) -> LoadedGenerator: ...
+) -> LoadedGenerator | LoadedTranslator: ...
 
 
 @overload
@@ -85,7 +107,10 @@ def load(
     trust: bool = False,
     generator: nn.Module | None = None,
 ) -> nn.Module:
-    """The generator of a run, ready to sample: ``gankit.load(DIR).sample(16)``.
+    """The generator of a run, ready to use: ``gankit.load(DIR).sample(16)``.
+
+    A run of pix2pix or CycleGAN gives its generators of images out of images:
+    ``gankit.load(DIR).a2b(images)``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
 
@@ -103,7 +128,8 @@ def load(
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients, as
         a ``LoadedGenerator``, which knows the distribution of z, the classes and the shape of the
-        images. ``generator`` itself where it is given.
+        images, or as a ``LoadedTranslator`` of one or both directions. ``generator`` itself where
+        it is given.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
@@ -116,25 +142,19 @@ def load(
     if path.suffix == ".safetensors":
         description, weights = read_weights(path)
         if generator is not None:
-            _fill(generator, weights, path)
-            return generator.to(device)
+            return _fill(generator, weights, path).to(device)
         if description is None or "networks" not in description:
             raise CheckpointError(f"{path} was not written by gankit export")
-        shape = _image_shape(description, path)
-        G = _built(description, weights, path, trust, shape)
-        _check_images(G, shape, path)
-        interface = _interface(G, description, description.get("step"), path)
-        return LoadedGenerator(G, interface).to(device)
+        step = description.get("step")
+        return _module(description, lambda _: weights, path, trust, step).to(device)
     if generator is not None:
         path = path / CHECKPOINT if path.is_dir() else path
-        _fill(generator, _sampled(load_checkpoint(path)), path)
-        return generator.to(device)
-    saved = load_run(path, trust=trust)
-    return LoadedGenerator(saved.generator, saved.interface).to(device)
+        return _fill(generator, _sampled(load_checkpoint(path), path), path).to(device)
+    return load_run(path, trust=trust).module.to(device)
 
 
 def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
-    """The generator of the run in folder ``path``, or of a checkpoint, with what it needs.
+    """The run in folder ``path``, or of a checkpoint, with the networks that it is used as.
 
     ``trust``, and what is raised, are as for ``load``. The ``config`` of a run that is not trusted
     says so, and ``build_trainer`` heeds it.
@@ -149,15 +169,40 @@ def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
 
 def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
     config = run_config(state, path).updated(trusted=trust)
-    description = state["config"]
-    shape = _image_shape(description, path)
-    G = _built(description, _sampled(state), path, trust, shape)
+    description, step = state["config"], state["step"]
+    module = _module(description, lambda key: _weights(state, key), path, trust, step)
+    return SavedRun(path, step, config, description, module)
+
+
+def _module(
+    description: dict[str, Any],
+    weights_of: Callable[[Any], Any],
+    path: Path,
+    trust: bool,
+    step: int | None,
+) -> LoadedGenerator | LoadedTranslator:
+    keys = description.get("inference")
+    if isinstance(keys, dict) and keys and keys.keys() <= set(DIRECTIONS):
+        networks, shapes = {}, _domains(description, path)
+        for direction, key in keys.items():
+            spec = _spec(description, key, path)
+            if not trust:
+                _check_own(spec, weights_of(key), path)
+            networks[direction] = _built(spec, weights_of(key), path)
+            given, made = (shapes[domain] for domain in direction.split("2"))
+            _check_translates(networks[direction], given, made, path)
+        _check_step(step, path)
+        return LoadedTranslator(networks, shapes, step)
+    key = next(iter(keys.values()), None) if isinstance(keys, dict) else keys
+    shape, spec = _image_shape(description.get("image_shape"), path), _spec(description, key, path)
+    if not trust:
+        _check_makes(_check_own(spec, weights_of(key), path), shape, path)
+    G = _built(spec, weights_of(key), path)
     _check_images(G, shape, path)
-    return SavedRun(path, state["step"], config, description, G, tuple(shape))
+    return LoadedGenerator(G, _interface(G, description, step, path))
 
 
-def _image_shape(description: dict[str, Any], path: Path) -> list[int]:
-    shape = description.get("image_shape")
+def _image_shape(shape: Any, path: Path) -> list[int]:
     if (
         not isinstance(shape, list)
         or [type(size) for size in shape] != [int] * 3
@@ -215,45 +260,51 @@ def unknown_to_the_writer(state: dict[str, Any]) -> list[str]:
     return [name for name in FIELDS if name not in state["config"]["run"]]
 
 
-def _built(
-    description: dict[str, Any],
-    weights: Any,
-    path: Path,
-    trust: bool,
-    shape: list[int],
-) -> nn.Module:
-    spec = _spec(description, path)
-    if not trust:
-        check_own(str(path), "generator", spec)
-        _check_size(spec, weights, path, shape)
-    G: nn.Module = create("generator", spec, nn.Module)
-    _fill(G, weights, path)
-    return G
+def _built(spec: Spec, weights: Any, path: Path) -> nn.Module:
+    network: nn.Module = create("generator", spec, nn.Module)
+    return _fill(network, weights, path)
 
 
-def _spec(description: dict[str, Any], path: Path) -> Spec:
-    """What the network was made from whose weights ``inference`` points to."""
-    key, networks = _inference_key(description), description.get("networks")
-    name = key.rpartition(".")[2] if isinstance(key, str) else key
+def _spec(description: dict[str, Any], key: Any, path: Path) -> Spec:
+    """What the network was made from whose weights stand at ``key``."""
+    networks, name = description.get("networks"), str(key).rpartition(".")[2]
     if not isinstance(networks, dict) or not isinstance(networks.get(name), (str, dict)):
         raise CheckpointError(f"{path} does not say how its generator is built")
     spec: Spec = networks[name]
     return spec
 
 
-def _inference_key(description: dict[str, Any]) -> Any:
-    """Where the weights of a finished run are in the step's state; None if nothing says so."""
-    keys = description.get("inference")
-    return next(iter(keys.values()), None) if isinstance(keys, dict) else keys
+def _domains(description: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the images a and b."""
+    fields = description.get("fields")
+    fields = fields if isinstance(fields, dict) else {}
+    return {name: tuple(_image_shape(fields.get(name), path)) for name in "ab"}
 
 
-def _fill(G: nn.Module, weights: Any, path: Path) -> None:
-    """Give G the weights, and make it ready to sample."""
-    _load(G, weights, path)
-    bad = not_finite(G)
+def _check_translates(
+    network: nn.Module, given: tuple[int, ...], made: tuple[int, ...], path: Path
+) -> None:
+    """Raise CheckpointError unless ``network`` turns images ``given`` into images ``made``."""
+    # One pixel is continued to the least that a network of any size takes.
+    size = given[1:] if getattr(network, "size_multiple", None) is None else (1, 1)
+    try:
+        shape = list(translate(network, torch.zeros(1, given[0], *size), seed=0).shape[1:])
+    except (GankitError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit its generator: {error}") from error
+    if shape != [made[0], *size]:
+        raise CheckpointError(
+            f"{path} does not fit its generator, which turns images of {given[0]} channels into "
+            f"images of shape {shape} in place of {[made[0], *size]}"
+        )
+
+
+def _fill(network: M, weights: Any, path: Path) -> M:
+    """Give ``network`` the weights, and make it ready to use."""
+    _load(network, weights, path)
+    bad = not_finite(network)
     if bad is not None:
         raise CheckpointError(f"{path} is damaged: {bad} is NaN or infinite in it")
-    G.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def _load(G: nn.Module, weights: Any, path: Path) -> None:
@@ -264,12 +315,19 @@ def _load(G: nn.Module, weights: Any, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit its generator: {what}") from error
 
 
-def _check_size(spec: Spec, weights: Any, path: Path, shape: list[int]) -> None:
-    """Raise CheckpointError if the network is another than the weights', before it takes memory."""
+def _check_own(spec: Spec, weights: Any, path: Path) -> nn.Module:
+    """The network without memory. Raises an error if it is not gankit's or of other weights."""
+    check_own(str(path), "generator", spec)
     try:
-        G = check_fits("generator", spec, weights)
+        network = check_fits("generator", spec, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
+    assert network is not None  # it is gankit's own
+    return network
+
+
+def _check_makes(G: nn.Module, shape: list[int], path: Path) -> None:
+    """Raise CheckpointError if G makes other images, before it takes memory."""
     made = getattr(G, "image_shape", None)
     if math.prod(made or ()) != math.prod(shape):
         raise CheckpointError(
@@ -278,16 +336,26 @@ def _check_size(spec: Spec, weights: Any, path: Path, shape: list[int]) -> None:
         )
 
 
-def _sampled(state: dict[str, Any]) -> Any:
-    """The weights to sample with: the moving average where there is one.
+def _sampled(state: dict[str, Any], path: Path) -> Any:
+    """The weights for a network of one's own: the moving average where there is one.
 
     Of a program of one's own, which does not say where they are, they are those of G.
     """
+    keys = state["config"].get("inference")
+    if isinstance(keys, dict) and len(keys) == 1:
+        return _weights(state, next(iter(keys.values())))
+    if isinstance(keys, dict):
+        raise ConfigError(
+            f"generator is one network, and {path} has {len(keys)}: gankit.load without generator "
+            f"gives {' and '.join(map(str, keys))}"
+        )
     every = state["gan_step"]
-    key = _inference_key(state["config"])
-    if key is None:
-        key = "averages.G" if any(name.startswith("averages.G.") for name in every) else "G"
-    found = weights_under(every, key) if isinstance(key, str) else {}
+    averaged = any(name.startswith("averages.G.") for name in every)
+    return _weights(state, "averages.G" if averaged else "G")
+
+
+def _weights(state: dict[str, Any], key: Any) -> Any:
+    found = weights_under(state["gan_step"], key) if isinstance(key, str) else {}
     if not found:
         raise CheckpointError(f"the checkpoint has no weights of {shortened(key)}")
     return found
@@ -304,12 +372,12 @@ def _interface(
         distribution not in (None, *DISTRIBUTIONS)
         or not _are_integers(shape, 1, 2**31)
         or not _are_integers(classes, 0, n_classes or 0)
-        or not (step is None or _are_integers([step], 0, 2**63))
     ):
         raise CheckpointError(
             f"{path} is damaged: what it says of its generator's noise, images or classes is "
             "something that gankit does not write"
         )
+    _check_step(step, path)
     return Interface(
         z_dim=noise_for(G).shape[0],
         z_distribution=distribution,
@@ -318,6 +386,11 @@ def _interface(
         classes=tuple(classes),
         step=step,
     )
+
+
+def _check_step(step: Any, path: Path) -> None:
+    if not (step is None or _are_integers([step], 0, 2**63)):
+        raise CheckpointError(f"{path} is damaged: its step is {shortened(step)}")
 
 
 def _are_integers(values: Any, least: int, end: int) -> TypeGuard[list[int]]:

@@ -35,7 +35,7 @@ _FLOORS = (
     {"training"},
     {"gans"},
     {"recipes"},
-    {"exporting", "export_check", "loaded", "plain", "runs", "saved", "weights_file"},
+    {"exporting", "export_check", "loaded", "plain", "runs", "saved", "translator", "weights_file"},
     {"doctor", "run"},
     {"cli"},
     {"__main__"},

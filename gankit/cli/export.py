@@ -14,6 +14,12 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.format != "safetensors":
         sizes = ", ".join(map(str, BATCHES))
         checked = f", and computes what the run does: compared at batches of {sizes}"
-    path = write(arguments.run, arguments.format, arguments.out, trust=arguments.trust)
+    path = write(
+        arguments.run,
+        arguments.format,
+        arguments.out,
+        direction=arguments.direction,
+        trust=arguments.trust,
+    )
     print(f"the generator is in {path}{checked}")
     return 0

@@ -26,8 +26,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
-    0: done. 2: one sentence on stderr says what is wrong. 129: ended by SIGHUP. 130:
-    interrupted. 141: nobody reads the output any more. 143: ended by SIGTERM.
+    0: done. 1: done, but for images that `gankit translate` could not read. 2: one sentence on
+    stderr says what is wrong. 129: ended by SIGHUP. 130: interrupted. 141: nobody reads the output
+    any more. 143: ended by SIGTERM.
     """
     try:
         code = _main(argv)
@@ -100,6 +101,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.sample import sample
 
         return sample(arguments)
+    if arguments.command == "translate":
+        from gankit.cli.translate import translate
+
+        return translate(arguments)
     if arguments.command == "plot":
         from gankit.cli.plot import plot
 
@@ -168,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_train(command("train", "train a recipe"))
     _add_sample(command("sample", "draw images from a run"))
+    _add_translate(command("translate", "turn images into those of the other domain"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
     add_arguments(command("run", "run a training script faster"))
@@ -231,11 +237,27 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     _add_trust(parser)
 
 
+def _add_translate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Turn images into those of the other domain, with a run of pix2pix or CycleGAN. Images may "
+        "have any size. Exit code 1: some of them could not be read, and were skipped."
+    )
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
+    add("input", metavar="INPUT", help="an image, or a folder of images, also in folders below it")
+    add("--out", required=True, metavar="FOLDER", help="new folder for the PNGs, of the same names")
+    add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the noise (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
 def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
     add("--format", required=True, choices=("safetensors", "torch-export", "onnx"))
     add("--out", metavar="FILE", help="file to write (default: DIR/generator and its suffix)")
+    add("--direction", choices=("a2b", "b2a"), help="of a run that translates both ways")
     _add_trust(parser)
 
 

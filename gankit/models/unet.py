@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
-from gankit.models.checks import check_any_size, check_positive, check_probability
+from gankit.models.checks import check_any_size, check_choice, check_positive, check_probability
 from gankit.models.initialization import Init, initialize, normal
 from gankit.models.norms import check_norm, has_bias, norm_act
 from gankit.models.public import without_leftovers
@@ -58,6 +58,9 @@ class UNetGenerator(nn.Module):
             those of full width but the innermost: with 256 pixels one block further out.
         init: ``"normal"``, N(0, 0.02) on convolutions with zero biases and N(1, 0.02) on batch
             norm's scale; ``"pytorch"``; or a function applied to every submodule.
+        test_statistics: what batch norms use when it samples: ``"batch"``, the statistics of the
+            images at hand, as in the paper; or ``"running"``, those of training, for a network that
+            learns from batches of several images and is then shown one.
 
     Attributes:
         in_channels, out_channels: as given.
@@ -77,6 +80,7 @@ class UNetGenerator(nn.Module):
         norm: str = "batch",
         dropout: float = 0.5,
         init: Init = "normal",
+        test_statistics: str = "batch",
     ) -> None:
         super().__init__()
         check_positive("in_channels", in_channels)
@@ -84,6 +88,7 @@ class UNetGenerator(nn.Module):
         check_positive("width", width)
         check_norm(norm)
         check_probability("dropout", dropout)
+        check_choice("test_statistics", test_statistics, "batch", "running")
         levels = int(image_size).bit_length() - 1 if is_integer(image_size) else 0
         if 2**levels != image_size or not _MIN_SIZE <= image_size <= _MAX_SIZE:
             raise ConfigError(
@@ -93,6 +98,7 @@ class UNetGenerator(nn.Module):
         self.out_channels = int(out_channels)
         self.size_multiple = 2**levels
         self.dropout_is_noise = dropout > 0
+        self._keeps_statistics = test_statistics == "running"
         bias = has_bias(norm)
         widths = [width * min(2**level, 8) for level in range(levels)]
         self.down = nn.ModuleList(
@@ -144,8 +150,9 @@ class UNetGenerator(nn.Module):
     def sampling(self) -> Iterator[None]:
         """Inside the block the network samples as in the paper's section 3.3.
 
-        Dropout is on, and batch norms take the statistics of the batch at hand; their running
-        statistics stay as they are. Afterwards every layer is in the mode that it had.
+        Dropout is on, and batch norms take the statistics of the batch at hand, unless
+        ``test_statistics`` is ``"running"``; their running statistics stay as they are. Afterwards
+        every layer is in the mode that it had.
         """
         modes = [(module, module.training) for module in self.modules()]
         kind = nn.modules.batchnorm._BatchNorm
@@ -155,7 +162,8 @@ class UNetGenerator(nn.Module):
             for module, _ in modes:
                 module.training = True
             for norm in norms:
-                norm.track_running_stats = False
+                norm.training = not self._keeps_statistics
+                norm.track_running_stats = self._keeps_statistics
             yield
         finally:
             for module, mode in modes:

@@ -37,7 +37,8 @@ OWN: dict[str, frozenset[str]] = {
         f"gankit.losses.{name}" for name in ("resolve", "least_squares", "elbo", "squared_error")
     ),
     "penalty": frozenset({"gankit.losses.gradient_penalty"}),
-    "schedule": frozenset(f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULES),
+    "schedule": frozenset(f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULES)
+    | {"gankit.training.schedules.LinearDecay"},
     "data": frozenset(),
     "callbacks": frozenset(),
 }

@@ -35,6 +35,20 @@ def truth(name: str, value: object) -> bool:
     return bool(value)
 
 
+def weight(name: str, value: object) -> float:
+    """``value`` as a Python float. Raises ConfigError unless it is finite and at least 0."""
+    if not is_number(value) or not 0.0 <= value < math.inf:
+        raise ConfigError(f"{name} is {value!r}; allowed are finite numbers from 0")
+    return float(value)
+
+
+def one_of(name: str, value: object, *allowed: str) -> str:
+    """``value``. Raises ConfigError unless it is one of ``allowed``."""
+    if value not in allowed or not isinstance(value, str):
+        raise ConfigError(f"{name} is {value!r}; allowed are {' and '.join(map(repr, allowed))}")
+    return value
+
+
 def positive_or_none(name: str, value: object) -> float | None:
     """``value`` as a Python float. Raises ConfigError unless it is None or finite and above 0."""
     if value is None:

@@ -80,7 +80,8 @@ def _gradients(step: Step, phase: Phase, parts: list[Batch]) -> Scalars:
     rows = []
     with frozen(others):
         for part, drawn in zip(parts, _drawn(step, phase.name, parts), strict=True):
-            loss, reported = step.phase_loss(phase.name, {**part, **drawn})
+            part.update(drawn)
+            loss, reported = step.phase_loss(phase.name, part)
             step.stage = f"the gradient of {step.loss_words(phase.name)}"
             (loss / len(parts) if len(parts) > 1 else loss).backward()
             rows.append(reported)

@@ -115,8 +115,8 @@ def save_grid(
 
     Args:
         path: the file.
-        panels: float ``[N, C, H, W]`` in [-1, 1] on the CPU each, all with the same C. One channel
-            is drawn in grey, three as RGB, four as RGBA; the rest as ``channels_in_words`` says.
+        panels: float ``[N, C, H, W]`` in [-1, 1] on the CPU each. One channel is drawn in grey,
+            three as RGB, four as RGBA; the rest as ``channels_in_words`` says.
         columns: images per row.
         inverted: dark on light (Matplotlib's ``gray_r``).
         captions: what stands above each panel, one for each or none. It is cut at the panel's edge.
@@ -144,6 +144,9 @@ def save_grid(
         if len(given) not in (0, wanted):
             raise ConfigError(f"{name} has {len(given)} entries; allowed are 0 and {wanted}")
     grids = [Image.fromarray(_tiled(panel, columns, scale, inverted)) for panel in panels]
+    modes = {grid.mode for grid in grids}
+    if len(modes) > 1:  # two domains may have different channels
+        grids = [grid.convert("RGBA" if "RGBA" in modes else "RGB") for grid in grids]
     line = _FONT_SIZE + 6
     top = line * (bool(captions) + bool(column_names))
     widths = [max(grid.width, _CAPTION_WIDTH if captions else 0) for grid in grids]

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gankit.training.parts import Parts
 
 Precision = Literal["fp32", "bf16"]
-_PLAIN = frozenset({"stage", "phases", "calls", "_shapes_differ"})
 
 
 class Step(nn.Module, ABC):
@@ -114,7 +113,6 @@ class Step(nn.Module, ABC):
         self.trainable: list[Tensor] = list(dict.fromkeys(every))
         like = self.trainable[0]
         self.device, self.dtype = like.device, like.dtype
-        self._nan = torch.full((), float("nan"), device=self.device)
         memory_format = auto("channels_last", channels_last)
         self.channels_last = take_channels_last(memory_format, precision, *networks.values())
         self._averages = {
@@ -159,7 +157,7 @@ class Step(nn.Module, ABC):
         """The loss of a phase on one micro-batch, and what is reported of it, detached.
 
         Parameters that the phase's optimizer does not hold are frozen. ``batch`` has what ``draw``
-        gave for the phase and what ``prepare`` left in it.
+        gave for the phase and what ``prepare`` and earlier phases of the call left in it.
         """
 
     def draw(self, phase: str, n: int) -> Batch:
@@ -205,7 +203,7 @@ class Step(nn.Module, ABC):
         By default those of the first network, under its own name.
         """
         name = next(iter(self.networks))
-        return {name: f"averages.{name}" if name in self.averages else name}
+        return {name: self.key_of(name)}
 
     # --- what a family uses -------------------------------------------------------------------
 
@@ -230,9 +228,13 @@ class Step(nn.Module, ABC):
         """``run`` of a network that returns a tensor. Raises ConfigError if it does not."""
         return check_tensor(self._name_of(network), self.run(network, *inputs))
 
+    def key_of(self, name: str) -> str:
+        """Where ``average_of`` the network ``name`` stands in ``state_dict``."""
+        return f"averages.{name}" if name in self.averages else name
+
     def average_of(self, name: str) -> nn.Module:
         """The moving average of the network ``name`` where there is one, else the network."""
-        return self.averages[name] if name in self.averages else self.networks[name]
+        return self.get_submodule(self.key_of(name))
 
     def moving_averages(self) -> Iterator[tuple[str, Average]]:
         """The averages that are kept, each with the optimizer after whose updates it is taken."""
@@ -248,19 +250,9 @@ class Step(nn.Module, ABC):
         self.averages.eval()
         return self
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # A call sets these a dozen times, and nn.Module's own way asks what each value is.
-        if name in _PLAIN:
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def _name_of(self, network: Callable[..., Any]) -> str:
         owner = network if isinstance(network, nn.Module) else getattr(network, "__self__", None)
-        for name, own in self.networks.items():
-            if own is owner:
-                return name
-        return "a network"
+        return next((n for n, own in self.networks.items() if own is owner), "a network")
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -280,7 +272,8 @@ class Step(nn.Module, ABC):
         self.calls = calls
         for phase in phases:
             self.updates[phase.optimizer] += 1
-        return {name: self._latest.get(name, self._nan) for name in self.metrics}
+        nan = torch.full((), float("nan"), device=self.device)
+        return {name: self._latest.get(name, nan) for name in self.metrics}
 
     @property
     def reported(self) -> frozenset[str]:

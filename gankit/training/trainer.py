@@ -190,7 +190,7 @@ class Trainer:
         """
         step = self.gan_step
         if world()[1] > 1:
-            broadcast_state(*step.networks.values(), buffers_only=True)
+            broadcast_state(step, buffers_only=True)
         pending = self._pending.rows()
         own = [float(value) for row in pending.values() for value in row]
         shared = iter(mean_over_processes(own, self.data.device))

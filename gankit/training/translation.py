@@ -1,0 +1,104 @@
+"""Generators that turn images of one domain, a, into images of another, b, or back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gankit.errors import ConfigError
+from gankit.training.modules import eval_mode
+from gankit.training.phases import Batch
+from gankit.training.pictures import seeded
+from gankit.training.reports import Panel
+from gankit.training.seeds import derived_seed
+from gankit.training.step import Step
+
+
+class TranslationStep(Step):
+    """A step whose generators take images; ``directions`` says which, as ``{"a2b": "G"}``.
+
+    A sample grid shows, for each direction, what goes in and what comes out, and then the images
+    of the other domain if no direction starts from it.
+    """
+
+    fields = ("a", "b")
+    directions: Mapping[str, str]
+
+    @property
+    def inference_keys(self) -> dict[str, str]:
+        return {direction: self.key_of(name) for direction, name in self.directions.items()}
+
+    @torch.no_grad()
+    def check_outputs(self, batch: Batch) -> None:
+        for direction, name in self.directions.items():
+            given, target = (batch[field] for field in direction.split("2"))
+            shape = self.run_tensor(self.networks[name], given).shape
+            if shape != target.shape:
+                raise ConfigError(
+                    f"{name} turned images of shape {list(given.shape)} into {list(shape)}; "
+                    f"allowed is {list(target.shape)}, that of the other domain's images"
+                )
+
+    def panels(self, batch: Batch, seed: int) -> list[Panel]:
+        shown = {}
+        for direction, name in self.directions.items():
+            source, target = direction.upper().split("2")
+            shown[source] = given = batch[source.lower()]
+            shown[f"{source} to {target}"] = translate(self.average_of(name), given, seed=seed)
+        for field in self.fields:
+            shown.setdefault(field.upper(), batch[field])
+        return [Panel(caption, images.float().cpu()) for caption, images in shown.items()]
+
+
+@torch.no_grad()
+def translate(network: nn.Module, images: Tensor, *, seed: int, batch: int = 16) -> Tensor:
+    """What ``network`` makes of ``images`` ``[N, C, H, W]``, float32 ``[N, C', H, W]`` on the CPU.
+
+    It runs in eval mode. A network with a method ``sampling`` (a context manager) whose attribute
+    ``dropout_is_noise`` is true draws its noise there, as pix2pix does; then each image goes
+    through it by itself, with noise that ``seed`` decides: what becomes of an image does not depend
+    on its neighbors. Neither modes nor global random states change.
+
+    Images of any size are taken: where H or W is no multiple of the network's ``size_multiple``, or
+    below its ``min_size``, they are continued at the right and at the bottom by their mirror image,
+    and the result is cut to H and W.
+    """
+    like = next(network.parameters(), images)
+    height, width = images.shape[2:]
+    images = _mirrored(images, *(least_size(network, size) for size in (height, width)))
+    sampling: Any = getattr(network, "sampling", None)
+    noisy = sampling is not None and bool(getattr(network, "dropout_is_noise", False))
+    results = []
+    for part in images.split(1 if noisy else batch):
+        with ExitStack() as stack:
+            stack.enter_context(seeded(derived_seed(seed, "translation"), like.device))
+            stack.enter_context(sampling() if noisy else eval_mode(network))
+            out = network(part.to(like.device, like.dtype))
+        results.append(out[:, :, :height, :width].float().cpu())
+    return torch.cat(results)
+
+
+def least_size(network: nn.Module, size: int) -> int:
+    """The least height or width from ``size`` that ``network`` takes, as its attributes say."""
+    multiple = int(getattr(network, "size_multiple", 1))
+    least = max(size, int(getattr(network, "min_size", 1)))
+    return -(-least // multiple) * multiple
+
+
+def _mirrored(images: Tensor, height: int, width: int) -> Tensor:
+    if images.shape[2:] == (height, width):
+        return images
+    rows, columns = (
+        _mirror(old, new) for old, new in zip(images.shape[2:], (height, width), strict=True)
+    )
+    return images[:, :, rows[:, None], columns]
+
+
+def _mirror(old: int, new: int) -> Tensor:
+    """``new`` indices into ``old`` places, to and fro."""
+    place = torch.arange(new) % (2 * old)
+    return torch.where(place < old, place, 2 * old - 1 - place)
