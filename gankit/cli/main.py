@@ -213,7 +213,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one setting, in YAML, or an argument, as discriminator.dropout=0; may be given again",
+        help="one setting, in YAML, or an argument, as discriminator.dropout=0 or n_critic=5; may "
+        "be given again",
     )
     add("--quiet", action="store_true", help="print nothing but warnings and errors")
 

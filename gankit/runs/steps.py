@@ -81,7 +81,7 @@ def check_knobs(kind: type[Step], arguments: Mapping[str, Any]) -> None:
                 f"step has the argument {name}, which {kind.__name__} sets itself; allowed are "
                 f"{', '.join(known)}"
             )
-        near = get_close_matches(str(name), known, n=1, cutoff=0.7)
+        near = get_close_matches(str(name), [*known, *FIELDS], n=1, cutoff=0.7)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
         raise ConfigError(f"step ({kind.__name__}) has no argument {shortened(name)}; {hint}")
     missing = [name for name, p in known.items() if p.default is p.empty and name not in arguments]

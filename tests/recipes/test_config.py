@@ -143,6 +143,7 @@ def test_bad_files_get_a_sentence(text: str, words: str, tmp_path: Path) -> None
     [
         (["n_crtic=3"], "did you mean n_critic"),
         (["step.n_crtic=3"], r"step \(GANStep\) has no argument 'n_crtic'; did you mean n_critic"),
+        (["step.batchsize=3"], r"no argument 'batchsize'; did you mean batch_size"),
         (["step.whatever=3"], r"has no argument 'whatever'; it has z_distribution, loss, penalty"),
         ([f"penalty={PENALTY}", "penalty.weigth=3"], "'weigth'; did you mean weight"),
         (["generator.hiden=[3]"], "argument 'hiden'; did you mean hidden"),
@@ -160,7 +161,7 @@ def test_bad_files_get_a_sentence(text: str, words: str, tmp_path: Path) -> None
         (["paired=5"], "paired is 5; allowed are 'auto', True and False"),
         (["from_logits=maybe"], "from_logits is 'maybe'; allowed are 'auto', True and False"),
         (["penalty=5"], "penalty is 5; allowed is null, an import path"),
-        (["loss=5"], "unknown loss 5"),
+        (["loss=5"], "loss is 5; expected a name, an AdversarialLoss"),
     ],
 )
 def test_a_wrong_argument_of_the_step_gets_a_sentence(texts: list[str], words: str) -> None:
