@@ -152,7 +152,8 @@ def test_a_program_that_switched_checksums_off_gets_them() -> None:
 def test_metadata_of_any_type_gets_a_sentence(generator: Any) -> None:
     pytest.importorskip("safetensors")
     weights = weights_under(load_checkpoint(FILE)["gan_step"], "G")
-    description = {"generator": generator, "image_shape": [1, 28, 28]}
+    networks = {"networks": {"G": generator}, "inference": {"G": "G"}}
+    description = {**networks, "image_shape": [1, 28, 28]}
     Path("g.safetensors").write_bytes(write_weights(weights, description, {}))
     with pytest.raises(GankitError, match="generator"):
         gankit.load("g.safetensors")
