@@ -22,11 +22,9 @@ from gankit.losses.autoencoder import (
     squared_error,
 )
 from gankit.losses.energy import (
-    began,
     began_convergence,
     began_discriminator_loss,
     began_next_k,
-    ebgan,
     energy_discriminator_loss,
     energy_generator_loss,
     pulling_away_term,
@@ -42,18 +40,15 @@ from gankit.losses.scores import (
     relativistic_average_loss,
     relativistic_loss,
 )
-from gankit.losses.semi_supervised import supervised_cross_entropy
 
 __all__ = [
     "AdversarialLoss",
     "AutoencoderLoss",
     "bce_discriminator_loss",
     "bernoulli_nats",
-    "began",
     "began_convergence",
     "began_discriminator_loss",
     "began_next_k",
-    "ebgan",
     "elbo",
     "energy_discriminator_loss",
     "energy_generator_loss",
@@ -75,7 +70,6 @@ __all__ = [
     "resolve",
     "resolve_autoencoder",
     "squared_error",
-    "supervised_cross_entropy",
     "wasserstein_discriminator_loss",
     "wasserstein_generator_loss",
 ]

@@ -52,8 +52,6 @@ class AdversarialLoss:
         scores: D's output is a score, not a probability or its logit: a critic's.
         energies: these scores are energies, low for real images.
         relativistic: G's loss compares D's output on generated images with that on real ones.
-        in_parts: a turn may take its batch part by part (``GANStep``'s ``accumulate``). False where
-            each call of the two sides counts as a turn, as where a control follows them.
     """
 
     name: str
@@ -62,7 +60,6 @@ class AdversarialLoss:
     scores: bool = False
     energies: bool = False
     relativistic: bool = False
-    in_parts: bool = True
 
     @classmethod
     def of(cls, functions: Functions) -> AdversarialLoss:
@@ -318,7 +315,7 @@ def resolve(
         names = sorted([*generators, *_ON_SCORES])
         raise ConfigError(
             f"unknown loss {loss!r}, allowed are {', '.join(names)}, and an AdversarialLoss, such "
-            "as gankit.losses.ebgan, began and least_squares return"
+            "as gankit.losses.least_squares returns"
         )
     return AdversarialLoss(
         name=loss,

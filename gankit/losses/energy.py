@@ -1,4 +1,4 @@
-"""Games on energies: D gives low energy to real images, such as an autoencoder's error.
+"""Losses of energies: D gives low energy to real images, such as an autoencoder's error.
 
 EBGAN (Zhao et al., 2016, arXiv:1609.03126) and BEGAN (Berthelot et al., 2017, arXiv:1703.10717).
 Energies are at least 0. All functions work on tensors of any floating-point dtype and return a 0-d
@@ -8,24 +8,18 @@ tensor, in float32 at least, differentiable with respect to every tensor unless 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from functools import partial
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from gankit.errors import ConfigError, DataError
-from gankit.losses.adversarial import AdversarialLoss
 from gankit.losses.scores import widened
 
 __all__ = [
-    "began",
     "began_convergence",
     "began_discriminator_loss",
     "began_next_k",
-    "ebgan",
     "energy_discriminator_loss",
     "energy_generator_loss",
     "pulling_away_term",
@@ -46,57 +40,6 @@ def energy_discriminator_loss(real: Tensor, fake: Tensor, *, margin: float = 1.0
     """
     check_margin(margin)
     return widened(real).mean() + F.relu(margin - widened(fake)).mean()
-
-
-def ebgan(
-    margin: float = 1.0, *, pulling_away: float = 0.0, discriminator: nn.Module | None = None
-) -> AdversarialLoss:
-    """The game of EBGAN: :func:`energy_discriminator_loss`, :func:`energy_generator_loss`.
-
-    With ``pulling_away`` above 0 it is EBGAN-PT: so many times :func:`pulling_away_term` of the
-    codes of G's images is added to G's loss. The codes are what ``discriminator.encoder`` returns,
-    kept by a forward hook on it.
-
-    Args:
-        margin: as for :func:`energy_discriminator_loss`.
-        pulling_away: weight of the pulling-away term, finite and at least 0; the paper takes 0.1.
-        discriminator: D; needed for the pulling-away term alone.
-
-    Raises:
-        ConfigError: a margin or weight that is not allowed, or no D with an ``encoder``.
-    """
-    check_margin(margin)
-    if not (math.isfinite(pulling_away) and pulling_away >= 0):
-        raise ConfigError(f"pulling_away must be finite and at least 0, got {pulling_away}")
-    game = AdversarialLoss(
-        "ebgan",
-        partial(energy_discriminator_loss, margin=margin),
-        energy_generator_loss,
-        scores=True,
-        energies=True,
-    )
-    if pulling_away == 0:
-        return game
-    encoder = getattr(discriminator, "encoder", None)
-    if not isinstance(encoder, nn.Module):
-        raise ConfigError(
-            f"pulling_away is {pulling_away}, which needs discriminator, a network with a module "
-            f"'encoder'; got {type(discriminator).__name__}"
-        )
-    codes: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: object, code: Tensor) -> None:
-        codes[:] = [code]
-
-    def d_turn(real: Tensor, fake: Tensor) -> Tensor:
-        codes.clear()  # or their graph would live on
-        return energy_discriminator_loss(real, fake, margin=margin)
-
-    def g_turn(fake: Tensor) -> Tensor:
-        return energy_generator_loss(fake) + pulling_away * pulling_away_term(codes.pop())
-
-    encoder.register_forward_hook(keep)
-    return replace(game, discriminator=d_turn, generator=g_turn)
 
 
 def energy_generator_loss(fake: Tensor) -> Tensor:
@@ -158,8 +101,8 @@ def began_next_k(
 ) -> Tensor:
     """BEGAN's control: ``clamp(k + rate (gamma mean(L(x)) - mean(L(G(z)))), 0, 1)``, no gradient.
 
-    It holds the balance ``mean(L(G(z))) = gamma mean(L(x))``. k is all that BEGAN remembers between
-    steps: who saves a run saves it.
+    It holds the balance ``mean(L(G(z))) = gamma mean(L(x))``. :class:`gankit.gans.began.BEGANStep`
+    keeps k between steps.
 
     Args:
         k: its value now, in [0, 1].
@@ -211,68 +154,6 @@ def check_margin(margin: float) -> None:
     """Raise ConfigError unless EBGAN's margin can be this."""
     if not (math.isfinite(margin) and margin > 0):
         raise ConfigError(f"margin must be finite and above 0, got {margin}")
-
-
-def began(discriminator: nn.Module, *, gamma: float = 0.5, rate: float = 1e-3) -> AdversarialLoss:
-    """The game of BEGAN, with its control.
-
-    D gets buffers: ``began_k``, which each of G's turns changes as :func:`began_next_k` says,
-    ``began_real``, the mean error of the latest real images, and ``began_measure``, what
-    :func:`began_convergence` says of the latest turn. So a checkpoint of D keeps them, and a run
-    goes on exactly. Where torch.distributed is initialised the means are those of all processes,
-    which then keep one k. A batch is not taken in parts, each of which would move k.
-
-    Args:
-        discriminator: D, an autoencoder that returns errors.
-        gamma, rate: as for :func:`began_next_k`.
-
-    Raises:
-        ConfigError: gamma or rate is not allowed.
-    """
-    _check_gamma(gamma)
-    _check_rate(rate)
-    like = next(discriminator.parameters(), torch.empty(0))
-    for name in ("began_k", "began_real", "began_measure"):
-        discriminator.register_buffer(name, torch.zeros((), device=like.device))
-    return AdversarialLoss(
-        "began",
-        partial(_began_d_turn, discriminator),
-        partial(_began_g_turn, discriminator, gamma, rate),
-        scores=True,
-        energies=True,
-        in_parts=False,
-    )
-
-
-def _began_d_turn(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    with torch.no_grad():
-        _buffer(discriminator, "began_real").copy_(_mean_of_all(real))
-    # A copy, because G's turn writes into the buffer.
-    return began_discriminator_loss(real, fake, _buffer(discriminator, "began_k").clone())
-
-
-def _began_g_turn(discriminator: nn.Module, gamma: float, rate: float, fake: Tensor) -> Tensor:
-    k, real = _buffer(discriminator, "began_k"), _buffer(discriminator, "began_real")
-    with torch.no_grad():
-        mean = _mean_of_all(fake)
-        measure = began_convergence(real, mean, gamma=gamma)
-        _buffer(discriminator, "began_measure").copy_(measure)
-        k.copy_(began_next_k(k, real, mean, gamma=gamma, rate=rate))
-    return energy_generator_loss(fake)
-
-
-def _mean_of_all(errors: Tensor) -> Tensor:
-    """Over all processes: with a k of its own each would play another game."""
-    mean = widened(errors.detach()).mean()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(mean)
-        mean /= dist.get_world_size()
-    return mean
-
-
-def _buffer(module: nn.Module, name: str) -> Tensor:
-    buffer: Tensor = module.get_buffer(name)
-    return buffer
 
 
 def _check_rate(rate: float) -> None:

@@ -139,9 +139,6 @@ class GANStep(Step):
         check_reuse(reuse, in_eval, shared)
         logits = reads_logits(D, from_logits, precision)
         adversarial = resolve(loss, from_logits=logits)
-        if accumulate != 1 and not adversarial.in_parts:
-            name = adversarial.name
-            raise ConfigError(f"accumulate is {accumulate}; allowed with the loss {name!r} is 1")
         noise = noise if noise is not None else noise_for(G)
         own = getattr(noise, "generator", None)
         labelling = Labelling(G, D, conditional)

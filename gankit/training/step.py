@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gankit.training.parts import Parts
 
 Precision = Literal["fp32", "bf16"]
+_PLAIN = frozenset({"stage", "phases", "calls", "_shapes_differ"})
 
 
 class Step(nn.Module, ABC):
@@ -113,6 +114,7 @@ class Step(nn.Module, ABC):
         self.trainable: list[Tensor] = list(dict.fromkeys(every))
         like = self.trainable[0]
         self.device, self.dtype = like.device, like.dtype
+        self._nan = torch.full((), float("nan"), device=self.device)
         memory_format = auto("channels_last", channels_last)
         self.channels_last = take_channels_last(memory_format, precision, *networks.values())
         self._averages = {
@@ -250,9 +252,19 @@ class Step(nn.Module, ABC):
         self.averages.eval()
         return self
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A call sets these a dozen times, and nn.Module's own way asks what each value is.
+        if name in _PLAIN:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def _name_of(self, network: Callable[..., Any]) -> str:
         owner = network if isinstance(network, nn.Module) else getattr(network, "__self__", None)
-        return next((n for n, own in self.networks.items() if own is owner), "a network")
+        for name, own in self.networks.items():
+            if own is owner:
+                return name
+        return "a network"
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -272,8 +284,7 @@ class Step(nn.Module, ABC):
         self.calls = calls
         for phase in phases:
             self.updates[phase.optimizer] += 1
-        nan = torch.full((), float("nan"), device=self.device)
-        return {name: self._latest.get(name, nan) for name in self.metrics}
+        return {name: self._latest.get(name, self._nan) for name in self.metrics}
 
     @property
     def reported(self) -> frozenset[str]:

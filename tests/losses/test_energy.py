@@ -6,12 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from gankit import losses
 from gankit.errors import ConfigError, DataError
-from gankit.models import autoencoder, mlp
-from gankit.training import GANStep, gan_adam
 
 
 def test_ebgan_by_hand() -> None:
@@ -54,58 +51,6 @@ def test_the_pulling_away_term_has_no_scale(scale: float) -> None:
     features = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     wanted = losses.pulling_away_term(features)
     assert losses.pulling_away_term(features * scale).item() == pytest.approx(wanted.item(), 1e-5)
-
-
-class Coder(nn.Module):
-    """Energies of codes that its encoder makes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(4, 3, dtype=torch.float64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encoder(x).square().mean(dim=1, keepdim=True)
-
-
-def test_the_pulling_away_term_joins_g_s_loss() -> None:
-    D, fake = Coder(), torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
-    plain = losses.ebgan(0.5)
-    game = losses.ebgan(0.5, pulling_away=0.1, discriminator=D)
-    D(torch.randn(9, 4, dtype=torch.float64))  # D's turn looks at other images
-    found = game.generator(D(fake))
-    wanted = plain.generator(D(fake)) + 0.1 * losses.pulling_away_term(D.encoder(fake))
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-12)
-    (slope,), (expected,) = (torch.autograd.grad(v, fake) for v in (found, wanted))
-    torch.testing.assert_close(slope, expected)
-    energies = D(fake)
-    assert torch.equal(
-        game.discriminator(energies, energies), plain.discriminator(energies, energies)
-    )
-
-
-def test_the_pulling_away_term_needs_an_encoder() -> None:
-    with pytest.raises(ConfigError, match="needs discriminator, a network with a module 'encoder'"):
-        losses.ebgan(pulling_away=0.1)
-    with pytest.raises(ConfigError, match="got Linear"):
-        losses.ebgan(pulling_away=0.1, discriminator=nn.Linear(2, 1))
-    with pytest.raises(ConfigError, match="pulling_away must be finite and at least 0, got -1"):
-        losses.ebgan(pulling_away=-1)
-
-
-def test_the_pulling_away_term_trains() -> None:
-    def train(weight: float) -> GANStep:
-        torch.manual_seed(0)
-        G = mlp.Generator(z_dim=4, image_shape=(1, 4, 4), hidden=(8,))
-        D = autoencoder.Discriminator((1, 4, 4), (8,), code=3)
-        game = losses.ebgan(0.2, pulling_away=weight, discriminator=D)
-        step = GANStep(G, D, gan_adam(G.parameters()), gan_adam(D.parameters()), loss=game)
-        for _ in range(3):
-            step(torch.rand(6, 1, 4, 4))
-        return step
-
-    without, some, again = (train(w).G.state_dict() for w in (0.0, 0.5, 0.5))
-    assert all(torch.equal(some[key], again[key]) for key in some)
-    assert any(not torch.equal(some[key], without[key]) for key in some)
 
 
 def test_the_pulling_away_term_survives_zeros_and_refuses_one_image() -> None:

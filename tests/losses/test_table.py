@@ -17,7 +17,7 @@ ROWS = {
     for cells in (
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in PAGE.read_text(encoding="utf-8").splitlines()
-        if line.startswith("| `") and "gankit.losses." not in line
+        if line.startswith("| `") and "gankit." not in line
     )
 }
 SURE = {"least-squares": (1.0, 0.0), "relativistic-average-least-squares": (0.5, -0.5)}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
-from gankit.losses import ebgan, supervised_cross_entropy
+from gankit.gans.ebgan import EBGANStep
+from gankit.gans.sgan import SGANStep
 from gankit.models import autoencoder, conditional_mlp, mlp, semi_supervised
 from gankit.training import GANStep, Noise
 
@@ -103,15 +104,14 @@ def make_step(family: str, paired: bool) -> GANStep:
     G = GENERATORS[kind](hidden=(8,), norm="batch").double()
     D = DISCRIMINATORS[family](hidden=(8, 5), dropout=0.0, norm="batch").double()
     images = torch.linspace(-1, 1, 6 * PIXELS, dtype=torch.float64).view(6, *SHAPE)
-    settings: dict[str, Any] = {
-        "semi-supervised": {
-            "penalty": partial(supervised_cross_entropy, labelled=(images, LABELS), batch_size=4)
-        },
-        "energy": {"loss": ebgan(0.5)},
-    }.get(family, {})
+    kinds: dict[str, tuple[type[GANStep], dict[str, Any]]] = {
+        "semi-supervised": (SGANStep, {"labelled": (images, LABELS), "labelled_batch": 4}),
+        "energy": (EBGANStep, {"margin": 0.5}),
+    }
+    step, settings = kinds.get(family, (GANStep, {}))
     random = torch.Generator().manual_seed(3)
     optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in (G, D)]
-    return GANStep(
+    return step(
         G, D, *optimizers, paired=paired, **settings,
         noise=Noise((Z_DIM,), dtype=torch.float64, generator=random),
     )  # fmt: skip

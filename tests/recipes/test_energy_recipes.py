@@ -1,96 +1,46 @@
-"""EBGAN and BEGAN: what BEGAN remembers, that a run goes on exactly, and what both learn."""
+"""The recipes of EBGAN and BEGAN: their steps, that a run goes on exactly, what both learn."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gankit import data, recipes
 from gankit.cli import main
 from gankit.errors import ConfigError
-from gankit.losses import began, began_convergence, began_next_k, ebgan
+from gankit.gans.began import BEGANStep
+from gankit.gans.ebgan import EBGANStep
 from gankit.metrics import Judge
-from gankit.models import mlp
-from gankit.models.autoencoder import Discriminator
 from gankit.runs.build import build_trainer
 from gankit.runs.settings import configured, read_yaml
-from gankit.training import GANStep, Trainer, gan_adam, generate
+from gankit.training import Trainer, generate
 from tests.recipes.classes import nearest_class
 
 SMALL = Path(__file__).parents[2] / "examples" / "began_small.yaml"
 
 
-def test_ebgan_plays_its_game() -> None:
-    real, fake = torch.tensor([0.1, 0.3]), torch.tensor([0.5, 1.5])
-    game = ebgan(margin=1.0)
-    assert game.discriminator(real, fake).item() == pytest.approx(0.2 + 0.25)
-    assert game.generator(fake).item() == pytest.approx(1.0)
-    assert game.scores
-    with pytest.raises(ConfigError, match="margin must be finite and above 0"):
-        ebgan(margin=0.0)
-    step = build_trainer(recipes.get("ebgan").config.updated(device="cpu", image_size=8)).gan_step
-    assert step.loss.name == "ebgan"
-
-
-def test_began_remembers_in_its_discriminator() -> None:
-    D = nn.Linear(2, 1)
-    game = began(D, gamma=0.5, rate=0.1)
-    k = torch.zeros(())
-    for turn in range(1, 4):
-        real, fake = torch.tensor([[0.8], [1.2]]) * turn, torch.tensor([[0.1], [0.3]])
-        loss = game.discriminator(real, fake)
-        assert loss.item() == pytest.approx(turn - k.item() * 0.2)
-        new = torch.tensor([[0.4]])
-        assert game.generator(new).item() == pytest.approx(0.4)
-        k = began_next_k(k, real, new, gamma=0.5, rate=0.1)
-        torch.testing.assert_close(D.get_buffer("began_k"), k)
-        measure = began_convergence(real, new, gamma=0.5)
-        torch.testing.assert_close(D.get_buffer("began_measure"), measure)
-    assert k.item() == pytest.approx(0.1 * (0.1 + 0.6 + 1.1))
-    assert set(D.state_dict()) > {"began_k", "began_real", "began_measure"}
-    with pytest.raises(ConfigError, match="gamma must lie in"):
-        began(D, gamma=1.5)
-    with pytest.raises(ConfigError, match="rate must be finite"):
-        began(D, rate=0.0)
-
-
-def test_a_step_of_began_is_the_papers() -> None:
-    def parts() -> tuple[nn.Module, nn.Module, Any, Any]:
-        torch.manual_seed(0)
-        G = mlp.Generator(3, (1, 2, 2), hidden=(8,)).double()
-        D = Discriminator((1, 2, 2), hidden=(8,), code=2, error="absolute").double()
-        return G, D, gan_adam(G.parameters(), 1e-2), gan_adam(D.parameters(), 1e-2)
-
-    images = torch.rand(7, 6, 1, 2, 2, dtype=torch.float64) * 2 - 1
-    G, D, g_optimizer, d_optimizer = parts()
-    step = GANStep(G, D, g_optimizer, d_optimizer, began(D, rate=0.5))
-    assert step.paired
-    torch.manual_seed(4)
-    for real in images:
-        step(real)
-    plain_G, plain_D, g_optimizer, d_optimizer = parts()
-    torch.manual_seed(4)
-    k = 0.0
-    for real in images:
-        fake = plain_G(torch.randn(6, 3, dtype=torch.float64))
-        d_optimizer.zero_grad()
-        error = plain_D(real).mean()
-        (error - k * plain_D(fake.detach()).mean()).backward()
-        d_optimizer.step()
-        g_optimizer.zero_grad()
-        g_error = plain_D(plain_G(torch.randn(6, 3, dtype=torch.float64))).mean()
-        g_error.backward()
-        g_optimizer.step()
-        k = min(max(k + 0.5 * float((0.5 * error - g_error).detach()), 0.0), 1.0)
-    assert D.get_buffer("began_k").item() == pytest.approx(k, abs=1e-6)
-    for mine, theirs in ((G, plain_G), (D, plain_D)):
-        for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)  # k is float32
+def test_the_recipes_are_steps_of_their_papers() -> None:
+    small = {"device": "cpu", "image_size": 8}
+    ebgan = build_trainer(recipes.get("ebgan").config.updated(**small, pulling_away=0.1)).gan_step
+    assert isinstance(ebgan, EBGANStep)
+    assert ebgan.pulling_away == 0.1
+    assert "pulling_away" in ebgan.metrics
+    assert float(ebgan.loss.discriminator(torch.zeros(2), torch.zeros(2))) == pytest.approx(0.2)
+    began = build_trainer(recipes.get("began").config.updated(**small)).gan_step
+    assert isinstance(began, BEGANStep)
+    assert (began.gamma, began.rate) == (0.95, 0.05)
+    for settings, words in (
+        ({"recipe": "ebgan", "margin": 0.0}, "margin must be finite and above 0"),
+        ({"recipe": "began", "gamma": 1.5}, "gamma must lie in"),
+        ({"recipe": "began", "accumulate": 2}, "accumulate is 2; allowed is 1: BEGAN's balance"),
+        ({"recipe": "ebgan", "loss": "hinge"}, "loss"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            build_trainer(recipes.get(settings["recipe"]).config.updated(**small, **settings))
 
 
 def weights(path: str) -> dict[str, Tensor]:

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from gankit import data, recipes
 from gankit.cli import main
 from gankit.errors import ConfigError, DataError
 from gankit.gans.sgan import SGANStep
-from gankit.losses import bce_discriminator_loss, supervised_cross_entropy
+from gankit.losses import bce_discriminator_loss
 from gankit.models.semi_supervised import Discriminator
 from gankit.runs.build import build_trainer
 from gankit.training import gan_adam
@@ -37,28 +36,6 @@ def test_the_logit_of_being_real_is_that_of_k_plus_one_classes() -> None:
         Discriminator(0)
     with pytest.raises(DataError, match=r"images must have shape \[N, 1, 3, 3\]"):
         D(torch.zeros(2, 9))
-
-
-def test_the_supervised_term_is_the_cross_entropy_of_what_it_draws() -> None:
-    D = Discriminator(3, (1, 2, 2), hidden=(8,), dropout=0.0)
-    images, labels = torch.randn(4, 1, 2, 2), torch.tensor([0, 1, 2, 1])
-    term = {"labelled": (images, labels), "batch_size": 6}
-    torch.manual_seed(3)
-    value = supervised_cross_entropy(D, images, images, weight=2.0, **term)  # type: ignore[arg-type]
-    torch.manual_seed(3)
-    drawn = torch.randint(4, (6,))
-    expected = 2 * F.cross_entropy(D.classify(images[drawn]), labels[drawn])
-    torch.testing.assert_close(value, expected)
-    for changes, kind, words in (
-        ({"weight": -1.0}, ConfigError, "weight finite and at least 0"),
-        ({"batch_size": 0}, ConfigError, "batch_size must be at least 1"),
-        ({"labelled": (images, labels[:2])}, DataError, "images and an int64 label each"),
-        ({"labelled": (images[:0], labels[:0])}, DataError, "images and an int64 label each"),
-    ):
-        with pytest.raises(kind, match=words):
-            supervised_cross_entropy(D, images, images, **{**term, **changes})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"D \(Linear\) has no method classify"):
-        supervised_cross_entropy(nn.Linear(2, 1), images, images, **term)  # type: ignore[arg-type]
 
 
 def test_the_labelled_images_are_the_only_labels_in_use() -> None:

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gankit.data import BatchSampler, ImageData
-from gankit.losses import began, gradient_penalty
+from gankit.gans.began import BEGANStep
+from gankit.losses import gradient_penalty
 from gankit.models import autoencoder, dcgan
 from gankit.training import Callback, GANStep, Metrics, Trainer, gan_adam, noise_for
 from gankit.training.distributed import (
@@ -88,7 +89,7 @@ def networks(kind: str) -> tuple[nn.Module, nn.Module, ImageData, dict[str, Any]
         return small_generator(), small_discriminator(0.0, "logit"), data, settings
     if kind == "began":
         judge = autoencoder.Discriminator(SHAPE, hidden=(16,), code=4)
-        return small_generator(), judge, data, {"loss": began(judge, rate=0.3)}
+        return small_generator(), judge, data, {"rate": 0.3}
     # In parts or not, a step has one reduction for each optimizer and the same gradients.
     accumulate = 2 if world()[1] > 1 else 1
     return small_generator(), small_discriminator(0.0), data, {"accumulate": accumulate}
@@ -115,7 +116,8 @@ def train(kind: str) -> dict[str, Any]:
         for network in (G, D):
             synchronise_batch_norm(network)
     optimizers = gan_adam(G.parameters()), gan_adam(D.parameters())
-    step = GANStep(G, D, *optimizers, noise=noise, **settings)
+    family = BEGANStep if kind == "began" else GANStep
+    step = family(G, D, *optimizers, noise=noise, **settings)
     if many:
         broadcast_state(G, D)
         for optimizer in optimizers:
@@ -128,6 +130,7 @@ def train(kind: str) -> dict[str, Any]:
     found |= {f"D.{name}": value for name, value in D.state_dict().items()}
     if step.ema is not None:
         found |= {f"ema.{name}": value for name, value in step.ema.state_dict().items()}
+    found |= {name: value.clone() for name, value in step.named_buffers(recurse=False)}
     names = ("d_loss", "g_loss", "d_real", "d_fake")
     for metrics in recorder.metrics:
         numbers = torch.tensor([getattr(metrics, name) for name in names], dtype=torch.float64)

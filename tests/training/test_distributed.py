@@ -84,7 +84,7 @@ def test_two_processes_match_one(kind: str, results: list[dict[str, Any]]) -> No
 
 def test_the_balance_of_began_is_that_of_all(results: list[dict[str, Any]]) -> None:
     for result in results:
-        assert 0 < float(result["began"]["D.began_k"]) < 1
+        assert 0 < float(result["began"]["k"]) < 1
 
 
 def test_one_reduction_for_each_optimizer_step(results: list[dict[str, Any]]) -> None:

@@ -15,7 +15,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from gankit.data import ImageData
 from gankit.errors import MissingExtra
-from gankit.losses.energy import ebgan
 from gankit.training import (
     Callback,
     Checkpoint,
@@ -300,7 +299,6 @@ def test_the_axes_say_what_d_returns() -> None:
 
     assert labels("non-saturating")[1] == "mean probability of real"
     assert labels("wasserstein")[1] == "mean score"
-    assert labels(ebgan())[1] == "mean energy"
 
 
 def step_of(loss: Any) -> GANStep:
