@@ -18,7 +18,6 @@ from gankit.data import Batch as Resident
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.losses.adversarial import Functions
-from gankit.training import gan_reports
 from gankit.training.arguments import (
     Auto,
     auto,
@@ -30,6 +29,7 @@ from gankit.training.arguments import (
 )
 from gankit.training.batches import warn_of_range
 from gankit.training.critic import Critic
+from gankit.training.gan_reports import CLASS_METRICS, GANReports
 from gankit.training.labelling import Labelling
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, NoiseSource, noise_for
@@ -37,9 +37,8 @@ from gankit.training.optimizers import check_owner
 from gankit.training.outputs import Output, classification_loss, over_scales
 from gankit.training.pairing import reads_logits
 from gankit.training.phases import Batch, Phase, Scalars
-from gankit.training.reports import Curves, Panel
 from gankit.training.sharing import shared_parameters
-from gankit.training.step import Precision, Step
+from gankit.training.step import Precision
 
 if TYPE_CHECKING:
     from gankit.training.parts import Parts
@@ -48,7 +47,7 @@ Penalty = Callable[..., Tensor]
 _D, _PENALIZED, _G = Phase("D", "D"), Phase("D+penalty", "D"), Phase("G", "G")
 
 
-class GANStep(Step):
+class GANStep(GANReports):
     """Trains G and D by one step per call: D's update first, then G's.
 
     Args:
@@ -95,15 +94,7 @@ class GANStep(Step):
     ``paired`` (attribute) says what happens now, and ``notes`` says why, in sentences.
     """
 
-    G: nn.Module
-    D: nn.Module
     supplied: ClassVar[tuple[str, ...]] = ("noise",)
-    metrics: Mapping[str, str] = {
-        "d_loss": "D loss",
-        "g_loss": "G loss",
-        "d_real": "D(real)",
-        "d_fake": "D(fake)",
-    }
     _words: ClassVar[Mapping[str, str]] = {"image": "real", "label": "labels"}
 
     def __init__(
@@ -160,7 +151,7 @@ class GANStep(Step):
         self.reuse_fakes, self.eval_fakes, self.shared = reuse, in_eval, shared
         self.labelling, self.fields = labelling, labelling.fields
         if labelling.classifies:
-            self.metrics = {**self.metrics, **gan_reports.CLASS_METRICS}
+            self.metrics = {**self.metrics, **CLASS_METRICS}
         self.critic, self._range_seen = Critic(D, self.run, labelling, asked), False
         self._d_weights: list[Tensor] = list(D.parameters())
 
@@ -182,32 +173,6 @@ class GANStep(Step):
         g_optimizer, d_optimizer = parts.optimizer(G), parts.optimizer(D, lr=parts.d_lr)
         knobs["noise"] = noise_for(G, z_distribution)
         return cls(G, D, g_optimizer, d_optimizer, **knobs, **parts.execution)
-
-    @property
-    def g_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of G."""
-        return self.optimizers["G"]
-
-    @property
-    def d_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of D."""
-        return self.optimizers["D"]
-
-    @property
-    def ema(self) -> nn.Module | None:
-        """The moving average of G, in eval mode; None without ``ema``."""
-        return self.average_of("G") if "G" in self.averages else None
-
-    @property
-    def sampled(self) -> nn.Module:
-        """The network to draw samples from: the moving average where there is one, else G."""
-        return self.average_of("G")
-
-    @property
-    def z_distribution(self) -> Distribution:  # type: ignore[override]
-        return getattr(self.noise, "distribution", "normal")
-
-    # --- what it computes ---------------------------------------------------------------------
 
     def schedule(self, call: int) -> tuple[Phase, ...]:
         d = _D if self.penalty is None or call % self.penalty_every else _PENALIZED
@@ -327,37 +292,6 @@ class GANStep(Step):
         if "label" in given:
             self.labelling.check(given["label"])
         return given
-
-    # --- what it reports ----------------------------------------------------------------------
-
-    @property
-    def paired(self) -> bool:
-        """Whether D sees real and fake images in one pass, in D's present mode."""
-        return not self.critic.passes.reason()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return gan_reports.notes(self, self.critic.passes.note(), super().notes)
-
-    def read(self, score: Tensor) -> Tensor:
-        """D's output as probabilities, or as it is where the loss is one of scores."""
-        return score.sigmoid() if self.from_logits and not self.loss.scores else score
-
-    def summarize(self, means: dict[str, float]) -> dict[str, float]:
-        """With ``critic_distance``, ``d_real - d_fake``: for a Wasserstein critic its estimate of
-        the distance between the images, the curve that says when to stop (Arjovsky et al., 2017,
-        arXiv 1701.07875)."""
-        return {**means, "critic_distance": means["d_real"] - means["d_fake"]}
-
-    def curves(self) -> tuple[Curves, ...]:
-        return gan_reports.curves(self)
-
-    def panels(self, batch: Batch, seed: int) -> list[Panel]:
-        return gan_reports.panels(self, batch, seed)
-
-    def answer(self, samples: Tensor) -> Tensor:
-        """D's probability, or score, of each of ``samples`` in eval mode, ``[N]`` on the CPU."""
-        return self.read(self.critic.scores(samples.to(self.device, self.dtype)).float().cpu())
 
 
 def _labels(labels: Tensor | None) -> Batch:
