@@ -60,8 +60,10 @@ def _described(folder: Path) -> tuple[str | None, list[Curves]]:
     if (folder / CONFIG).is_file():
         try:
             settings = read_yaml(folder / CONFIG)
+            if "recipe" not in settings:
+                raise ConfigError(f"{folder / CONFIG} names no recipe")
             data = split_spec("data", settings.get("data", RunConfig.data))[0]
-            title = shorten(f"{settings.get('recipe', RunConfig.recipe)} on {data}", 120)
+            title = shorten(f"{settings['recipe']} on {data}", 120)
         except ConfigError as error:
             _LOG.warning("the curves do not say what was trained: %s", error)
     if (folder / CHECKPOINT).is_file():

@@ -19,7 +19,7 @@ _SOURCE = "Small networks, 32 pixels, Adam 2e-3: ours; all else as in the recipe
 RECIPES = (
     Recipe(
         name="pix2pix-toy",
-        summary="pix2pix on outlines of polygons, small: minutes on a CPU",
+        summary="pix2pix (Isola et al., 2016) on outlines of polygons: minutes on a CPU",
         config=PIX2PIX.config.updated(
             recipe="pix2pix-toy",
             generator={
@@ -35,7 +35,7 @@ RECIPES = (
     ),
     Recipe(
         name="cyclegan-toy",
-        summary="CycleGAN on red and orange discs, small: minutes on a CPU",
+        summary="CycleGAN (Zhu et al., 2017) on red and orange discs: minutes on a CPU",
         config=CYCLEGAN.config.updated(
             recipe="cyclegan-toy",
             generator={

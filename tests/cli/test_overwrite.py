@@ -34,7 +34,7 @@ def content(folder: str | Path) -> dict[str, bytes]:
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Raise ``error`` in the 28th step; None undoes it."""
-    turn = GANStep._g_turn
+    turn = GANStep._g_loss
 
     def arrange(error: BaseException | None) -> None:
         def eventful(step: GANStep, *arguments: Any) -> Any:
@@ -42,7 +42,7 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise error
             return turn(step, *arguments)
 
-        monkeypatch.setattr(GANStep, "_g_turn", eventful)
+        monkeypatch.setattr(GANStep, "_g_loss", eventful)
 
     return arrange
 

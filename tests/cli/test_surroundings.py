@@ -126,7 +126,7 @@ def test_too_little_memory_is_one_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("gankit.cli.train.build_trainer", fail)
+    monkeypatch.setattr("gankit.runs.training.build_trainer", fail)
     sentence = refused(*TRAIN)
     assert sentence.startswith("gankit: error: not enough memory: ")
     assert not Path("runs").exists()
@@ -136,7 +136,7 @@ def test_other_faults_of_torch_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("gankit.cli.train.build_trainer", fail)
+    monkeypatch.setattr("gankit.runs.training.build_trainer", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         main(TRAIN)
 
@@ -152,14 +152,14 @@ def test_a_connection_that_is_lost_is_an_error(
     monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
 ) -> None:
     """Such as that of a callback or of a data set."""
-    turn = GANStep._g_turn
+    turn = GANStep._g_loss
 
     def lost(step: GANStep, *arguments: Any) -> Any:
         if step.calls == 1:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         return turn(step, *arguments)
 
-    monkeypatch.setattr(GANStep, "_g_turn", lost)
+    monkeypatch.setattr(GANStep, "_g_loss", lost)
     assert "gankit: error: Broken pipe; no checkpoint was written" in refused(*TRAIN, "--quiet")
     monkeypatch.setattr(sys, "stdout", Broken())
     assert main([*TRAIN, "--quiet", "--overwrite"]) == 141

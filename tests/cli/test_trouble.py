@@ -23,7 +23,7 @@ TRAIN = ["train", "gan", "--config", "small.yaml", "--steps", "20", "--quiet", "
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, n: int, happens: Any) -> None:
-    turn = GANStep._g_turn
+    turn = GANStep._g_loss
 
     left = [happens]
 
@@ -32,7 +32,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, n: int, happens: Any) -> None:
             left.pop()()
         return turn(step, *arguments)
 
-    monkeypatch.setattr(GANStep, "_g_turn", eventful)
+    monkeypatch.setattr(GANStep, "_g_loss", eventful)
 
 
 def test_a_disk_that_fills_up(monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]) -> None:

@@ -139,7 +139,7 @@ def test_a_run_is_told_by_its_config() -> None:
         trainer.fit(steps=1)
     for a, b in zip(one.gan_step.G.parameters(), three.gan_step.G.parameters(), strict=True):
         assert float((a - b).detach().abs().mean()) < 1e-5  # one step of Adam goes 2e-4 far
-    with pytest.raises(ConfigError, match="accumulate is 5, which does not divide the 12 images"):
+    with pytest.raises(ConfigError, match="accumulate is 5, which does not divide the 12 samples"):
         make(accumulate=5)
     with pytest.raises(ConfigError, match="n_critic is 2, but the loss 'squared-error' trains"):
         build_trainer(recipes.get("ae").config.updated(steps=4, device="cpu", n_critic=2))
