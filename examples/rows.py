@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
-from gankit.training.atomic import atomic_write
 
 FONT_SIZE, GAP, GREYS = 14, 2, 16
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from gankit._version import __version__
+from gankit.atomic import atomic_write
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
-from gankit.training.atomic import atomic_write
 from gankit.training.noise import Noise, noise_for
 from gankit.training.translation import least_size
 from gankit.translator import LoadedTranslator

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gankit.atomic import atomic_write
 from gankit.errors import ConfigError
 from gankit.runs.settings import write_yaml
 from gankit.saved import CHECKPOINT
-from gankit.training.atomic import atomic_write
 from gankit.training.callbacks import SAMPLE_NAME
 from gankit.training.config import RunConfig
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from gankit.atomic import atomic_write
 from gankit.errors import CheckpointError, GankitError
 from gankit.training.archive import DAMAGED, NOT_PLAIN, archive_fault
-from gankit.training.atomic import atomic_write
 from gankit.training.entries import REQUIRED, check_entries, check_plain
 
 FORMAT = "gankit-checkpoint"

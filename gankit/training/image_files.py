@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from gankit.atomic import atomic_write
 from gankit.errors import ConfigError, MissingExtra
-from gankit.training.atomic import atomic_write
 from gankit.training.pictures import channels_in_words, to_bytes
 
 

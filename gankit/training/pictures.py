@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gankit.atomic import atomic_write
 from gankit.errors import ConfigError, MissingExtra
-from gankit.training.atomic import atomic_write
 from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, noise_for
 from gankit.training.seeds import drawn_seed, stream

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gankit.atomic import atomic_write
 from gankit.errors import ConfigError, MissingExtra
-from gankit.training.atomic import atomic_write
 
 __all__ = ["are_points", "save_points"]
 

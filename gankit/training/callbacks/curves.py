@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
-from gankit.training.atomic import atomic_write
 from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.metrics_csv import read_metrics
 from gankit.training.reports import Curves

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gankit.training.atomic import atomic_write
+from gankit.atomic import atomic_write
 from gankit.training.callbacks.base import Callback
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
-from gankit.training.atomic import atomic_write
 from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.sample_grid import SAMPLE_NAME
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gankit.training.atomic import atomic_write
+from gankit.atomic import atomic_write
 from gankit.training.callbacks import append_line
 
 
