@@ -190,10 +190,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D",
-        help="digits, mnist, fashion-mnist, idx:PATH, pairs:PATH, unpaired:PATH, toy:NAME "
-        "or an import path",
+        help="digits, mnist, fashion-mnist, cifar10, celeba, folder:PATH, npz:PATH, idx:PATH, "
+        "pairs:PATH, unpaired:PATH, toy:NAME or an import path",
     )
-    add("--data-root", metavar="P", help="folder of downloaded data sets")
+    add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="N")
     length.add_argument("--steps", type=_positive, metavar="N")

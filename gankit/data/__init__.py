@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
+from gankit.data.folder import load_folder
 from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
@@ -26,6 +27,7 @@ __all__ = [
     "load",
     "load_discs",
     "load_edges",
+    "load_folder",
     "load_pairs",
     "load_toy",
     "load_unpaired",

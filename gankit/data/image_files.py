@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gankit.errors import DataError, GankitWarning, MissingExtra, outside_gankit
+from gankit.errors import DataError, GankitWarning, MissingExtra, outside_gankit, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
     "SUFFIXES",
+    "Fit",
+    "check_background",
     "decode",
     "decode_all",
     "list_image_files",
@@ -43,6 +45,11 @@ _FORMATS = {
 }
 SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
 
+Fit = Literal["crop", "stretch", "pad"]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -83,15 +90,33 @@ def stored_channels(path: Path) -> int:
         return 1 if image.mode.split(";")[0] in _GREY_MODES else 3
 
 
-def decode(path: Path, *, channels: int) -> Tensor:
+def check_background(color: object) -> None:
+    """Raise DataError unless ``color`` is one that Pillow knows, such as ``"white"``."""
+    try:
+        from PIL import ImageColor
+    except ImportError as error:
+        raise MissingExtra("pillow", "train") from error
+    try:
+        if not isinstance(color, str):
+            raise ValueError
+        ImageColor.getrgb(color)
+    except ValueError:
+        raise DataError(
+            f"background is {shortened(color)}, expected a color such as 'white' or '#808080'"
+        ) from None
+
+
+def decode(path: Path, *, channels: int, background: str = "white") -> Tensor:
     """One image file as uint8 ``[channels, H, W]``, 0 to 255.
 
-    The picture is turned as its EXIF orientation says. Transparent pixels are laid over white.
-    Values of 16 bits are rounded to 8. Of a file with several pictures it is the first.
+    The picture is turned as its EXIF orientation says. Transparent pixels are laid over
+    ``background``, unless there are 4 channels. Values of 16 bits are rounded to 8. Of a file with
+    several pictures it is the first.
 
     Args:
         path: a file in one of the formats of ``SUFFIXES``, whatever its name ends in.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity).
+        background: a color that Pillow knows.
 
     Raises:
         DataError: the file is not an image, damaged or truncated, or so large when unpacked that
@@ -106,59 +131,94 @@ def decode(path: Path, *, channels: int) -> Tensor:
             raise DataError(f"{path}: floating-point pixels have no known range")
         if image.mode.startswith("I"):
             image = _to_eight_bits(image)
-        if image.has_transparency_data:
-            image = _over_white(image)
-        return _to_tensor(image.convert("L" if channels == 1 else "RGB"))
+        if image.has_transparency_data and channels != 4:
+            image = _over(background, image)
+        return _to_tensor(image.convert(_MODES[channels]))
 
 
-def resize(image: Tensor, image_size: int) -> Tensor:
-    """uint8 ``[C, H, W]``, C 1 or 3, stretched to ``image_size`` x ``image_size``, bicubic."""
-    from PIL import Image
+def resize(
+    image: Tensor,
+    image_size: int | tuple[int, int],
+    fit: Fit = "stretch",
+    background: str = "white",
+) -> Tensor:
+    """uint8 ``[C, H, W]``, C 1, 3 or 4, at another size: bicubic, antialiased when shrinking.
 
-    if image.shape[1:] == (image_size, image_size):
+    Args:
+        image: the picture.
+        image_size: height and width, or one number for both.
+        fit: what happens to a picture of another aspect. ``"crop"`` takes the largest part of it
+            that has the right one, from its center; ``"stretch"`` distorts it; ``"pad"`` keeps all
+            of it and fills the borders.
+        background: the color of the borders, which are transparent if there are 4 channels.
+    """
+    from PIL import Image, ImageColor
+
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if image.shape[1:] == (height, width):
         return image
     pixels = image[0].numpy() if len(image) == 1 else image.numpy().transpose(1, 2, 0)
     whole = Image.fromarray(np.ascontiguousarray(pixels))
-    return _to_tensor(whole.resize((image_size, image_size), Image.Resampling.BICUBIC))
+    bicubic = Image.Resampling.BICUBIC
+    if fit == "stretch":
+        return _to_tensor(whole.resize((width, height), bicubic))
+    ratios = width / whole.width, height / whole.height
+    if fit == "crop":
+        across, down = width / max(ratios), height / max(ratios)
+        left, top = (whole.width - across) / 2, (whole.height - down) / 2
+        box = (left, top, left + across, top + down)
+        return _to_tensor(whole.resize((width, height), bicubic, box=box))
+    scale = min(ratios)
+    size = max(1, round(whole.width * scale)), max(1, round(whole.height * scale))
+    color: Any = ImageColor.getcolor(background, "RGB" if whole.mode == "RGBA" else whole.mode)
+    page = Image.new(whole.mode, (width, height), (*color, 0) if whole.mode == "RGBA" else color)
+    page.paste(whole.resize(size, bicubic), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return _to_tensor(page)
 
 
 def decode_all(
     items: Sequence[tuple[Path, ...]],
     arrange: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
     name: str,
-) -> tuple[list[Tensor], list[DataError]]:
+    *,
+    channels: int | None = None,
+    background: str = "white",
+    progress: bool = False,
+) -> tuple[list[Tensor], dict[int, DataError]]:
     """The images of all items, stacked, and the errors of the items that cannot be read.
-
-    The k-th image of each item has one channel if the k-th file of all items stores grey values,
-    else three.
 
     Args:
         items: the files of each item, at least one item.
         arrange: makes of the images of an item (uint8 ``[C, H, W]``) those that are kept. Its
             DataError gets the name of the file. It is called from several threads.
         name: what messages call the set.
+        channels: of each image, 1, 3 or 4. None: the k-th image of each item has one channel if the
+            k-th file of all items stores grey values, else three.
+        background: what transparent pixels are laid over.
+        progress: show on a terminal how far it is.
 
     Returns:
         One tensor uint8 ``[N, C, H, W]`` per image that ``arrange`` gives, N being the number of
-        items that were read, in their order; and the errors.
+        items that were read, in their order; and the errors by the number of their item.
 
     Raises:
         DataError: no item can be read, or the images are not all of one size.
         MissingExtra: Pillow is not installed.
     """
-    errors: list[DataError] = []
-    readable, stored = [], []
-    for item in items:
-        try:
-            stored.append([stored_channels(file) for file in item])
-            readable.append(item)
-        except DataError as error:
-            errors.append(error)
-    channels = [max(column) for column in zip(*stored, strict=True)]
 
-    def read(item: tuple[Path, ...]) -> tuple[Tensor, ...] | DataError:
+    def stored(item: tuple[Path, ...]) -> list[int] | DataError:
         try:
-            images = tuple(decode(f, channels=c) for f, c in zip(item, channels, strict=True))
+            return [stored_channels(file) for file in item]
+        except DataError as error:
+            return error
+
+    def read(number: int) -> tuple[Tensor, ...] | DataError:
+        item = items[number]
+        try:
+            images = tuple(
+                decode(file, channels=count, background=background)
+                for file, count in zip(item, each, strict=True)
+            )
         except DataError as error:
             return error
         try:
@@ -166,12 +226,22 @@ def decode_all(
         except DataError as error:
             return DataError(f"{item[0]}: {error}")
 
+    errors: dict[int, DataError] = {}
+    each = [channels or 1] * len(items[0])
+    if channels is None:
+        for number, found in enumerate(_in_threads(stored, items)):
+            if isinstance(found, DataError):
+                errors[number] = found
+            else:
+                each = [max(pair) for pair in zip(each, found, strict=True)]
+    readable = [number for number in range(len(items)) if number not in errors]
     stacks: list[Tensor] = []
     count = 0
-    with ThreadPoolExecutor() as pool:
-        for images in pool.map(read, readable):
+    decoded = _in_threads(read, readable, f"reading {name}" if progress else None)
+    with closing(decoded):
+        for number, images in zip(readable, decoded, strict=True):
             if isinstance(images, DataError):
-                errors.append(images)
+                errors[number] = images
                 continue
             if not stacks:
                 stacks = [torch.empty(len(readable), *t.shape, dtype=torch.uint8) for t in images]
@@ -183,12 +253,35 @@ def decode_all(
                     )
                 stack[count] = image
             count += 1
+    errors = dict(sorted(errors.items()))
     if count == 0:
-        raise DataError(f"{name}: none of {len(items)} images can be read; {errors[0]}")
+        first = next(iter(errors.values()))
+        raise DataError(f"{name}: none of {len(items)} images can be read; {first}")
     return [stack[:count] for stack in stacks], errors
 
 
-def warn_of_skipped(name: str, errors: Iterable[DataError], others: Iterable[Path]) -> None:
+def _in_threads(
+    function: Callable[[_T], _R], items: Sequence[_T], what: str | None = None
+) -> Generator[_R]:
+    """``function`` of each item, in their order; Pillow decodes outside Python's lock.
+
+    ``what`` is said beside a progress bar, on a terminal and after a second.
+    """
+    pool = ThreadPoolExecutor(thread_name_prefix="gankit-images")
+    try:
+        results: Iterable[_R] = pool.map(function, items)
+        if what is not None:
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise MissingExtra("tqdm", "train") from error
+            results = tqdm(results, what, len(items), leave=False, delay=1, disable=None)
+        yield from results
+    finally:  # an interrupted run does not read the rest first
+        pool.shutdown(cancel_futures=True)
+
+
+def warn_of_skipped(name: str, errors: Iterable[object], others: Iterable[Path]) -> None:
     """Warn (GankitWarning) of the files that were left out, with the first of them by name."""
     reasons = [str(error) for error in errors] + [f"{path}: not an image" for path in others]
     if not reasons:
@@ -236,11 +329,11 @@ def _to_eight_bits(image: Image) -> Image:
     return Image.fromarray(np.rint(values / 257).astype(np.uint8))
 
 
-def _over_white(image: Image) -> Image:
+def _over(background: str, image: Image) -> Image:
     from PIL import Image
 
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
 
 
 def _to_tensor(image: Image) -> Tensor:

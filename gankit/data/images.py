@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 
@@ -25,14 +26,18 @@ class ImageData:
         labels: int64 ``[N]`` on the device of ``images``, from 0, or -1 for an unlabelled image;
             or None.
         name: what messages call the set.
+        class_names: the names of labels 0, 1, ..., or none.
+        notes: sentences on how the set was read, for whoever trains on it.
 
     Raises:
-        DataError: wrong type, shape or device, labels below -1, or no images.
+        DataError: wrong type, shape or device, labels below -1 or without a name, or no images.
     """
 
     images: Tensor
     labels: Tensor | None = None
     name: str = "images"
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -65,6 +70,11 @@ class ImageData:
                 "both must be on one device"
             )
         check_labels(labels, self.name)
+        if self.class_names and int(labels.max()) >= len(self.class_names):
+            raise DataError(
+                f"{self.name}: labels up to {int(labels.max())}, but {len(self.class_names)} names "
+                "of classes"
+            )
 
     @classmethod
     def from_tensor(
@@ -120,7 +130,7 @@ class ImageData:
     def to(self, device: str | torch.device) -> ImageData:
         """The same set on another device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return ImageData(self.images.to(device), labels, self.name)
+        return dataclasses.replace(self, images=self.images.to(device), labels=labels)
 
     def gather(self, indices: Tensor) -> Tensor:
         """The images at ``indices`` (int64 ``[B]``, any device) as float32 ``[B, C, H, W]``.
@@ -171,7 +181,13 @@ class ImageData:
             raise DataError(f"image_size must be at least 1, got {image_size}")
         if self.shape[1:] == (image_size, image_size):
             return self
-        return ImageData(resize_to_uint8(self.images.float(), image_size), self.labels, self.name)
+        resized = resize_to_uint8(self.images.float(), image_size)
+        return dataclasses.replace(self, images=resized)
+
+    def class_name(self, label: int) -> str:
+        """What class ``label`` is called: its name, or the number where it has none."""
+        named = 0 <= label < len(self.class_names)
+        return self.class_names[label] if named else str(label)
 
 
 def check_labels(labels: Tensor, name: str) -> None:

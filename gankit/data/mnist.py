@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import textwrap
@@ -10,15 +9,10 @@ from pathlib import Path
 
 from gankit.data.idx import PREFIXES, find_idx, load_idx
 from gankit.data.images import ImageData
+from gankit.data.paths import data_root
 from gankit.errors import DataError, MissingExtra
 
 _CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-
-
-def data_root(root: str | Path | None = None) -> Path:
-    """Where data sets live: ``root``, else ``$GANKIT_DATA``, else ``~/.cache/gankit/data``."""
-    chosen = root or os.environ.get("GANKIT_DATA") or Path.home() / ".cache" / "gankit" / "data"
-    return Path(chosen).expanduser()
 
 
 def load_mnist(name: str, *, root: str | Path | None = None, split: str = "train") -> ImageData:

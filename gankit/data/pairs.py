@@ -122,7 +122,7 @@ def load_pairs(
         return pair if size is None else tuple(resize(image, size) for image in pair)
 
     (a, b), errors = decode_all(items, arrange, name)
-    warn_of_skipped(name, errors, others)
+    warn_of_skipped(name, errors.values(), others)
     return PairData(
         ImageData(a, None, f"{name} A"),
         ImageData(b, None, f"{name} B"),

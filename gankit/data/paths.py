@@ -1,10 +1,22 @@
-"""Paths that a user names: whether they exist, and the folders of a split below them."""
+"""Folders of data: where they are, whether they exist, and those of a split below them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gankit.errors import DataError, shortened
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where data sets live: ``root``, else ``$GANKIT_DATA``, else ``~/.cache/gankit/data``."""
+    chosen = root or os.environ.get("GANKIT_DATA") or Path.home() / ".cache" / "gankit" / "data"
+    return Path(chosen).expanduser()
+
+
+def cache_root(root: str | Path | None = None) -> Path:
+    """Where decoded images are kept: the folder ``cache`` of ``data_root``."""
+    return data_root(root) / "cache"
 
 
 def existing_path(path: str | Path, name: str, expected: str) -> Path:

@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 
 from gankit.data.digits import load_digits
 from gankit.data.fields import FieldData
+from gankit.data.folder import ImageSize, load_folder
 from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
+from gankit.data.npz import load_npz
 from gankit.data.pairs import load_pairs
+from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
 from gankit.data.toy_images import IMAGE_TOYS
 from gankit.data.unpaired import load_unpaired
 from gankit.errors import DataError, shortened
+from gankit.scalars import is_integer
 
-NAMES = ("digits", "mnist", "fashion-mnist", "idx:PATH", "pairs:PATH", "unpaired:PATH", "toy:NAME")
-SPLITS = ("train", "test", "all")
+_Loader = Callable[..., FieldData]
 _ALL_TOYS = (*TOYS, *IMAGE_TOYS)
+_SETS: dict[str, _Loader] = {
+    "digits": load_digits,
+    "mnist": partial(load_mnist, "mnist"),
+    "fashion-mnist": partial(load_mnist, "fashion-mnist"),
+    "cifar10": load_cifar10,
+    "celeba": load_celeba,
+}
+# Those of the user's own, which need a path, and what stands for it in a message.
+_WITH_PATHS: dict[str, tuple[_Loader, str]] = {
+    "folder": (load_folder, "folder:FOLDER"),
+    "npz": (load_npz, "npz:FILE"),
+    "idx": (load_idx, "idx:FOLDER or idx:FILE"),
+    "pairs": (load_pairs, "pairs:FOLDER"),
+    "unpaired": (load_unpaired, "unpaired:FOLDER"),
+}
+NAMES = (*_SETS, *(f"{kind}:PATH" for kind in _WITH_PATHS), "toy:NAME")
+SPLITS = ("train", "test", "all")
 
 
 @overload
 def load(
-    name: Literal["digits", "mnist", "fashion-mnist"],
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba"],
     *,
     root: str | Path | None = None,
     image_size: int | None = 28,
     device: str | torch.device = "cpu",
     split: str = "train",
+    progress: bool = False,
+    **arguments: Any,
 ) -> ImageData: ...
 
 
@@ -39,9 +64,11 @@ def load(
     name: str,
     *,
     root: str | Path | None = None,
-    image_size: int | None = 28,
+    image_size: ImageSize = 28,
     device: str | torch.device = "cpu",
     split: str = "train",
+    progress: bool = False,
+    **arguments: Any,
 ) -> FieldData: ...
 
 
@@ -49,9 +76,11 @@ def load(
     name: str,
     *,
     root: str | Path | None = None,
-    image_size: int | None = 28,
+    image_size: ImageSize = 28,
     device: str | torch.device = "cpu",
     split: str = "train",
+    progress: bool = False,
+    **arguments: Any,
 ) -> FieldData:
     """Loads a data set by name, resizes it once and puts it on ``device`` as uint8.
 
@@ -59,54 +88,68 @@ def load(
     serve to judge samples.
 
     Args:
-        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"idx:PATH"``, PATH being a folder
-            of idx files or one images file, or ``"toy:NAME"``, points of a known distribution
+        name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,
+            ``"folder:PATH"`` (``gankit.data.load_folder``), ``"npz:PATH"``, an archive as
+            ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
+            images file, or ``"toy:NAME"``, points of a known distribution
             (``gankit.data.load_toy``), which have no image size, are an ``ImageData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``, ``"unpaired:PATH"`` and
             ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``).
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
-            ``"toy:edges"`` and ``"toy:discs"``.
+            ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"`` and ``"celeba"`` also
+            take ``[height, width]``.
         device: where the images shall live.
         split: ``"train"``, ``"test"`` or ``"all"``.
+        progress: show on a terminal how far the decoding of files is.
+        arguments: what the set alone can be told, as ``labels="none"`` of ``load_folder``.
 
     Raises:
-        DataError: unknown name or split, or missing, damaged or empty data.
+        DataError: unknown name, argument or split, or missing, damaged or empty data.
         MissingExtra: the set needs a package that is not installed.
     """
     if split not in SPLITS:
-        raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size must be at least 1, got {image_size}")
-    kind, colon, path = name.partition(":")
-    if colon and not path and kind in ("idx", "pairs", "unpaired"):
-        expected = "idx:FOLDER or idx:FILE" if kind == "idx" else f"{kind}:FOLDER"
-        raise DataError(f"data {name!r} lacks a path, expected {expected}")
-    data: FieldData
-    if kind == "pairs" and colon:
-        data = load_pairs(path, image_size=image_size, split=split)
-    elif kind == "unpaired" and colon:
-        data = load_unpaired(path, image_size=image_size, split=split)
-    elif kind == "toy" and path in IMAGE_TOYS:
-        data = IMAGE_TOYS[path](image_size=image_size or 64, split=split)
-    else:
-        images = _load_images(name, root, image_size, split)
-        data = images if image_size is None else images.resize(image_size)
+        raise DataError(f"split must be one of {', '.join(SPLITS)}, got {shortened(split)}")
+    loader = _loader(name)
+    taken = inspect.signature(loader).parameters
+    own = [key for key, each in taken.items() if each.kind is each.KEYWORD_ONLY]
+    strange = [key for key in arguments if key not in own]
+    if strange:
+        allowed = sorted({*own, "image_size", "split"} - {"root", "progress"})
+        raise DataError(
+            f"data {name!r} has no argument {shortened(strange[0])}, allowed are "
+            f"{', '.join(allowed)}"
+        )
+    if image_size is not None and not (is_integer(image_size) and image_size >= 1):
+        if is_integer(image_size):
+            raise DataError(f"image_size must be at least 1, got {image_size}")
+        if "resize" not in own:  # they check it themselves
+            raise DataError(
+                f"image_size must be an integer for data {name!r}, got {shortened(image_size)}"
+            )
+    offers: dict[str, Any] = {"root": root, "split": split, "progress": progress}
+    if image_size is not None or loader not in IMAGE_TOYS.values():
+        offers["image_size"] = image_size
+    data = loader(**{key: value for key, value in offers.items() if key in own}, **arguments)
+    if "image_size" not in own and is_integer(image_size) and isinstance(data, ImageData):
+        data = data.resize(image_size)
     return data.to(device)
 
 
-def _load_images(
-    name: str, root: str | Path | None, image_size: int | None, split: str
-) -> ImageData:
+def _loader(name: str) -> _Loader:
+    """What loads the set ``name``, called with keywords alone."""
     kind, colon, path = name.partition(":")
-    if name == "digits":
-        return load_digits(image_size=image_size, split=split)
-    if name in ("mnist", "fashion-mnist"):
-        return load_mnist(name, root=root, split=split)
-    if kind == "idx" and colon:
-        return load_idx(path, split=split)
+    if name in _SETS:
+        return _SETS[name]
+    if colon and kind in _WITH_PATHS:
+        made, expected = _WITH_PATHS[kind]
+        if not path:
+            raise DataError(f"data {name!r} lacks a path, expected {expected}")
+        return partial(made, path)
+    if kind == "toy" and path in IMAGE_TOYS:
+        return IMAGE_TOYS[path]
     if kind == "toy" and path in TOYS:
-        return load_toy(path, split=split)
+        return partial(load_toy, path)
     if kind == "toy" and colon:
         what = f"unknown toy data {shortened(path)}" if path else "data 'toy:' lacks a name"
         raise DataError(f"{what}, allowed are toy:{', toy:'.join(_ALL_TOYS)}")

@@ -176,7 +176,8 @@ def load_unpaired(
     splits = [part for part in ("train", "test") if split in (part, "all")]
     if split == "all":
         splits = [part for part in splits if (folder / f"{part}A").is_dir()] or splits
-    domains, skipped, others = [], [], []
+    domains, others = [], []
+    skipped: list[DataError] = []
     for domain in "AB":
         items = []
         for part in splits:
@@ -193,7 +194,7 @@ def load_unpaired(
             )
         (stack,), errors = decode_all(items, arrange, f"{name} {domain}")
         domains.append(ImageData(stack, None, f"{name} {domain}"))
-        skipped += errors
+        skipped += errors.values()
     warn_of_skipped(name, skipped, others)
     a, b = domains
     return UnpairedData(a, b, name, crop_size=image_size if augment else None, flip=augment)

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gankit import data as gankit_data
 from gankit.data import FieldData, ImageData
 from gankit.data.labelled import absent_classes, classes_of
-from gankit.errors import ConfigError, GankitError
+from gankit.errors import ConfigError, GankitError, shortened
 from gankit.runs.component import create, import_object, is_import_path, split_spec
 from gankit.runs.parts import ConfiguredParts
 from gankit.runs.steps import check_knobs, step_class
@@ -61,6 +61,7 @@ def build_trainer(
     *,
     callbacks: Sequence[Callback] = (),
     weights: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> Trainer:
     """Seed torch, load the data and build the trainer of ``config``.
 
@@ -71,7 +72,8 @@ def build_trainer(
     are built, and ConfigError names the first other one.
 
     ``weights`` is the state that the trainer will be given. Networks of gankit's own are compared
-    with it before they take memory, and CheckpointError says what does not fit.
+    with it before they take memory, and CheckpointError says what does not fit. ``progress`` shows
+    on a terminal how far the decoding of image files is.
     """
     if not config.trusted:
         check_config(config, f"the run of recipe {config.recipe!r}")
@@ -79,7 +81,7 @@ def build_trainer(
     check_knobs(kind, config.knobs)
     device = pick_device(config.device)
     _seed(config.seed)  # data of your own may be random
-    data = load_data(config, device)
+    data = load_data(config, device, progress=progress)
     _seed(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = data.sampler(config.batch_size, generator=order, replacement=config.replacement)
@@ -179,17 +181,22 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one
 
 
-def load_data(config: RunConfig, device: torch.device | str = "cpu") -> FieldData:
-    """The data of ``config.data``: a name that gankit.data knows, or your own callable."""
-    spec = config.data
-    if isinstance(spec, str) and not is_import_path(spec):
-        return gankit_data.load(
-            spec, root=config.data_root, image_size=config.image_size, device=device
-        )
-    data: FieldData = create(
-        "data", spec, FieldData, root=config.data_root, image_size=config.image_size
-    )
-    return data.to(device)
+def load_data(
+    config: RunConfig, device: torch.device | str = "cpu", *, progress: bool = False
+) -> FieldData:
+    """The data of ``config.data``: a name that gankit.data knows, or your own callable.
+
+    Both get the ``init_args`` of the setting; ``data_root`` and ``image_size`` are offered.
+    """
+    path, arguments = split_spec("data", config.data)
+    offers: dict[str, Any] = {"root": config.data_root, "image_size": config.image_size}
+    if is_import_path(path):
+        data: FieldData = create("data", config.data, FieldData, **offers)
+        return data.to(device)
+    for name in arguments:
+        if not isinstance(name, str) or name in ("name", "device", "progress"):
+            raise ConfigError(f"data {shortened(path)} has no argument {shortened(name)}")
+    return gankit_data.load(path, device=device, progress=progress, **{**offers, **arguments})
 
 
 def _build_schedule(

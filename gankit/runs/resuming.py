@@ -81,7 +81,9 @@ def go_on(
             config = changes.asked(given, source)
             callbacks = folders.run_callbacks(folder, config, quiet=not progress)
             with offering_another(path), _about(path):
-                trainer = build_trainer(config, callbacks=callbacks, weights=state)
+                trainer = build_trainer(
+                    config, callbacks=callbacks, weights=state, progress=progress
+                )
             if "z_dim" in dict(given):
                 check_z_dim(trainer, config)
             with offering_another(path, trainer.load_state_dict), _about(path):

@@ -200,7 +200,7 @@ def _with_argument(what: str, spec: Any, names: list[str], value: Any, source: s
     """``spec`` with the argument ``names``, each inside the one before it, set to ``value``."""
     if names == ["class_path"]:
         return {"class_path": value, "init_args": {}}
-    if isinstance(spec, str) and "." in spec:
+    if isinstance(spec, str) and ("." in spec or what == "data"):
         spec = {"class_path": spec}
     if not isinstance(spec, dict):
         raise ConfigError(

@@ -98,7 +98,9 @@ def start(
         if world()[0] == 0:
             folders.check_free(folder, overwrite=overwrite)
         callbacks = folders.run_callbacks(folder, config, quiet=not progress)
-        trainer = build_trainer(config, callbacks=callbacks)
+        trainer = build_trainer(config, callbacks=callbacks, progress=progress)
+        for note in getattr(trainer.data, "notes", ()):
+            say(note)
         for note in trainer.gan_step.notes:
             say(note)
         if "lr" in given and "d_lr" not in given and config.d_lr is not None:

@@ -91,7 +91,8 @@ def foreign_parts(config: RunConfig) -> Iterator[tuple[str, Spec]]:
             yield from _parts_of_step(value)
             continue
         for spec in value if name == "callbacks" else (value,):
-            known = name == "data" and isinstance(spec, str) and not is_import_path(spec)
+            # A name that gankit.data knows only has files read.
+            known = name == "data" and not is_import_path(split_spec(name, spec)[0])
             if spec is not None and not known:
                 yield name, spec
 

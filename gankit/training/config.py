@@ -21,8 +21,8 @@ class RunConfig:
     """Everything that decides what a run computes.
 
     ``generator``, ``discriminator``, ``step`` and ``data`` are an import path, or
-    ``{class_path: ..., init_args: {...}}``. ``data`` may also be a name that ``gankit.data.load``
-    knows. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the networks are filled in
+    ``{class_path: ..., init_args: {...}}``. ``data`` may also have a name that ``gankit.data.load``
+    knows in place of an import path. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the networks are filled in
     where the callable takes them and ``init_args`` has none.
 
     ``step`` is the family: a class that derives from ``gankit.training.Step``. Its ``init_args``

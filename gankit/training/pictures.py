@@ -167,6 +167,8 @@ def save_grid(
         cell = (grid.width - _PADDING) / columns
         for column, name in enumerate(column_names):
             at = (int(cell * (column + 0.5)), top - line // 2)
+            while len(name) > _FEWEST and draw.textlength(name, font) > cell:
+                name = name[:-1]
             draw.text(at, name, fill=ink, font=font, anchor="mm")
         page.paste(panel, (left, 0))
         left += wide + _GAP

@@ -10,7 +10,7 @@ import torch
 
 from gankit.cli import main
 from gankit.data import load
-from gankit.data.mnist import data_root
+from gankit.data.paths import data_root
 from gankit.data.sources import NAMES
 from gankit.errors import DataError, MissingExtra
 

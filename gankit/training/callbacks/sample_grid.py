@@ -121,4 +121,4 @@ class SampleGrid(Callback):
         members = [order[known == label] for label in classes]
         rows = torch.arange(self.rows)
         chosen = torch.stack([m[rows % len(m)] for m in members], 1).flatten()
-        return trainer.batch(chosen), len(classes), [str(label) for label in classes]
+        return trainer.batch(chosen), len(classes), [data.class_name(label) for label in classes]

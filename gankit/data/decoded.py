@@ -1,0 +1,176 @@
+"""Decoded image files, kept in a folder so that the next start maps them instead of decoding.
+
+A file of the cache is an .npy of all images, uint8 ``[N, C, H, W]``, and behind it what it was made
+of. It belongs to one folder of pictures and one set of settings, so it is replaced when a picture
+changes, and does not pile up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gankit.atomic import atomic_write
+from gankit.data.image_files import Fit, decode_all, resize
+from gankit.errors import DataError, GankitWarning, outside_gankit
+
+__all__ = ["decoded"]
+
+# Files made by other code are decoded again.
+_VERSION = 1
+_LENGTH = 8
+
+
+def decoded(
+    files: Sequence[Path],
+    folder: Path,
+    name: str,
+    *,
+    cache: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    fit: Fit,
+    background: str,
+    progress: bool = False,
+) -> tuple[Tensor, dict[int, str]]:
+    """The images of ``files``, all below ``folder``, read from the cache if nothing has changed.
+
+    A file counts as unchanged while its name, size and time of change are the same.
+
+    Args:
+        files: image files, at least one.
+        folder: what their names are told from in messages.
+        name: what messages call the set.
+        cache: the folder of the cache, which is made. Where it cannot be written, a GankitWarning
+            says so.
+        image_size: height and width of all images, or None for those of the files.
+        channels: as ``decode_all``.
+        fit: as ``resize``.
+        background: the color under transparent pixels and around padded images.
+        progress: show on a terminal how far it is.
+
+    Returns:
+        The images uint8 ``[N, C, H, W]`` in the order of the files, and for each file that cannot
+        be read, by its number, why.
+
+    Raises:
+        DataError: no file can be read, or the images are not all of one size.
+        MissingExtra: Pillow is not installed.
+    """
+    settings = {
+        "version": _VERSION,
+        "folder": os.fsencode(folder.resolve()).hex(),
+        "image_size": image_size,
+        "channels": channels,
+        "fit": fit,
+        "background": background,
+    }
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    stem = re.sub(r"[^A-Za-z0-9-]", "_", folder.resolve().name)[:40]
+    place = cache / f"{stem}-{key}.npy"
+    made_of = _fingerprint(files, folder)
+
+    def arrange(images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if image_size is None:
+            return images
+        return (resize(images[0], image_size, fit, background),)
+
+    with _one_process_at_a_time(folder):
+        kept = _kept(place, made_of)
+        if kept is not None:
+            return kept
+        (images,), errors = decode_all(
+            [(file,) for file in files],
+            arrange,
+            name,
+            channels=channels,
+            background=background,
+            progress=progress,
+        )
+        reasons = {
+            number: str(error).removeprefix(f"{folder}{os.sep}") for number, error in errors.items()
+        }
+        try:
+            _keep(place, images, {"made_of": made_of, "errors": reasons})
+        except OSError as error:
+            warnings.warn(
+                f"{name}: the decoded images cannot be kept in {cache} "
+                f"({error.strerror or error}), so the next start decodes them again",
+                GankitWarning,
+                stacklevel=outside_gankit(),
+            )
+            return images, reasons
+    # Of the file too, so that this start and the next one hold the same memory.
+    return _kept(place, made_of) or (images, reasons)
+
+
+def _fingerprint(files: Sequence[Path], folder: Path) -> str:
+    from PIL import __version__ as pillow
+
+    found = hashlib.sha256(f"Pillow {pillow}\n".encode())
+    for file in files:
+        try:
+            status = os.stat(file)
+            about = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:  # a link to nothing
+            about = "absent"
+        found.update(os.fsencode(file.relative_to(folder)) + f"\0{about}\0".encode())
+    return found.hexdigest()
+
+
+def _keep(place: Path, images: Tensor, about: Mapping[str, Any]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(about).encode()
+    with atomic_write(place) as file:
+        np.lib.format.write_array(file, images.numpy(), allow_pickle=False)
+        file.write(text + len(text).to_bytes(_LENGTH, "little"))
+
+
+def _kept(place: Path, made_of: str) -> tuple[Tensor, dict[int, str]] | None:
+    """What was kept in ``place``, or None if that is absent, damaged or made of other files."""
+    try:
+        with open(place, "rb") as file:
+            end = file.seek(-_LENGTH, os.SEEK_END)
+            length = int.from_bytes(file.read(_LENGTH), "little")
+            file.seek(end - length)
+            about = json.loads(file.read(length))
+        if about["made_of"] != made_of:
+            return None
+        # Copied on writing, as torch takes no array that cannot be written.
+        images = np.load(place, mmap_mode="c", allow_pickle=False)
+        if images.dtype != np.uint8 or images.ndim != 4:
+            return None
+        return torch.from_numpy(images), {int(k): str(v) for k, v in about["errors"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@contextmanager
+def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+    """The others of a run wait, and then find what the first has kept."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror})") from error
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
