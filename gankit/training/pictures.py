@@ -19,6 +19,8 @@ from gankit.training.seeds import drawn_seed, stream
 # Pixels of a grid: between images, between panels, of the letters, and of an image's shorter side.
 _PADDING, _GAP, _FONT_SIZE, _LEGIBLE = 2, 12, 12, 56
 _LARGEST_SCALE = 8
+# A longer name of a column is cut to the width of the column, but not below this.
+_FEWEST = 3
 # A panel with a caption is at least this wide, so that pictures of one run have one size.
 _CAPTION_WIDTH = 176
 

@@ -63,8 +63,12 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("minst", "unknown data 'minst', allowed are digits, mnist, fashion-mnist, idx:PATH"),
-        ("folder:x", "unknown data 'folder:x'.* or in a run the import path of a callable that"),
+        (
+            "minst",
+            "unknown data 'minst', allowed are digits, mnist, .* celeba, folder:PATH, npz:",
+        ),
+        ("files:x", "unknown data 'files:x'.* or in a run the import path of a callable that"),
+        ("folder:", "'folder:' lacks a path, expected folder:FOLDER"),
         ("idx:", "'idx:' lacks a path, expected idx:FOLDER or idx:FILE"),
         ("pairs:", "'pairs:' lacks a path, expected pairs:FOLDER"),
         ("unpaired:", "'unpaired:' lacks a path, expected unpaired:FOLDER"),
