@@ -22,8 +22,8 @@ class RunConfig:
 
     ``generator``, ``discriminator``, ``step`` and ``data`` are an import path, or
     ``{class_path: ..., init_args: {...}}``. ``data`` may also have a name that ``gankit.data.load``
-    knows in place of an import path. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the networks are filled in
-    where the callable takes them and ``init_args`` has none.
+    knows in place of an import path. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the
+    networks are filled in where the callable takes them and ``init_args`` has none.
 
     ``step`` is the family: a class that derives from ``gankit.training.Step``. Its ``init_args``
     are what that family alone can be told, such as ``loss``, ``penalty`` and ``n_critic`` of a
