@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from gankit.atomic import atomic_write
 from gankit.data.image_files import decode, list_image_files
 from gankit.data.images import normalize_bytes
 from gankit.errors import ConfigError, DataError, MissingExtra
 from gankit.runs.build import pick_device
 from gankit.saved import load
-from gankit.training.atomic import atomic_write
 from gankit.training.image_files import check_folder
 from gankit.training.pictures import to_bytes
 from gankit.translator import LoadedTranslator
