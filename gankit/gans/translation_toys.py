@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gankit.gans.cyclegan import CYCLEGAN
 from gankit.gans.pix2pix import PIX2PIX
 from gankit.training.config import Recipe
-
-_NORM = "instance"
-_DISCRIMINATOR = {
-    "class_path": "gankit.models.patch.PatchDiscriminator",
-    "init_args": {"width": 16, "layers": 2, "norm": _NORM},
-}
-_SETTINGS: dict[str, Any] = {"image_size": 32, "discriminator": _DISCRIMINATOR, "lr": 2e-3}
-_SOURCE = "Small networks, 32 pixels, Adam 2e-3: ours; all else as in the recipe {}"
 
 RECIPES = (
     Recipe(
@@ -22,33 +12,55 @@ RECIPES = (
         summary="pix2pix (Isola et al., 2016) on outlines of polygons: minutes on a CPU",
         config=PIX2PIX.config.updated(
             recipe="pix2pix-toy",
+            image_size=32,
             generator={
                 "class_path": "gankit.models.unet.UNetGenerator",
-                "init_args": {"width": 16, "norm": _NORM},
+                "init_args": {
+                    "width": 16,
+                    "dropout": 0.2,
+                    "init": "pytorch",
+                    "test_statistics": "running",
+                },
             },
-            epochs=12,
+            discriminator={
+                "class_path": "gankit.models.patch.PatchDiscriminator",
+                "init_args": {"width": 16, "layers": 2, "norm": "none", "init": "pytorch"},
+            },
+            epochs=10,
             batch_size=8,
+            lr=2e-3,
+            d_lr=1e-3,
             schedule="gankit.training.schedules.LinearDecay",
-            **_SETTINGS,
+            grid_columns=8,
         ),
-        sources=(_SOURCE.format("pix2pix"), "Linear decay: as in the recipe cyclegan"),
+        sources=(
+            "L1 100, D's loss halved, dropout as noise: as in the recipe pix2pix",
+            "Networks, batches of 8 and the running statistics with them, Adam, linear decay: ours",
+        ),
     ),
     Recipe(
         name="cyclegan-toy",
         summary="CycleGAN (Zhu et al., 2017) on red and orange discs: minutes on a CPU",
         config=CYCLEGAN.config.updated(
             recipe="cyclegan-toy",
+            image_size=32,
             generator={
                 "class_path": "gankit.models.resnet.ResNetGenerator",
-                "init_args": {"width": 16, "blocks": 1, "norm": "batch"},
+                "init_args": {"width": 8, "blocks": 1, "norm": "batch", "init": "pytorch"},
             },
-            epochs=6,
+            discriminator={
+                "class_path": "gankit.models.patch.PatchDiscriminator",
+                "init_args": {"width": 16, "layers": 1, "norm": "instance"},
+            },
+            epochs=4,
             batch_size=4,
-            **_SETTINGS,
+            lr=2e-3,
+            grid_columns=4,
         ),
         sources=(
-            _SOURCE.format("cyclegan"),
-            "Batch norm in the generators: instance norm forgets the mean color of an image: ours",
+            "Weights of the losses, pool of 50, linear decay: as in the recipe cyclegan",
+            "Networks, batches of 4, Adam 2e-3: ours; batch norm in the generators, since instance "
+            "norm forgets the mean color of an image",
         ),
     ),
 )

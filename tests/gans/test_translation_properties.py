@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gankit.data.toy_images import DiscData, disc_masks, load_discs
+from gankit.data import ImageData, PairData
+from gankit.data.toy_images import DiscData, disc_masks, load_discs, load_edges
 from gankit.gans.cyclegan import CycleGANStep
+from gankit.gans.pix2pix import Pix2PixStep
 from gankit.models.patch import PatchDiscriminator
+from gankit.models.unet import UNetGenerator
 from gankit.training import Trainer
 from gankit.training.schedules import LinearDecay
 from gankit.training.translation import translate
@@ -87,3 +91,61 @@ def test_cyclegan_recolors_discs_and_leaves_the_rest(seed: int) -> None:
     data = load_discs(image_size=SIZE, n=500)
     step = cyclegan([Recolor(), Recolor()], data, 300, seed)
     check_discs(step.networks, load_discs(image_size=SIZE, n=100, split="test"))
+
+
+def pix2pix(data: PairData, steps: int, seed: int, **settings: Any) -> nn.Module:
+    """G of a small pix2pix after ``steps`` of 8 pairs. With torch's initial weights the innermost
+    layers, which know the shape, learn from the first step on."""
+    torch.manual_seed(seed)
+    width, dropout, layers = settings.pop("width"), settings.pop("dropout"), settings.pop("layers")
+    G = UNetGenerator(1, 3, SIZE, width, dropout=dropout, init="pytorch", test_statistics="running")
+    D = PatchDiscriminator(4, width=16, layers=layers, norm="none", init="pytorch")
+    optimizers = adam(G, lr=2e-3), adam(D, lr=1e-3)
+    step = Pix2PixStep(G, D, *optimizers, **settings)
+    order = torch.Generator().manual_seed(seed)
+    schedulers = [LinearDecay(optimizer, steps) for optimizer in optimizers]
+    Trainer(step, data, data.sampler(8, generator=order), schedulers=schedulers).fit(steps=steps)
+    return G
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_pix2pix_fills_polygons_by_their_shape(seed: int) -> None:
+    data = load_edges(image_size=SIZE, n=2000)
+    G = pix2pix(data, 600, seed, width=16, dropout=0.2, layers=2)
+    constant = data.batch(torch.arange(len(data)))["b"].median(0).values
+    test = load_edges(image_size=SIZE, n=100, split="test")
+    batch = test.batch(torch.arange(len(test)))
+    made = translate(G, batch["a"], seed=0)
+    distance = (made - batch["b"]).abs().mean()
+    assert distance <= 0.5 * (constant - batch["b"]).abs().mean()
+
+
+def hexagons(n: int, split: str) -> tuple[PairData, Tensor, Tensor]:
+    """Of ``n`` samples those that may be red or cyan, as many of each; masks and both colors."""
+    data = load_edges(image_size=SIZE, n=n, split=split)
+    colored = [(data.ambiguous & (data.chosen == color)).nonzero()[:, 0] for color in (0, 1)]
+    chosen = torch.cat([some[: min(map(len, colored))] for some in colored])
+    pairs = PairData(ImageData(data.a.images[chosen]), ImageData(data.b.images[chosen]))
+    return pairs, data.masks[chosen], data.colors[chosen].float() / 127.5 - 1
+
+
+def mixing(images: Tensor, masks: Tensor, colors: Tensor) -> float:
+    """How far the pixels in ``masks`` are from the nearest of two colors, whose distance is 1."""
+    away = [(images - c[:, :, None, None]).abs().mean(1) for c in colors.unbind(1)]
+    apart = (colors[:, 0] - colors[:, 1]).abs().mean(1)[:, None, None]
+    nearest = torch.stack(away).amin(0) / apart
+    return float((nearest * masks).sum() / masks.sum())
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_adversary_decides_for_a_color_where_the_l1_distance_mixes_two(seed: int) -> None:
+    data, *_ = hexagons(1600, "train")
+    test, masks, colors = hexagons(200, "test")
+    outlines = test.batch(torch.arange(len(test)))["a"]
+    mixed = []
+    for gan_weight in (1.0, 0.0):
+        G = pix2pix(
+            data, 300, seed, width=8, dropout=0.5, layers=1, l1_weight=20.0, gan_weight=gan_weight
+        )
+        mixed.append(mixing(translate(G, outlines, seed=0), masks, colors))
+    assert mixed[0] < 0.7 * mixed[1], mixed
