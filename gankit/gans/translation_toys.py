@@ -34,7 +34,7 @@ RECIPES = (
             grid_columns=8,
         ),
         sources=(
-            "L1 100, D's loss halved, dropout as noise: as in the recipe pix2pix",
+            "L1 100, D's loss halved, dropout as noise: as in the recipe pix2pix, arXiv 1611.07004",
             "Networks, batches of 8 and the running statistics with them, Adam, linear decay: ours",
         ),
     ),
@@ -58,7 +58,7 @@ RECIPES = (
             grid_columns=4,
         ),
         sources=(
-            "Weights of the losses, pool of 50, linear decay: as in the recipe cyclegan",
+            "Loss weights, pool of 50, linear decay: as in the recipe cyclegan, arXiv 1703.10593",
             "Networks, batches of 4, Adam 2e-3: ours; batch norm in the generators, since instance "
             "norm forgets the mean color of an image",
         ),
