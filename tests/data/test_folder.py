@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,9 @@ import torch
 pytest.importorskip("PIL")
 from PIL import Image
 
-from gankit.data import ImageData, load, load_folder
+from gankit.data import ImageData, image_files, load, load_folder
 from gankit.data import decoded as decoded_module
+from gankit.data.image_files import decode_all
 from gankit.errors import DataError, GankitWarning
 from tests.data.image_folders import flat, noise, write
 
@@ -339,3 +344,56 @@ def test_no_bar_where_there_is_no_terminal(tmp_path, capfd):
         warnings.simplefilter("error")
         load_folder(tmp_path, progress=True)
     assert capfd.readouterr().err == ""
+
+
+def test_processes_of_one_run_decode_once(tmp_path, monkeypatch):
+    for number in range(3):
+        write(tmp_path / f"{number}.png", noise(number, 8, 8))
+    calls = []
+
+    def slow(*args, **kwargs):
+        calls.append(args)
+        time.sleep(0.2)
+        return decode_all(*args, **kwargs)
+
+    monkeypatch.setattr(decoded_module, "decode_all", slow)
+    with ThreadPoolExecutor(3) as pool:  # locks of two opened files exclude each other here too
+        found = list(pool.map(load_folder, [tmp_path] * 3))
+    assert len(calls) == 1
+    assert all(torch.equal(data.images, found[0].images) for data in found)
+
+
+def test_an_interrupt_does_not_wait_for_the_other_files(tmp_path, monkeypatch):
+    files = [(write(tmp_path / f"{number}.png", noise(number, 8, 8)),) for number in range(200)]
+    read = []
+
+    def stop(images):
+        read.append(images)
+        time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode_all(files, stop, "mine")
+    assert len(read) < 100
+
+
+def test_a_terminal_shows_how_far_it_is(tmp_path, monkeypatch):
+    pytest.importorskip("tqdm")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for number in range(3):
+        write(tmp_path / f"{number}.png", noise(number, 8, 8))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    items = [(file,) for file in sorted(tmp_path.iterdir())]
+
+    def wait(images):
+        time.sleep(0.6)
+        return images
+
+    monkeypatch.setattr(image_files, "ThreadPoolExecutor", lambda **kwargs: ThreadPoolExecutor(1))
+    decode_all(items, wait, "mine", progress=True)
+    assert "reading mine:" in sys.stderr.getvalue()
+    assert "/3 " in sys.stderr.getvalue()
