@@ -39,6 +39,15 @@ def test_a_grid_holds_the_images_pixel_by_pixel(tmp_path: Path) -> None:
         assert bool((page[-high:, -wide:] == (255 if inverted else 0)).all())  # there is no sixth
 
 
+def test_long_names_stay_above_their_columns(tmp_path: Path) -> None:
+    black = torch.full((3, 1, 28, 28), -1.0)
+    names = ["", "a name of many words", ""]
+    save_grid(tmp_path / "x.png", [black], columns=3, inverted=False, column_names=names)
+    letters = (pixels(tmp_path / "x.png")[:18] > 40).any(dim=0).nonzero().flatten()
+    assert 58 <= int(letters.min()) < 64, "it begins where the column does"
+    assert 100 < int(letters.max()) <= 2 * 58
+
+
 @pytest.mark.parametrize(
     ("size", "shown"), [((28, 28), 56), ((32, 40), 64), ((64, 64), 64), ((8, 8), 56), ((3, 9), 24)]
 )
