@@ -87,7 +87,7 @@ def load(
     device: torch.device | str = "cpu",
     trust: bool = False,
     generator: None = None,
-) -> LoadedGenerator | LoadedTranslator: ...
+) -> Any: ...
 
 
 @overload
