@@ -21,6 +21,7 @@ from gankit.runs.parts import check_fits
 from gankit.runs.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.config import FIELDS, RunConfig, Spec
+from gankit.training.entries import check_without_tensors
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
@@ -239,6 +240,10 @@ def run_config(state: dict[str, Any], path: Path) -> RunConfig:
             f"and trainer.load_state_dict(load_checkpoint({str(path)!r})) goes on training"
         )
     try:
+        check_without_tensors("config", state["config"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    try:
         settings = state["config"]["run"]
         unknown = sorted(settings.keys() - set(FIELDS))
         if unknown and writer == __version__:
@@ -285,6 +290,12 @@ def _check_translates(
     network: nn.Module, given: tuple[int, ...], made: tuple[int, ...], path: Path
 ) -> None:
     """Raise CheckpointError unless ``network`` turns images ``given`` into images ``made``."""
+    channels = getattr(network, "in_channels", given[0])
+    if channels != given[0]:  # before an image of that many takes memory
+        raise CheckpointError(
+            f"{path} does not fit its generator, which takes images of {shortened(channels)} "
+            f"channels in place of {given[0]}"
+        )
     # One pixel is continued to the least that a network of any size takes.
     size = given[1:] if getattr(network, "size_multiple", None) is None else (1, 1)
     try:

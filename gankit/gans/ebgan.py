@@ -6,7 +6,6 @@ its error. The pulling-away term (section 2.4) keeps the images that G makes apa
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from gankit.losses.energy import (
     energy_generator_loss,
     pulling_away_term,
 )
+from gankit.training.arguments import weight
 from gankit.training.config import Recipe, RunConfig
 from gankit.training.gan_step import GANStep
 from gankit.training.outputs import read_output
@@ -62,8 +62,7 @@ class EBGANStep(GANStep):
         if "loss" in settings:
             raise ConfigError("loss is given, but EBGANStep has its own; expected none")
         check_margin(margin)
-        if not (math.isfinite(pulling_away) and pulling_away >= 0):
-            raise ConfigError(f"pulling_away is {pulling_away}; expected a finite number from 0")
+        pulling_away = weight("pulling_away", pulling_away)
         if pulling_away > 0 and not callable(getattr(D, "with_code", None)):
             raise ConfigError(
                 f"pulling_away is {pulling_away}, but D ({type(D).__name__}) has no method "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ConfigError
+from gankit.errors import CheckpointError, ConfigError, shortened
 from gankit.scalars import is_integer
 
 
@@ -77,6 +79,15 @@ class ImagePool(nn.Module):
         self.images.index_copy_(0, slot, images[last].to(self.images.dtype))
         self.filled.add_(len(images)).clamp_(max=self.size)
         return out
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        filled = state_dict.get(f"{prefix}filled")
+        # It says where images are written.
+        if isinstance(filled, Tensor) and (filled.ndim or not 0 <= filled.item() <= self.size):
+            raise CheckpointError(
+                f"{prefix}filled is {shortened(filled)}; allowed are 0 to {self.size}"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.size}, {tuple(self.images.shape[1:])}"

@@ -62,7 +62,8 @@ class Pix2PixStep(TranslationStep):
 
     @classmethod
     def from_parts(cls, parts: Any, *, loss: Any = "non-saturating", **knobs: Any) -> Pix2PixStep:
-        a, b = (parts.data.fields[name] for name in knobs.get("direction", "a2b").split("2"))
+        direction = one_of("direction", knobs.get("direction", "a2b"), "a2b", "b2a")
+        a, b = (parts.data.fields[name] for name in direction.split("2"))
         G = parts.generator(in_channels=a[0], out_channels=b[0], image_size=a[1])
         D = parts.discriminator(in_channels=a[0] + b[0])
         knobs |= {"loss": parts.loss(loss), **parts.execution}

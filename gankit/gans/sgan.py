@@ -7,7 +7,6 @@ images, and that of the classes on the few that are labelled.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from gankit.data import ImageData
 from gankit.data.labelled import UNLABELLED, keep_labels
 from gankit.errors import ConfigError, DataError
 from gankit.losses.scores import widened
-from gankit.training.arguments import whole
+from gankit.training.arguments import weight, whole
 from gankit.training.config import Recipe, RunConfig
 from gankit.training.gan_step import GANStep
 from gankit.training.parts import Parts
@@ -71,8 +70,7 @@ class SGANStep(GANStep):
                 f"D ({type(D).__name__}) has no method classify; expected one from images to the "
                 "logits of the classes, such as gankit.models.semi_supervised.Discriminator has"
             )
-        if not (math.isfinite(class_weight) and class_weight >= 0):
-            raise ConfigError(f"class_weight is {class_weight}; expected a finite number from 0")
+        class_weight = weight("class_weight", class_weight)
         super().__init__(G, D, g_optimizer, d_optimizer, **settings)
         self.labelled_batch = whole("labelled_batch", labelled_batch)
         self.class_weight = class_weight
@@ -96,7 +94,7 @@ class SGANStep(GANStep):
         """``labelled`` images of the data keep their label, spread evenly over the classes."""
         if not isinstance(parts.data, ImageData):
             raise ConfigError(f"{parts.data.name} has no labels, and {cls.__name__} needs some")
-        data = keep_labels(parts.data, labelled, seed=parts.seed)
+        data = keep_labels(parts.data, whole("labelled", labelled), seed=parts.seed)
         assert data.labels is not None
         known = torch.ne(data.labels, UNLABELLED).nonzero().flatten()
         pairs = data.gather(known), data.gather_labels(known)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gankit.errors import ConfigError, DataError
 from gankit.losses.scores import widened
+from gankit.scalars import is_number
 
 __all__ = [
     "began_convergence",
@@ -146,16 +147,16 @@ def check_control(gamma: float, rate: float) -> None:
 
 
 def _check_gamma(gamma: float) -> None:
-    if not 0.0 <= gamma <= 1.0:
-        raise ConfigError(f"gamma must lie in [0, 1], got {gamma}")
+    if not (is_number(gamma) and 0.0 <= gamma <= 1.0):
+        raise ConfigError(f"gamma must lie in [0, 1], got {gamma!r}")
 
 
 def check_margin(margin: float) -> None:
     """Raise ConfigError unless EBGAN's margin can be this."""
-    if not (math.isfinite(margin) and margin > 0):
-        raise ConfigError(f"margin must be finite and above 0, got {margin}")
+    if not (is_number(margin) and 0.0 < margin < math.inf):
+        raise ConfigError(f"margin must be finite and above 0, got {margin!r}")
 
 
 def _check_rate(rate: float) -> None:
-    if not (math.isfinite(rate) and rate > 0):
-        raise ConfigError(f"rate must be finite and above 0, got {rate}")
+    if not (is_number(rate) and 0.0 < rate < math.inf):
+        raise ConfigError(f"rate must be finite and above 0, got {rate!r}")

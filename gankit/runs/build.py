@@ -85,6 +85,8 @@ def build_trainer(
     _seed(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = data.sampler(config.batch_size, generator=order, replacement=config.replacement)
+    if isinstance(kind.fields, tuple):  # those that it has whatever its arguments are
+        check_fields(data, kind.fields)
     parts = ConfiguredParts(config, data, None if weights is None else weights["gan_step"])
     gan_step = _build_step(kind, parts)
     check_fields(data, gan_step.fields)

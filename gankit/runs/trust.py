@@ -74,8 +74,8 @@ def check_own(source: str, name: str, spec: Spec, *, advice: str = "trust=True (
         if not _is_plain(value):
             raise ConfigError(
                 f"{source}: {name} {path!r} has the argument {shortened(key)} = {shortened(value)};"
-                f" without {advice}, allowed are numbers below 2**31, short text that is no import "
-                f"path, and lists of them of at most {_NUMBERS:,} in all"
+                f" without {advice.removesuffix(',')}, allowed are numbers below 2**31, short "
+                f"text that is no import path, and lists of them of at most {_NUMBERS:,} in all"
             )
 
 

@@ -140,7 +140,8 @@ class RunConfig:
             )
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed:
+            # A checkpoint may hold a tensor, whose comparison is one.
+            if not isinstance(value, (str, int)) or value not in allowed:
                 words = ", ".join(each if isinstance(each, str) else said(each) for each in allowed)
                 raise ConfigError(f"{name} is {said(value)}; allowed are {words}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:

@@ -55,6 +55,12 @@ def check_entries(state: Mapping[str, Any]) -> None:
     for name, kinds in _KINDS.items():
         _check_kind(name, state[name], kinds)
         _check_inside(name, state[name], _INSIDE.get(name, {}))
+    for name in ("gan_step", "optimizers"):
+        for key in state[name]:
+            if not isinstance(key, str):
+                raise CheckpointError(
+                    f"its entry {name} has the key {shortened(key)}; allowed are names"
+                )
     for name, optimizer in state["optimizers"].items():
         _check_kind(f"optimizers.{name}", optimizer, (dict,))
         _check_inside(f"optimizers.{name}", optimizer, _OPTIMIZER)
@@ -63,6 +69,7 @@ def check_entries(state: Mapping[str, Any]) -> None:
             raise CheckpointError(
                 f"its {name} is {state[name]}; allowed are integers from 0 and below 2**63"
             )
+    check_without_tensors("environment", state["environment"])
     for name, kept in state["callbacks"].items():
         _check_kind(f"callbacks.{name}", kept, (dict,))
     for key, row in state["pending"].items():
@@ -102,6 +109,18 @@ def check_plain(name: str, value: Any) -> None:
         check_plain(f"{name}.{key}", item)
         if isinstance(value, dict):
             check_plain(f"a key of {name}", key)
+
+
+def check_without_tensors(name: str, value: Any) -> None:
+    """Raise CheckpointError, which names the entry, if ``value`` holds a tensor.
+
+    What is compared must not: a comparison of tensors is one, and neither true nor false.
+    """
+    if isinstance(value, Tensor):
+        raise CheckpointError(f"its entry {name} holds a tensor")
+    if isinstance(value, (dict, list, tuple)):
+        for item in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
+            check_without_tensors(name, item)
 
 
 # A file of a few bytes can hold a list that contains itself, or doubles sixty times.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.data import Batch as Resident
-from gankit.errors import CheckpointError, ConfigError
+from gankit.errors import CheckpointError, ConfigError, shortened
 from gankit.scalars import is_integer
 from gankit.training.arguments import Auto, auto, whole
 from gankit.training.average import Average
@@ -266,6 +266,13 @@ class Step(nn.Module, ABC):
                 return name
         return "a network"
 
+    def running_values(self) -> Iterator[tuple[str, Tensor]]:
+        """The floating-point buffers that a checkpoint keeps beside networks and averages."""
+        for name, value in self.state_dict().items():
+            beside = name.split(".")[0] not in (*self.networks, "averages")
+            if beside and isinstance(value, Tensor) and value.is_floating_point():
+                yield name, value
+
     # --- calls --------------------------------------------------------------------------------
 
     def forward(self, batch: Batch | Resident | Tensor, extra: Batch | None = None) -> Scalars:
@@ -395,8 +402,11 @@ class Step(nn.Module, ABC):
                 f"{', '.join(self.updates)}"
             )
         for name, value in latest.items():
-            if name not in self.metrics or not isinstance(value, Tensor) or value.ndim != 0:
-                raise CheckpointError(f"the step's {name} is {value!r}; allowed is a 0-d tensor")
+            number = isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()
+            if name not in self.metrics or not number or not bool(torch.isfinite(value)):
+                raise CheckpointError(
+                    f"the step's {name} is {shortened(value)}; allowed is a finite 0-d tensor"
+                )
         self.calls, self.updates = calls, dict(updates)
         self._latest = {name: value.to(self.device) for name, value in latest.items()}
 
@@ -424,6 +434,9 @@ class Step(nn.Module, ABC):
             if name not in self._non_persistent_buffers_set
         }
         own["_extra_state"] = None
+        for name in state_dict:
+            if name not in own and name.split(".")[0] not in self._modules:
+                raise CheckpointError(f"the step's state has {shortened(name)}, and here is none")
         for name, buffer in own.items():
             if name not in state_dict:
                 raise CheckpointError(f"the step's state lacks {name}")
@@ -433,7 +446,7 @@ class Step(nn.Module, ABC):
             value = state_dict[name]
             if not isinstance(value, Tensor) or value.shape != buffer.shape:
                 raise CheckpointError(
-                    f"the step's {name} is {value!r}; allowed is a tensor of shape "
+                    f"the step's {name} is {shortened(value)}; allowed is a tensor of shape "
                     f"{list(buffer.shape)}"
                 )
             buffer.copy_(value)

@@ -162,8 +162,8 @@ class Trainer:
     def check_finite(self) -> None:
         """Raise DivergedError if something that a run goes on from is NaN or infinite.
 
-        That is a weight, running statistic or moving average of a network, or an average of an
-        optimizer. Waits for the device.
+        That is a weight, running statistic or moving average of a network, a running value of the
+        step, or an average of an optimizer. Waits for the device.
         """
         bad = self._not_finite()
         if bad is not None:
@@ -176,6 +176,9 @@ class Trainer:
             name = not_finite(module)
             if name is not None:
                 return f"{name} of {owner}"
+        for name, value in step.running_values():
+            if not bool(torch.isfinite(value).all()):
+                return f"{name} of the step"
         for owner, optimizer in step.optimizers.items():
             name = average_not_finite(optimizer)
             if name is not None:

@@ -22,17 +22,14 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
 def check_sizes(module: nn.Module, weights: Mapping[str, Any]) -> None:
     """Raise what torch raises unless ``module``, on the meta device, could be given ``weights``.
 
-    They become its parameters. Those that it has no name for are passed over: a loss may keep
-    numbers of its own in D.
+    They become its parameters.
     """
     if not _occupy_their_size(weights):
         raise RuntimeError("the weights are not whole tensors")
     # A dict of its own: torch notes the assignment in the metadata of the one it is given, and the
     # next load from that would replace parameters, those of a built optimizer too.
     given = dict(_renamed(module, weights))
-    found = module.load_state_dict(given, strict=False, assign=True)
-    if found.missing_keys:
-        raise RuntimeError(f"the weights lack {', '.join(found.missing_keys)}")
+    module.load_state_dict(given, assign=True)
 
 
 def weights_under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -139,6 +139,23 @@ def test_what_cannot_be_translated_is_one_sentence(
     assert "gankit translate does" in refused("sample", str(runs / "pix2pix"))
 
 
+def test_images_of_other_channels_are_refused_before_they_take_memory(runs: Path) -> None:
+    state = load_checkpoint(runs / "cyclegan" / "checkpoint.pt")
+    state["config"]["fields"]["a"] = [2**26, 1, 1]  # of which the least image has 16 GB
+    save_checkpoint("forged.pt", state)
+    with pytest.raises(CheckpointError, match="takes images of 3 channels in place of 67108864"):
+        gankit.load("forged.pt")
+
+
+def test_settings_that_do_not_fit_the_family_are_named(refused: Callable[..., str]) -> None:
+    def said(*more: str) -> str:
+        return refused("train", *more, "--out", "run", *FEW)
+
+    assert "digits has the fields image, label, not a" in said("cyclegan", "--data", "digits")
+    words = said("pix2pix", "--set", "step.direction=b")
+    assert "direction is 'b'; allowed are 'a2b' and 'b2a'" in words
+
+
 @pytest.mark.parametrize("run", ["pix2pix", "cyclegan"])
 def test_an_exported_direction_is_loaded_and_translates_the_same(run: str, runs: Path) -> None:
     whole = gankit.load(runs / run)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.data import BatchSampler, ImageData
-from gankit.errors import ConfigError
+from gankit.errors import CheckpointError, ConfigError
 from gankit.gans.began import BEGANStep
 from gankit.gans.ebgan import EBGANStep
 from gankit.losses import began_convergence, pulling_away_term
@@ -123,6 +123,16 @@ def test_a_run_resumes_exactly(make: Callable[[], GANStep]) -> None:
         assert 0 < float(straight.gan_step.k) < 1
 
 
+@pytest.mark.parametrize("k", [float("nan"), float("inf")])
+def test_a_balance_that_is_no_number_is_not_gone_on_from(k: float) -> None:
+    data = ImageData((batches().float().flatten(0, 1) * 127 + 128).byte())
+    trainer = train(run(), data, 2, None)
+    state = copy.deepcopy(trainer.state_dict())
+    state["gan_step"]["k"].fill_(k)
+    with pytest.raises(CheckpointError, match="k of the step is NaN or infinite"):
+        trainer.load_state_dict(state)
+
+
 def test_a_dry_run_leaves_the_balance_alone() -> None:
     step = BEGANStep(*parts(), rate=0.5)
     step(batches()[0])
@@ -179,7 +189,11 @@ def test_codes_come_out_of_the_forward_that_gives_the_energies() -> None:
         (BEGANStep, {"accumulate": 2}, "accumulate is 2; allowed is 1: BEGAN's balance k moves"),
         (BEGANStep, {"loss": "hinge"}, "loss is given, but BEGANStep has its own"),
         (EBGANStep, {"margin": 0.0}, "margin must be finite and above 0"),
-        (EBGANStep, {"pulling_away": -1.0}, "pulling_away is -1.0; expected a finite number"),
+        (EBGANStep, {"pulling_away": -1.0}, "pulling_away is -1.0; allowed are finite numbers"),
+        (BEGANStep, {"gamma": "x"}, r"gamma must lie in \[0, 1\], got 'x'"),
+        (BEGANStep, {"rate": True}, "rate must be finite and above 0, got True"),
+        (EBGANStep, {"margin": None}, "margin must be finite and above 0, got None"),
+        (EBGANStep, {"pulling_away": "x"}, "pulling_away is 'x'; allowed are finite numbers"),
         (EBGANStep, {"loss": "hinge"}, "loss is given, but EBGANStep has its own"),
     ],
 )

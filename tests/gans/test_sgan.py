@@ -101,7 +101,8 @@ def test_a_run_resumes_exactly() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     for changes, kind, words in (
-        ({"class_weight": -1.0}, ConfigError, "class_weight is -1.0; expected a finite number"),
+        ({"class_weight": -1.0}, ConfigError, "class_weight is -1.0; allowed are finite numbers"),
+        ({"class_weight": None}, ConfigError, "class_weight is None; allowed are finite numbers"),
         ({"labelled_batch": 0}, ConfigError, "labelled_batch is 0; allowed are integers from 1"),
         ({"labelled": (IMAGES, CLASSES[:2])}, DataError, "images and an int64 class each"),
         ({"labelled": (IMAGES[:0], CLASSES[:0])}, DataError, "images and an int64 class each"),

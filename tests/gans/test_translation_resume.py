@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from gankit.errors import CheckpointError
 from gankit.training import Checkpoint, MetricsCSV, Trainer, load_checkpoint
-from tests.gans.translation_nets import cyclegan_step, trainer_of
+from tests.gans.translation_nets import SIZE, cyclegan_step, trainer_of
 from tests.gans.translation_processes import everything
 from tests.training.test_distributed import ended, started
 
@@ -52,6 +52,24 @@ def test_another_pool_is_not_gone_on_from(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gan_step.*size mismatch for .*images"):
         other.load_state_dict(load_checkpoint(tmp_path / "c.pt"))
     assert int(cyclegan_step().pools["a"].filled) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("pools.a.filled", torch.tensor(-1), r"filled is tensor\(-1\); allowed are 0 to 10"),
+        ("pools.b.filled", torch.tensor(11), r"filled is tensor\(11\); allowed are 0 to 10"),
+        ("pools.a.filled", torch.tensor(math.nan), r"filled is tensor\(nan\)"),
+        ("pools.a.images", torch.full((11, 3, SIZE, SIZE), math.inf), "pools.a.images of the step"),
+    ],
+)
+def test_a_pool_that_no_run_had_is_refused(name: str, value: torch.Tensor, words: str) -> None:
+    trainer = trainer_of("cyclegan", pool_size=10)
+    state = trainer.state_dict()
+    state["gan_step"] = {**state["gan_step"], name: value}
+    with pytest.raises(CheckpointError, match=words):
+        trainer.load_state_dict(state)
+    trainer.fit(steps=1)  # as if nothing had been
 
 
 @pytest.mark.skipif(
