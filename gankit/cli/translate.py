@@ -38,6 +38,11 @@ def translate(arguments: argparse.Namespace) -> int:
             "are 1 and 3"
         )
     out = Path(arguments.out)
+    if out.suffix.lower() == ".png" and not out.is_dir():
+        raise ConfigError(
+            f"--out is {out}, which names a file; allowed is a folder, which gets a PNG of the "
+            "same name for each image"
+        )
     places, others = _places(Path(arguments.input), out)
     check_folder(out, made)
     failed = []

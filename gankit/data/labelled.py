@@ -8,6 +8,7 @@ import torch
 
 from gankit.data.images import UNLABELLED, ImageData
 from gankit.errors import DataError
+from gankit.scalars import is_integer
 
 __all__ = [
     "UNLABELLED",
@@ -93,10 +94,10 @@ def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
     most = int((data.labels != UNLABELLED).sum())
     if not classes:
         raise DataError(f"{data.name} has no labelled image, so no label to keep")
-    if not len(classes) <= count <= most:
+    if not is_integer(count) or not len(classes) <= count <= most:
         raise DataError(
-            f"labelled is {count}; allowed for {data.name} are {len(classes)} (a label per class) "
-            f"to {most}"
+            f"labelled is {count!r}; allowed for {data.name} are {len(classes)} (a label per "
+            f"class) to {most}"
         )
     generator = torch.Generator().manual_seed(seed)
     labels = data.labels.cpu()

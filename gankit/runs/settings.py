@@ -40,6 +40,12 @@ _RELEASED: dict[str, Any] = {
     "eval_fakes": False,
     "labelled": None,
 }
+# Losses and penalties there that are now steps.
+_GONE = (
+    "gankit.losses.began",
+    "gankit.losses.ebgan",
+    "gankit.losses.supervised_cross_entropy",
+)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -103,11 +109,12 @@ def _converted(
     unused = [k for k in _RELEASED if k not in known and short[k] == _RELEASED[k]]
     used = {name: value for name, value in short.items() if name not in unused}
     strange = [name for name in used if name in _RELEASED and name not in known]
+    strange += [name for name in used if _class_path(used[name]) in _GONE and name not in strange]
     if strange:
         raise ConfigError(
             f"{source} is of gankit 0.1.0, and the step of the recipe {config.recipe!r} has no "
-            f"{', '.join(strange)}; take out its lines {', '.join(_RELEASED)}, and look for the "
-            f"same in the config.yaml of a new run of {config.recipe!r}"
+            f"such {', '.join(strange)}; take out its lines {', '.join(_RELEASED)}, and look for "
+            f"the same in the config.yaml of a new run of {config.recipe!r}"
         )
     _LOG.warning(
         "%s is of gankit 0.1.0: what it says of %s is now said of the step", source, ", ".join(used)
@@ -115,13 +122,16 @@ def _converted(
     return used
 
 
+def _class_path(spec: Any) -> Any:
+    return spec.get("class_path") if isinstance(spec, dict) else spec
+
+
 def knobs_of(config: RunConfig, source: str) -> dict[str, inspect.Parameter]:
     """The arguments that the step of ``config`` can be given; its class is imported for that.
 
     Raises ConfigError where it is not gankit's and ``config`` is not trusted.
     """
-    path = config.step.get("class_path") if isinstance(config.step, dict) else None
-    if not config.trusted and path not in own("step"):
+    if not config.trusted and _class_path(config.step) not in own("step"):
         check_own(source, "step", config.step)
     return knobs(step_class(config.step))
 

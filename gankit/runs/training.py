@@ -127,6 +127,11 @@ def check_extras() -> None:
 def check_z_dim(trainer: Trainer, config: RunConfig) -> None:
     """Raise ConfigError if the generator's own arguments give it another ``z_dim``."""
     z_dim = getattr(trainer.gan_step.inference(), "z_dim", None)
+    if z_dim is None:
+        raise ConfigError(
+            f"z_dim is {config.z_dim}, but {type(trainer.gan_step).__name__} uses no generator of "
+            "noise with an attribute z_dim; leave out z_dim (--z-dim)"
+        )
     if config.z_dim != z_dim:
         raise ConfigError(
             f"z_dim is {config.z_dim}, but the generator's own arguments give it z_dim {z_dim}; "

@@ -153,8 +153,9 @@ def _read(path: Path, map_location: torch.device | str) -> dict[str, Any]:
         )
     if state.get("version") != VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint format version {state.get('version')!r}; this gankit reads "
-            f"version {VERSION}"
+            f"{path} has format {state.get('version')!r} of checkpoints, and this gankit reads "
+            f"format {VERSION}; allowed is the gankit that wrote it, or a new run with gankit "
+            "train --config and its config.yaml"
         )
     try:
         check_entries(state)

@@ -81,8 +81,9 @@ def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder:
             )
         return data.order()
     if not isinstance(sampler, BatchSampler):
+        kind = f"a {type(sampler).__module__}.{type(sampler).__name__}"
         raise ConfigError(
-            f"sampler is a {type(sampler).__module__}.{type(sampler).__name__}; allowed is a "
+            f"sampler is {'None' if sampler is None else kind}; allowed is a "
             "gankit.data.BatchSampler(len(data), batch_size)"
         )
     if sampler.n > len(data):

@@ -83,7 +83,8 @@ def read_output(returned: Any, n: int, *, classifies: bool = False) -> Output:
     if not classifies:
         return Output(scores, None, returned is scores[0])
     if not isinstance(beside, Tensor) or beside.ndim != 2 or len(beside) != n:
-        what = list(beside.shape) if isinstance(beside, Tensor) else f"a {type(beside).__name__}"
+        kind = "nothing" if beside is None else f"a {type(beside).__name__}"
+        what = list(beside.shape) if isinstance(beside, Tensor) else kind
         raise ConfigError(
             f"D's forward takes no labels, and beside its score it returned {what} for {n} images; "
             "a conditional step needs a D that takes labels as its second argument or returns "

@@ -217,14 +217,17 @@ class Step(nn.Module, ABC):
         One autocast block per forward: autocast caches the bf16 weights until its block ends, and a
         block around two phases would go on using the weights of before the first update.
         """
-        self.stage = f"the forward of {self._name_of(network)}"
+        name = self._name_of(network)
+        self.stage = f"the forward of {name}"
         if self.precision == "fp32":
-            return network(*inputs)
-        # A graph must cast the weights again in each replay.
-        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not capturing):
             out = network(*inputs)
-        return _upcast(out)
+        else:
+            # A graph must cast the weights again in each replay.
+            fresh = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=not fresh):
+                out = _upcast(network(*inputs))
+        self.stage = f"{type(self).__name__}, after the forward of {name},"
+        return out
 
     def run_tensor(self, network: Callable[..., Any], *inputs: Tensor) -> Tensor:
         """``run`` of a network that returns a tensor. Raises ConfigError if it does not."""
@@ -323,8 +326,9 @@ class Step(nn.Module, ABC):
             if not isinstance(batch, dict):
                 batch = {self.fields[0]: batch}
             # A set may have more than the step reads.
-            batch = {k: v for k, v in batch.items() if k in self.fields} | extra
-            given = self._check_fields(batch)
+            batch = {**batch, **extra}
+            known = {k: v for k, v in batch.items() if k in self.fields or k in extra}
+            given = self._check_fields(known or batch)
         n = len(next(iter(given.values())))
         if n % self.accumulate:
             raise ConfigError(

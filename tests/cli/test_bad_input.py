@@ -220,6 +220,8 @@ def test_a_z_dim_that_the_generator_does_not_take_is_named(refused: Callable[...
     assert "z_dim is 33, but the generator's own arguments give it z_dim 8" in sentence
     assert files() == before
     assert main([*TRAIN, "--z-dim", "8"]) == 0
+    pix2pix = ["train", "pix2pix-toy", "--steps", "1", "--quiet", "--z-dim", "33"]
+    assert "Pix2PixStep uses no generator of noise" in refused(*pix2pix, "--out", "translator")
     assert "z_dim is 8, not 100" in refused("train", "gan", "--resume", "--z-dim", "100")
 
 

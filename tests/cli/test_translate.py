@@ -134,6 +134,8 @@ def test_what_cannot_be_translated_is_one_sentence(
     assert "is not an empty folder" in refused(
         "translate", str(runs / "pix2pix"), str(given), "--out", str(given)
     )
+    words = refused("translate", str(runs / "pix2pix"), str(given), "--out", "new.png")
+    assert "--out is new.png, which names a file; allowed is a folder" in words
     assert main(["train", "gan", "--steps", "1", "--out", "gan", "--quiet", "--device", "cpu"]) == 0
     assert "gankit sample draws from it" in said(Path("gan"), given)
     assert "gankit translate does" in refused("sample", str(runs / "pix2pix"))

@@ -187,8 +187,14 @@ def test_a_file_of_the_first_release_is_understood(caplog: pytest.LogCaptureFixt
     vae = {**RELEASED, "recipe": "vae", "loss": "elbo", "z_distribution": "normal", "n_critic": 1}
     config = configured(recipes.get("vae").config, {**vae, "clip_weights": None}, "old.yaml")
     assert config.knobs == {"loss": "elbo"}
-    with pytest.raises(ConfigError, match=r"old.yaml is of gankit 0\.1\.0.*has no clip_weights;"):
+    with pytest.raises(
+        ConfigError, match=r"old.yaml is of gankit 0\.1\.0.*has no such clip_weights;"
+    ):
         configured(recipes.get("vae").config, vae, "old.yaml")
+    penalty = {"class_path": "gankit.losses.supervised_cross_entropy", "init_args": {}}
+    sgan = {**RELEASED, "recipe": "sgan", "penalty": penalty, "labelled": 100}
+    with pytest.raises(ConfigError, match=r"old.yaml is of gankit 0\.1\.0.*has no such penalty;"):
+        configured(recipes.get("sgan").config, sgan, "old.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -311,9 +311,16 @@ def test_a_conditional_d_without_classes_is_named(returned: str) -> None:
             return (out[0], x) if isinstance(out, tuple) else out
 
     step = make(Wide(returned), ConditionalGenerator(), conditional=True)
-    words = r"takes no labels, and beside its score it returned .* \(score, logits\)"
+    words = (
+        r"takes no labels, and beside its score it returned (nothing|\[.*) for .* \(score, logits\)"
+    )
     with pytest.raises(ConfigError, match=words):
         step(images(), LABELS)
+
+
+def test_a_batch_of_other_names_is_named() -> None:
+    with pytest.raises(ConfigError, match="the batch has pictures, but lacks image, which"):
+        make(Returns("x"))({"pictures": images()})
 
 
 @pytest.mark.parametrize(
