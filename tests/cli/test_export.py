@@ -174,7 +174,9 @@ def test_a_generator_that_cannot_be_traced_is_named(
         def forward(self, z: torch.Tensor) -> torch.Tensor:
             return z if float(z.sum()) > 0 else -z
 
-    saved = dataclasses.replace(load_run(runs / "gan"), generator=Branching())
+    saved = load_run(runs / "gan")
+    module = gankit.LoadedGenerator(Branching(), saved.interface)
+    saved = dataclasses.replace(saved, module=module)
     monkeypatch.setattr("gankit.exporting.load_run", lambda run, **_: saved)
     with pytest.raises(ConfigError, match="generator Branching cannot be exported: ") as caught:
         export("any", "torch-export", tmp_path / "g.pt2")
