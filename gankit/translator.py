@@ -52,7 +52,8 @@ class LoadedTranslator(nn.Module):
             return self.directions[0]
         if direction not in self.directions:
             raise ConfigError(
-                f"direction is {direction!r}; allowed is {' or '.join(map(repr, self.directions))}"
+                f"direction is {'not given' if direction is None else repr(direction)}; "
+                f"allowed is {' or '.join(map(repr, self.directions))}"
             )
         return direction
 

@@ -129,7 +129,6 @@ def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
     except (GankitError, OSError):  # they are sentences already
         raise
     except Exception as error:  # of a class of the user's own
-        check_fields(parts.data, kind.fields)  # what it looked for in vain may be one of these
         reason = f"{error} ({type(error).__name__})"
         raise ConfigError(f"step {kind.__name__} cannot be built: {reason}") from error
     parts.check_all_read(step)

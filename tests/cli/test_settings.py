@@ -119,7 +119,7 @@ class FakeService:
         return self
 
     def log(self, values: dict[str, float], step: int) -> None:
-        assert set(values) == {"d_loss", "g_loss"}
+        assert set(values) >= {"d_loss", "g_loss", "d_real", "d_fake"}
         self.logged.append(step)
 
     def finish(self) -> None:

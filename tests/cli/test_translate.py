@@ -125,6 +125,8 @@ def test_what_cannot_be_translated_is_one_sentence(
         return words
 
     assert "goes both ways; add --direction a2b or b2a" in said(runs / "cyclegan", given)
+    words = refused("export", str(runs / "cyclegan"), "--format", "safetensors")
+    assert "direction is not given; allowed is 'a2b' or 'b2a'" in words
     words = said(runs / "pix2pix", given, "--direction", "b2a")
     assert "--direction is b2a, but the run in" in words
     assert "has learned a2b alone" in words
