@@ -85,8 +85,6 @@ def build_trainer(
     _seed(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = data.sampler(config.batch_size, generator=order, replacement=config.replacement)
-    if isinstance(kind.fields, tuple):  # those that it has whatever its arguments are
-        check_fields(data, kind.fields)
     parts = ConfiguredParts(config, data, None if weights is None else weights["gan_step"])
     gan_step = _build_step(kind, parts)
     check_fields(data, gan_step.fields)
@@ -129,6 +127,9 @@ def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
     except (GankitError, OSError):  # they are sentences already
         raise
     except Exception as error:  # of a class of the user's own
+        # An instance may read others than its class, but these may be what was looked for in vain.
+        if isinstance(kind.fields, tuple):
+            check_fields(parts.data, kind.fields)
         reason = f"{error} ({type(error).__name__})"
         raise ConfigError(f"step {kind.__name__} cannot be built: {reason}") from error
     parts.check_all_read(step)

@@ -77,6 +77,27 @@ class Own(Step):
         return []
 
 
+class OfImagesA(Own):
+    def __init__(self, *args: Any, **execution: Any) -> None:
+        super().__init__(*args, **execution)
+        self.fields = ("a",)
+
+    @classmethod
+    def from_parts(cls, parts: Any) -> OfImagesA:
+        D = parts.discriminator(in_channels=parts.data.fields["a"][0])
+        return cls({"D": D}, {"D": parts.optimizer(D)}, **parts.execution)
+
+    def phase_loss(self, phase: str, batch: Any) -> Any:
+        return super().phase_loss(phase, {"image": batch["a"]})
+
+    scale = 1.0
+
+
+def test_an_instance_may_read_other_fields_than_its_class() -> None:
+    config = small("pix2pix-toy").updated(step=f"{__name__}.OfImagesA", d_lr=None)
+    assert build_trainer(config).gan_step.fields == ("a",)
+
+
 def test_what_fails_beside_the_networks_is_not_said_of_them() -> None:
     config = small("gan").updated(step=f"{__name__}.Own", scale=nn.Identity)
     words = r"^Own, after the forward of D, fails on a batch of images: .*\(TypeError\)$"
