@@ -23,7 +23,7 @@ from gankit.losses.energy import (
 from gankit.training.arguments import weight
 from gankit.training.config import Recipe, RunConfig
 from gankit.training.gan_step import GANStep
-from gankit.training.outputs import read_output
+from gankit.training.outputs import classification_loss, read_output
 from gankit.training.phases import Batch, Scalars
 
 
@@ -88,7 +88,11 @@ class EBGANStep(GANStep):
         energies, codes = self.run(D.with_code, fake, *self.labelling.of_d(batch))
         self.stage = "the pulling-away term"
         term = pulling_away_term(codes)
-        loss = self.g_objective(read_output(energies, len(fake)), None) + self.pulling_away * term
+        classifies = self.labelling.classifies
+        out = read_output(energies, len(fake), classifies=classifies)
+        loss = self.g_objective(out, None) + self.pulling_away * term
+        if classifies:
+            loss = loss + classification_loss(out, batch["label"])
         return loss, {"g_loss": loss.detach(), "pulling_away": term.detach()}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.data import BatchSampler, ImageData
@@ -15,7 +16,7 @@ from gankit.errors import CheckpointError, ConfigError
 from gankit.gans.began import BEGANStep
 from gankit.gans.ebgan import EBGANStep
 from gankit.losses import began_convergence, pulling_away_term
-from gankit.models import convolutional_autoencoder, mlp
+from gankit.models import conditional_mlp, convolutional_autoencoder, mlp
 from gankit.models.autoencoder import Discriminator
 from gankit.training import GANStep, Trainer, gan_adam
 
@@ -202,6 +203,29 @@ def test_settings_that_are_not_allowed_are_named(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         kind(*parts(), **settings)
+
+
+def test_the_pulling_away_term_leaves_a_class_head_its_part_of_gs_loss() -> None:
+    class Classifies(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.head = nn.Linear(4, 3), nn.Linear(3, 2)
+
+        def with_code(self, images: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+            code = self.code(images.flatten(1))
+            return (code.square().mean(1), self.head(code)), code
+
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return self.with_code(images)[0]
+
+    torch.manual_seed(0)
+    G, D = conditional_mlp.Generator(2, 3, SHAPE, hidden=(5,)), Classifies()
+    z, labels = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+    (energies, logits), codes = D.with_code(G(z, labels))
+    expected = energies.mean() + 0.1 * pulling_away_term(codes) + F.cross_entropy(logits, labels)
+    step = EBGANStep(G, D, *(gan_adam(m.parameters()) for m in (G, D)), pulling_away=0.1)
+    loss, _ = step.phase_loss("G", {"image": torch.zeros(4, *SHAPE), "z": z, "label": labels})
+    torch.testing.assert_close(loss, expected)
 
 
 def test_the_pulling_away_term_needs_codes() -> None:

@@ -1,0 +1,115 @@
+"""Steps of the families as CUDA graphs, by their stand-in, and without a wait for the device."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gankit.gans.autoencoder import AutoencoderStep
+from gankit.gans.began import BEGANStep
+from gankit.gans.ebgan import EBGANStep
+from gankit.gans.sgan import SGANStep
+from gankit.models import autoencoder, mlp, semi_supervised
+from gankit.training import Step, gan_adam, graph
+from tests.gans.translation_nets import batch_of, cyclegan_step, pix2pix_step
+from tests.training.tape import TapeRecorder
+
+SHAPE = (1, 4, 4)
+FAMILIES = ("vae", "began", "ebgan", "sgan", "pix2pix", "cyclegan")
+RATE = 2**-9  # a number of float32 too, as the rate of a graph is
+
+
+def make(family: str, **settings: Any) -> Step:
+    torch.manual_seed(0)
+    if family in ("pix2pix", "cyclegan"):
+        own = {"dropout": 0.5} if family == "pix2pix" else {"pool_size": 6}
+        translates = pix2pix_step if family == "pix2pix" else cyclegan_step
+        made: Step = translates(**own, **settings)  # type: ignore[operator]
+        for optimizer in made.optimizers.values():
+            optimizer.param_groups[0]["lr"] = RATE
+        return made
+    G = mlp.Generator(5, SHAPE, hidden=(8,))
+    if family == "vae":
+        encoder = autoencoder.Encoder(5, SHAPE, hidden=(8,), variational=True)
+        both = gan_adam([*G.parameters(), *encoder.parameters()], RATE)
+        return AutoencoderStep(G, encoder, both, "elbo", **settings)
+    if family == "sgan":
+        D: Any = semi_supervised.Discriminator(n_classes=3, image_shape=SHAPE, hidden=(8,))
+        generator = torch.Generator().manual_seed(1)
+        labelled = torch.rand(7, *SHAPE, generator=generator) * 2 - 1, torch.arange(7) % 3
+        settings |= {"labelled": labelled, "labelled_batch": 4}
+    else:
+        D = autoencoder.Discriminator(SHAPE, hidden=(8,), code=4)
+    kinds: dict[str, Any] = {"began": BEGANStep, "ebgan": EBGANStep, "sgan": SGANStep}
+    settings |= {"began": {"rate": 0.1}, "ebgan": {"pulling_away": 0.1}}.get(family, {})
+    optimizers = (gan_adam(m.parameters(), RATE) for m in (G, D))
+    step: Step = kinds[family](G, D, *optimizers, **settings)
+    return step
+
+
+def batch(family: str, seed: int) -> dict[str, Tensor]:
+    if family in ("pix2pix", "cyclegan"):
+        channels, size = ((1, 3), 16) if family == "pix2pix" else ((3, 3), 12)
+        return {k: v.float() for k, v in batch_of(channels, seed, size=size).items()}
+    generator = torch.Generator().manual_seed(seed)
+    return {"image": torch.rand(4, *SHAPE, generator=generator) * 2 - 1}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replays_train_as_eager_steps_do_to_the_bit(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = graph.make_capturable
+
+    def on_the_cpu(optimizer: torch.optim.Optimizer) -> None:
+        made(optimizer)
+        for group in optimizer.param_groups:
+            group["capturable"] = False
+
+    monkeypatch.setattr(graph, "make_capturable", on_the_cpu)
+    eager, replayed = make(family, ema=0.9), make(family, ema=0.9)
+    owners = (replayed,), tuple(replayed.optimizers.values())
+    recorder = TapeRecorder(*owners)
+    replayed._graphs = graph.Graphs(*owners, recorder)
+    reports = []
+    for step in (eager, replayed):
+        torch.manual_seed(3)
+        reports.append([step(batch(family, seed)) for seed in range(9)])
+    for one, other in zip(*reports, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    ours, theirs = (step.state_dict() for step in (eager, replayed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name != "_extra_state")
+    assert (recorder.captured, recorder.replayed) == (1, 8)
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations that on a device would wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waiting = ("_local_scalar_dense", "is_nonzero", "nonzero", "equal.default", "masked_select")
+        if any(name in str(func) for name in waiting):
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_waits_for_no_value_of_the_device(family: str) -> None:
+    step = make(family, ema=0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step(batch(family, 0))  # which looks, once, at the range of the images
+    with Waits() as waits:
+        step(batch(family, 1))
+    assert waits.seen == []
+    with Waits() as waits:
+        bool(torch.ones(()))
+    assert waits.seen  # the mode sees what it is there for
