@@ -52,3 +52,10 @@ class LinearDecay(LRScheduler):
         """What changes in a run: not its length, nor the share before the decay."""
         state = super().state_dict()
         return {k: v for k, v in state.items() if k not in ("total_steps", "constant")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at the step of ``state_dict``; the present rates are those of this length."""
+        super().load_state_dict(state_dict)
+        self._last_lr = self.get_lr()
+        for group, rate in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            group["lr"] = rate
