@@ -111,7 +111,7 @@ class BEGANStep(GANStep):
 
 @torch.no_grad()
 def _mean_error(errors: Output) -> Tensor:
-    """Over all processes: with a k of its own each would play another game."""
+    """Over all processes: with a k of its own each would minimize another loss."""
     return all_reduce_mean(widened(errors.mean()))
 
 
@@ -145,7 +145,7 @@ BEGAN = Recipe(
         },
     ),
     sources=(
-        "The game and its control, the kind of layers, a code as long as z, uniform noise, batch "
+        "The loss and its control, the kind of layers, a code as long as z, uniform noise, batch "
         "16, D's Adam 1e-4, rates that halve: Berthelot, Schumm and Metz, 2017, "
         "https://arxiv.org/abs/1703.10717",
         "One convolution of 16 maps per level and 16 numbers in a code (paper: two of 64 or more, "

@@ -29,7 +29,7 @@ CGAN = Recipe(
         grid_columns=10,
     ),
     sources=(
-        "The game, labels to both networks, uniform noise of 100 numbers: Mirza and Osindero, "
+        "The loss, labels to both networks, uniform noise of 100 numbers: Mirza and Osindero, "
         "2014, https://arxiv.org/abs/1411.1784",
         "Layers and batch: those of the recipe gan, with the one-hot label beside the input; the "
         "paper has maxout layers and SGD. Adam 5e-4: ours",

@@ -117,7 +117,7 @@ EBGAN = Recipe(
         betas=(0.5, 0.999),
     ),
     sources=(
-        "The game, D as an autoencoder with squared error: Zhao, Mathieu and LeCun, 2016, "
+        "The loss, D as an autoencoder with squared error: Zhao, Mathieu and LeCun, 2016, "
         "https://arxiv.org/abs/1609.03126",
         "Margin 0.2 on the mean squared error of a pixel in [-1, 1], layers, Adam 5e-4: ours",
     ),

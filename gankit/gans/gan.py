@@ -32,7 +32,7 @@ GAN = Recipe(
     ),
     sources=(
         f"Layers, dropout 0.5, Adam 2e-4 with betas (0.5, 0.999), batch 60, 100 epochs: {TUTORIAL}",
-        "The game and G's non-saturating loss: Goodfellow et al., 2014, arXiv 1406.2661",
+        "The objective and G's non-saturating loss: Goodfellow et al., 2014, arXiv 1406.2661",
         "Adam's settings for GANs: Radford, Metz and Chintala, 2015, arXiv 1511.06434",
         "Grids after epoch 1 and every 10: ours",
     ),
@@ -104,7 +104,7 @@ def _game(name: str, summary: str, loss: str, source: str) -> Recipe:
             betas=(0.5, 0.999),
         ),
         sources=(
-            f"The game: {source}",
+            f"The loss: {source}",
             f"Layers (without the sigmoid), Adam and batch of the recipe gan: {TUTORIAL}",
             "400 epochs, which are 9,600 steps on the default digits: ours",
         ),
@@ -162,7 +162,7 @@ GAN_1D = Recipe(
         ema=0.98,
     ),
     sources=(
-        "The experiment and the game: Goodfellow et al., 2014, arXiv 1406.2661, "
+        "The experiment and the loss: Goodfellow et al., 2014, arXiv 1406.2661, "
         "https://arxiv.org/abs/1406.2661",
         "Layers, Adam 1e-3, five steps of D per step of G, the moving average and the target "
         "N(0.25, 0.15): ours",

@@ -153,7 +153,7 @@ SGAN = Recipe(
     sources=(
         "K+1 classes, of which one is 'generated': Odena, 2016, https://arxiv.org/abs/1606.01583",
         "The last class's logit fixed at 0, 100 labels: Salimans et al., 2016, arXiv 1606.03498, "
-        "section 5; its G matches features, ours plays the non-saturating game as Odena's does",
+        "section 5; its G matches features, ours takes the non-saturating loss as Odena's does",
         "Layers and batch: those of the recipe gan; Adam 5e-4, labelled batches of 50: ours",
     ),
 )

@@ -31,7 +31,7 @@ WGAN = Recipe(
         lr=5e-5,
     ),
     sources=(
-        "The game, clipping at 0.01, RMSprop 5e-5, five critic steps, batch 64: Arjovsky, Chintala "
+        "The loss, clipping at 0.01, RMSprop 5e-5, five critic steps, batch 64: Arjovsky, Chintala "
         "and Bottou, 2017, arXiv 1701.07875, algorithm 1",
         f"RMSprop's other settings are torch's, as in the authors' code: {CODE}",
         "Layers: those of the recipe gan, without dropout and sigmoid",
@@ -71,7 +71,7 @@ WGAN_GP = Recipe(
     sources=(
         "Penalty weight 10, Adam 1e-4 with betas (0, 0.9), five critic steps, batch 64: Gulrajani "
         f"et al., 2017, arXiv 1704.00028, algorithm 1; the authors' code: {GP_CODE}",
-        "The game: Arjovsky, Chintala and Bottou, 2017, arXiv 1701.07875",
+        "The loss: Arjovsky, Chintala and Bottou, 2017, arXiv 1701.07875",
         "Layers: those of the recipe gan, without dropout and sigmoid",
         "A step is a critic step; 500 epochs of them are 100 of generator steps: ours",
     ),
@@ -132,7 +132,7 @@ GAN_2D = Recipe(
         ema=0.99,
     ),
     sources=(
-        "The game, Adam's betas, and a penalty that weighs little on points (0.1 in the authors' "
+        "The loss, Adam's betas, and a penalty that weighs little on points (0.1 in the authors' "
         "code, https://github.com/igul222/improved_wgan_training): Gulrajani et al., 2017, "
         "arXiv 1704.00028",
         "The ring: Metz et al., 2016, arXiv 1611.02163; the grid: Srivastava et al., 2017, "

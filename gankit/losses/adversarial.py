@@ -1,14 +1,15 @@
-"""The adversarial games of Goodfellow et al. (2014) and of Arjovsky et al. (2017).
+"""The adversarial losses of Goodfellow et al. (2014) and of Arjovsky et al. (2017).
 
-In the first (arXiv:1406.2661) the discriminator D minimises the cross entropies
-H(p_data, D) + H(p_g, 1 - D); the generator plays against it. ``from_logits=True`` takes D's output
-before the sigmoid and stays exact where the sigmoid would round to 0 or 1; ``from_logits=False``
-takes probabilities and, as ``torch.nn.BCELoss`` does, clamps the logarithm at -100.
+In the first (arXiv:1406.2661) the discriminator D minimizes the cross entropies
+H(p_data, D) + H(p_g, 1 - D); the generator is trained against it. ``from_logits=True`` takes D's
+output before the sigmoid and stays exact where the sigmoid would round to 0 or 1;
+``from_logits=False`` takes probabilities and, as ``torch.nn.BCELoss`` does, clamps the logarithm at
+-100.
 
 In the second (Wasserstein GAN, arXiv:1701.07875) D is a critic, whose output is a score without
 bounds: the difference of its means over real and generated images estimates a distance between the
 two distributions, as long as the critic is kept Lipschitz (by clipping its weights or by a gradient
-penalty). More games on scores stand in :mod:`gankit.losses.scores`.
+penalty). More losses on scores stand in :mod:`gankit.losses.scores`.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The two sides of one game.
+    """The two sides of one adversarial loss.
 
     Args:
         name: what reports call it.
-        discriminator: ``(D(real), D(fake)) -> 0-d Tensor``, to be minimised by D.
-        generator: ``D(fake) -> 0-d Tensor``, to be minimised by G; with ``relativistic``
+        discriminator: ``(D(real), D(fake)) -> 0-d Tensor``, to be minimized by D.
+        generator: ``D(fake) -> 0-d Tensor``, to be minimized by G; with ``relativistic``
             ``(D(fake), D(real)) -> 0-d Tensor``.
         scores: D's output is a score, not a probability or its logit: a critic's.
         energies: these scores are energies, low for real images.
@@ -240,9 +241,9 @@ def wasserstein_generator_loss(fake: Tensor) -> Tensor:
 def least_squares(
     real_target: float = 1.0, fake_target: float = 0.0, target: float = 1.0
 ) -> AdversarialLoss:
-    """The game of LSGAN with its three targets b, a and c (Mao et al., 2016, arXiv:1611.04076).
+    """The loss of LSGAN with its three targets b, a and c (Mao et al., 2016, arXiv:1611.04076).
 
-    With ``(1, -1, 0)`` and the best D, G minimises a Pearson chi-square divergence; the defaults
+    With ``(1, -1, 0)`` and the best D, G minimizes a Pearson chi-square divergence; the defaults
     are the paper's 0-1 coding.
 
     Args:
@@ -290,7 +291,7 @@ def resolve(
 
     Raises:
         ConfigError: unknown name, a setting that is not allowed, labels given beside a loss that
-            does not use them, or a game on scores for probabilities.
+            does not use them, or a loss on scores for probabilities.
     """
     if not isinstance(loss, str):
         loss = loss if isinstance(loss, AdversarialLoss) else AdversarialLoss.of(loss)
@@ -342,13 +343,13 @@ def _on_scores(loss: str, from_logits: bool, labels_given: bool) -> AdversarialL
 
 
 def _relativistic(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> AdversarialLoss:
-    # Both players minimise one function, with the two sides exchanged.
+    # Both sides minimize one function, with the two sides exchanged.
     return AdversarialLoss(name, loss, loss, scores=True, relativistic=True)
 
 
 _ON_SCORES = {
-    game.name: game
-    for game in (
+    loss.name: loss
+    for loss in (
         AdversarialLoss(
             "wasserstein",
             wasserstein_discriminator_loss,

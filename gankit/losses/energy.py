@@ -108,7 +108,7 @@ def began_next_k(
     Args:
         k: its value now, in [0, 1].
         real: errors of real images, of any shape.
-        fake: errors of the images of G's turn.
+        fake: errors of the images of G's update.
         gamma: diversity ratio, in [0, 1]; a higher one asks for more diverse images.
         rate: of k's change, finite and above 0.
 

@@ -62,7 +62,7 @@ class Diagnostics(Callback):
         every: logs between two looks.
         samples: images in a look.
         patience: looks in a row that must agree.
-        after: turns of G before the first look; a G that has just begun makes one grey image.
+        after: updates of G before the first look; a G that has just begun makes one grey image.
 
     ``health`` is the latest look, ``found`` holds what was said so far. Raises ConfigError for
     arguments below 1.
@@ -134,7 +134,7 @@ def complaints(health: Health, loss: str = "") -> dict[str, str]:
             f"D is too weak: it takes {health.false_positives:.0%} of the generated images for "
             f"real and {health.false_negatives:.0%} of the real ones for generated, though they "
             "differ in their mere averages. Try a larger D or a higher learning rate for it, less "
-            "dropout in it, or more turns of D for each of G (n_critic)."
+            "dropout in it, or more updates of D for each of G (n_critic)."
         )
     few = health.classes > 1 and health.modes <= max(1, health.classes // 5)
     if health.diversity <= 0.3 or (few and health.diversity <= 0.8):

@@ -1,4 +1,4 @@
-"""What two networks hold together, and which of D's parameters G's turn leaves alone."""
+"""What two networks hold together, and which of D's parameters G's update leaves alone."""
 
 from __future__ import annotations
 
