@@ -255,3 +255,10 @@ def test_a_run_takes_numpys_numbers_and_keeps_pythons() -> None:
     )  # fmt: skip
     assert config == plain
     assert all(type(value) is type(getattr(plain, name)) for name, value in vars(config).items())
+
+
+def test_a_network_that_refuses_its_input_says_so_alone() -> None:
+    config = recipes.get("cyclegan-toy").config.updated(device="cpu", batch_size=1, image_size=18)
+    with pytest.raises(GankitError, match="multiples of 4") as caught:
+        build_trainer(config)
+    assert "each part of a batch" not in str(caught.value)
