@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -91,6 +91,8 @@ class UnpairedData(Domains):
     Raises:
         DataError: two devices, or a crop_size that does not fit.
     """
+
+    domains: ClassVar[int] = 2  # indices that a row of ``sampler`` has
 
     name: str = "unpaired"
 

@@ -21,6 +21,7 @@ from gankit.runs.component import create, import_object, is_import_path, split_s
 from gankit.runs.parts import ConfiguredParts
 from gankit.runs.steps import check_knobs, step_class
 from gankit.runs.trust import check_config
+from gankit.training.batches import in_dtype
 from gankit.training.callbacks import Callback
 from gankit.training.config import RunConfig, Spec
 from gankit.training.distributed import (
@@ -92,7 +93,7 @@ def build_trainer(
     if size > 1:
         sampler = ShareOfBatches(sampler)
     for some in _trial_batches(data, config.batch_size // size, gan_step.fields):
-        gan_step.dry_run(_as(data.batch(some), gan_step.dtype))
+        gan_step.dry_run(in_dtype(data.batch(some), gan_step.dtype))
     steps = config.steps or (config.epochs or 0) * sampler.steps_per_epoch
     if config.schedule is not None:
         _check_schedule(config, parts.optimizer(nn.Linear(1, 1)), steps)  # which is thrown away
@@ -157,10 +158,6 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
         "classes": classes,
         "curves": [[c.label, dict(c.columns), c.limits] for c in step.curves()],
     }
-
-
-def _as(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    return {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
 
 
 def _trial_batches(data: FieldData, n: int, fields: Sequence[str]) -> list[torch.Tensor]:

@@ -44,12 +44,17 @@ def check_source(batch: Batch, device: torch.device) -> None:
     expected = "int64 indices [B]" if domains == 1 else f"int64 indices [B, {domains}]"
     if not isinstance(given, Tensor):
         raise ConfigError(f"{name} are a {type(given).__name__}; allowed are {expected}")
-    tail = () if domains == 1 else (domains,)
-    if given.dtype != torch.int64 or given.ndim == 0 or given.shape[1:] != tail:
+    tails = ((),) if domains == 1 else ((), (domains,))
+    if given.dtype != torch.int64 or given.ndim == 0 or tuple(given.shape[1:]) not in tails:
         raise ConfigError(
             f"{name} has dtype {given.dtype} and shape {list(given.shape)}; allowed are {expected}"
         )
     _check_place(name, given, device)
+
+
+def in_dtype(batch: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """``batch`` with its floats in ``dtype``: the samples of a set have none of their own."""
+    return {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
 
 
 def check_batch(

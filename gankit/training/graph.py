@@ -8,7 +8,7 @@ optimizers and the random generators are then put back to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.training.phases import Batch, Phase, Scalars
 
-Scalars = dict[str, Tensor]
-Batch = dict[str, Tensor]
 WARM_UPS = 3
 MOST_GRAPHS = 8
 # Of a parameter group: what may differ between two replays of one graph.
@@ -30,7 +29,7 @@ CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
 
 # What a step computes, given its phases, the set that a batch is gathered from (None for tensors
 # themselves) and the tensors by field.
-Run = Callable[[Any, Any, Batch], Scalars]
+Run = Callable[[Sequence[Phase], Any, Batch], Scalars]
 
 
 class Recorder(Protocol):
@@ -95,7 +94,7 @@ class Eager:
         why = f": {reason}." if reason else "."
         self.note = f"The step runs eagerly, without a CUDA graph{why}"
 
-    def __call__(self, phases: Any, run: Run, source: Any, batch: Batch) -> Scalars:
+    def __call__(self, phases: Sequence[Phase], run: Run, source: Any, batch: Batch) -> Scalars:
         return run(phases, source, batch)
 
 
@@ -155,7 +154,7 @@ class Graphs:
         beyond = f"; beyond these {MOST_GRAPHS} eagerly" if full else ""
         return f"The step runs as one CUDA graph per kind of step and batch shape{beyond}."
 
-    def __call__(self, phases: Any, run: Run, source: Any, batch: Batch) -> Scalars:
+    def __call__(self, phases: Sequence[Phase], run: Run, source: Any, batch: Batch) -> Scalars:
         if self._failure:
             return run(phases, source, batch)
         self._keep_up()
@@ -190,7 +189,7 @@ class Graphs:
                 rate.fill_(float(group["lr"]))
                 group["lr"] = rate
 
-    def _key(self, phases: Any, source: Any, batch: Batch) -> Any:
+    def _key(self, phases: Sequence[Phase], source: Any, batch: Batch) -> Any:
         shapes = tuple((k, v.shape, v.stride(), v.dtype) for k, v in batch.items())
         modes = tuple(child.training for module in self._modules for child in module.modules())
         learns = tuple(p.requires_grad for module in self._modules for p in module.parameters())
@@ -201,7 +200,7 @@ class Graphs:
         )
         return tuple(phases), shapes, id(source), modes, learns, settings
 
-    def _record(self, phases: Any, run: Run, source: Any, batch: Batch) -> _Recorded:
+    def _record(self, phases: Sequence[Phase], run: Run, source: Any, batch: Batch) -> _Recorded:
         for number, optimizer in enumerate(self._optimizers):
             make_capturable(optimizer)
             for index, group in enumerate(optimizer.param_groups):

@@ -19,7 +19,7 @@ from gankit.errors import CheckpointError, ConfigError, shortened
 from gankit.scalars import is_integer
 from gankit.training.arguments import Auto, auto, whole
 from gankit.training.average import Average
-from gankit.training.batches import check_batch, check_source
+from gankit.training.batches import check_batch, check_source, in_dtype
 from gankit.training.graph import graphs_for, make_eager
 from gankit.training.modules import check_tensor, take_channels_last
 from gankit.training.noise import Distribution
@@ -348,12 +348,7 @@ class Step(nn.Module, ABC):
         if source is not None:
             gathered = self._gather(source, given["indices"])
             extra = {name: value for name, value in given.items() if name != "indices"}
-            # The samples of a set have no dtype of their own.
-            given = {
-                name: value.to(self.dtype) if value.is_floating_point() else value
-                for name, value in {**gathered, **extra}.items()
-            }
-            given = self._check_fields(given)
+            given = self._check_fields(in_dtype({**gathered, **extra}, self.dtype))
         batch = {
             name: value.contiguous(memory_format=torch.channels_last)
             if self.channels_last and value.ndim == 4

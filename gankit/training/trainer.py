@@ -22,6 +22,7 @@ from gankit.data.torch_data import MapData
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.scalars import plain
 from gankit.training.arguments import whole
+from gankit.training.batches import in_dtype
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
@@ -335,11 +336,8 @@ class Trainer:
         return self._for_the_step(self.data.batch(indices))
 
     def _for_the_step(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
-        dtype = self.gan_step.dtype
-        return {
-            name: found[name].to(dtype) if found[name].is_floating_point() else found[name]
-            for name in self.gan_step.fields
-        }
+        read = {name: found[name] for name in self.gan_step.fields}
+        return in_dtype(read, self.gan_step.dtype)
 
     def _after_step(self) -> None:
         last = self.step == self.total_steps

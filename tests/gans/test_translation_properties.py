@@ -111,7 +111,8 @@ def pix2pix(data: PairData, steps: int, seed: int, **settings: Any) -> nn.Module
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_pix2pix_fills_polygons_by_their_shape(seed: int) -> None:
     data = load_edges(image_size=SIZE, n=2000)
-    G = pix2pix(data, 600, seed, width=16, dropout=0.2, layers=2)
+    # After 600 steps one rounding in six still confused two of the shapes (a share of 0.5).
+    G = pix2pix(data, 1200, seed, width=16, dropout=0.2, layers=2)
     constant = data.batch(torch.arange(len(data)))["b"].median(0).values
     test = load_edges(image_size=SIZE, n=100, split="test")
     batch = test.batch(torch.arange(len(test)))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gankit.data import Batch, ImageData, UnpairedData
 from gankit.errors import ConfigError
 from gankit.gans.cyclegan import CycleGANStep
 from gankit.gans.pix2pix import Pix2PixStep
@@ -201,3 +202,19 @@ def test_what_does_not_fit_is_one_sentence() -> None:
     images = {name: x.float() for name, x in batch_of((3, 3), 0, size=16).items()}
     with pytest.raises(ConfigError, match=r"the pool keeps images of shape \[3, 12, 12\]"):
         cyclegan_step().dry_run(images)
+
+
+def test_unpaired_images_are_gathered_by_the_step_itself() -> None:
+    """As on CUDA, where the rows of indices that the sampler draws are a part of the graph."""
+    bytes_ = torch.randint(0, 256, (9, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(2))
+    data = UnpairedData(*(ImageData(x.to(torch.uint8).contiguous()) for x in bytes_.split((5, 4))))
+    rows = next(data.sampler(4, generator=torch.Generator().manual_seed(0)))
+    found = []
+    for resident in (True, False):
+        step = cyclegan_step()
+        batch = {name: x.to(step.dtype) for name, x in data.batch(rows).items()}
+        torch.manual_seed(3)
+        found.append(step(Batch(data, rows) if resident else batch))
+    assert found[0] == found[1]
+    with pytest.raises(ConfigError, match=r"shape \[4, 3\]; allowed are int64 indices \[B, 2\]"):
+        step(Batch(data, torch.zeros(4, 3, dtype=torch.int64)))

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gankit.training import graph
+from gankit.training.phases import Scalars
 
 
 class Tape(TorchDispatchMode):
@@ -55,7 +56,7 @@ class TapeRecorder:
         for _ in range(graph.WARM_UPS):
             run()
 
-    def capture(self, run: Callable[[], graph.Scalars]) -> Any:
+    def capture(self, run: Callable[[], Scalars]) -> Any:
         self.captured += 1
         if self.fails:
             raise RuntimeError(self.fails)
