@@ -1,8 +1,8 @@
 """Decoded image files, kept in a folder so that the next start maps them instead of decoding.
 
 A file of the cache is an .npy of all images, uint8 ``[N, C, H, W]``, and behind it what it was made
-of. It belongs to one folder of pictures and one set of settings, so it is replaced when a picture
-changes, and does not pile up.
+of. It belongs to one folder or list of pictures and one set of settings, so it is replaced when a
+picture changes, and does not pile up.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def decoded(
     channels: int | None,
     fit: Fit,
     background: str,
+    owner: Path | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, dict[int, str]]:
-    """The images of ``files``, all below ``folder``, read from the cache if nothing has changed.
+    """The images of ``files``, read from the cache if nothing has changed.
 
     A file counts as unchanged while its name, size and time of change are the same.
 
@@ -58,6 +59,7 @@ def decoded(
         channels: as ``decode_all``.
         fit: as ``resize``.
         background: the color under transparent pixels and around padded images.
+        owner: what the file of the cache belongs to, such as a list of files; ``folder`` if None.
         progress: show on a terminal how far it is.
 
     Returns:
@@ -68,16 +70,17 @@ def decoded(
         DataError: no file can be read, or the images are not all of one size.
         MissingExtra: Pillow is not installed.
     """
+    place_of = (owner or folder).resolve()
     settings = {
         "version": _VERSION,
-        "folder": os.fsencode(folder.resolve()).hex(),
+        "folder": os.fsencode(place_of).hex(),
         "image_size": image_size,
         "channels": channels,
         "fit": fit,
         "background": background,
     }
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    stem = re.sub(r"[^A-Za-z0-9-]", "_", folder.resolve().name)[:40]
+    stem = re.sub(r"[^A-Za-z0-9-]", "_", place_of.name)[:40]
     place = cache / f"{stem}-{key}.npy"
     made_of = _fingerprint(files, folder)
 
@@ -125,7 +128,8 @@ def _fingerprint(files: Sequence[Path], folder: Path) -> str:
             about = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:  # a link to nothing
             about = "absent"
-        found.update(os.fsencode(file.relative_to(folder)) + f"\0{about}\0".encode())
+        name = file.relative_to(folder) if file.is_relative_to(folder) else file
+        found.update(os.fsencode(name) + f"\0{about}\0".encode())
     return found.hexdigest()
 
 

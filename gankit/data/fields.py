@@ -17,7 +17,8 @@ __all__ = ["FieldData"]
 class FieldData(Protocol):
     """A data set whose batches are dicts of tensors with one first dimension.
 
-    ``ImageData`` and ``PointData`` have the field ``image``, and ``label`` if they are labelled;
+    ``ImageData`` and ``PointData`` have the field ``image``, and ``label`` if they are labelled; an
+    ``ImageData`` has ``attributes`` if it has some;
     ``PairData`` and ``UnpairedData`` have ``a`` and ``b``.
     """
 

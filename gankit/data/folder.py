@@ -117,6 +117,7 @@ def decode_set(
     channels: object = "auto",
     resize: object = "crop",
     background: str = "white",
+    owner: Path | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, list[int], str]:
     """Decode ``files`` with the arguments of ``load_folder``, warning of those that are skipped.
@@ -145,6 +146,7 @@ def decode_set(
         channels=_CHANNELS[channels],
         fit=fit,
         background=background,
+        owner=owner,
         progress=progress,
     )
     if len(errors) > _MOST_BROKEN * len(files):

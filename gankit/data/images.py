@@ -28,9 +28,13 @@ class ImageData:
         name: what messages call the set.
         class_names: the names of labels 0, 1, ..., or none.
         notes: sentences on how the set was read, for whoever trains on it.
+        attributes: uint8 ``[N, K]`` of 0 and 1 on the device of ``images``, what each image has of
+            ``attribute_names``; or None.
+        attribute_names: K names, in their order.
 
     Raises:
-        DataError: wrong type, shape or device, labels below -1 or without a name, or no images.
+        DataError: wrong type, shape or device, labels below -1 or without a name, attributes that
+            are not 0 or 1 or have no name, or no images.
     """
 
     images: Tensor
@@ -38,6 +42,8 @@ class ImageData:
     name: str = "images"
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    attributes: Tensor | None = None
+    attribute_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -55,6 +61,13 @@ class ImageData:
                 f"{self.name}: the set is empty (shape {list(images.shape)}), "
                 "at least one image is needed"
             )
+        if self.attributes is not None:
+            check_attributes(self.attributes, self.attribute_names, len(images), self.name)
+            if self.attributes.device != images.device:
+                raise DataError(
+                    f"{self.name}: attributes are on {self.attributes.device} but images on "
+                    f"{images.device}, both must be on one device"
+                )
         if labels is None:
             return
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
@@ -119,8 +132,14 @@ class ImageData:
 
     @property
     def fields(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one sample in each field: ``image``, and ``label`` if there are labels."""
-        return {"image": self.shape} | ({} if self.labels is None else {"label": ()})
+        """The shape of one sample in each field: ``image``, and ``label`` and ``attributes`` if the
+        set has them."""
+        fields: dict[str, tuple[int, ...]] = {"image": self.shape}
+        if self.labels is not None:
+            fields["label"] = ()
+        if self.attributes is not None:
+            fields["attributes"] = (len(self.attribute_names),)
+        return fields
 
     @property
     def device(self) -> torch.device:
@@ -129,8 +148,12 @@ class ImageData:
 
     def to(self, device: str | torch.device) -> ImageData:
         """The same set on another device."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return dataclasses.replace(self, images=self.images.to(device), labels=labels)
+        labels, attributes = (
+            None if each is None else each.to(device) for each in (self.labels, self.attributes)
+        )
+        return dataclasses.replace(
+            self, images=self.images.to(device), labels=labels, attributes=attributes
+        )
 
     def gather(self, indices: Tensor) -> Tensor:
         """The images at ``indices`` (int64 ``[B]``, any device) as float32 ``[B, C, H, W]``.
@@ -153,12 +176,15 @@ class ImageData:
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at ``indices`` (int64 ``[B]``, any device), as ``gather`` gives them.
 
-        ``image`` is float32 ``[B, C, H, W]``, ``label``, if there are labels, int64 ``[B]``.
+        ``image`` is float32 ``[B, C, H, W]``; ``label``, if there are labels, int64 ``[B]``;
+        ``attributes``, if there are any, float32 ``[B, K]`` of 0 and 1.
         """
         indices = indices.to(self.device, non_blocking=True)
         batch = {"image": self.gather(indices)}
         if self.labels is not None:
             batch["label"] = self.gather_labels(indices)
+        if self.attributes is not None:
+            batch["attributes"] = self.attributes.index_select(0, indices).float()
         return batch
 
     def sampler(
@@ -197,6 +223,19 @@ def check_labels(labels: Tensor, name: str) -> None:
             f"{name}: labels must be integers from 0, or {UNLABELLED} for unlabelled images, got "
             f"{int(labels.min())}"
         )
+
+
+def check_attributes(attributes: Tensor, names: tuple[str, ...], count: int, name: str) -> None:
+    """Raise DataError unless ``attributes`` are uint8 ``[count, K]`` of 0 and 1, with K names."""
+    if not isinstance(attributes, Tensor) or attributes.dtype != torch.uint8:
+        raise DataError(f"{name}: attributes must be a uint8 tensor, got {_kind(attributes)}")
+    if attributes.shape != (count, len(names)) or not names:
+        raise DataError(
+            f"{name}: {count} images with {len(names)} names of attributes need attributes of "
+            f"shape [{count}, {len(names)}], at least one, got {list(attributes.shape)}"
+        )
+    if int(attributes.max()) > 1:
+        raise DataError(f"{name}: attributes must be 0 or 1, got {int(attributes.max())}")
 
 
 def _check_order(images: Tensor, name: str) -> None:

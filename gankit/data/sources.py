@@ -18,6 +18,7 @@ from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
 from gankit.data.npz import load_npz
 from gankit.data.pairs import load_pairs
+from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
 from gankit.data.toy_images import IMAGE_TOYS
@@ -37,6 +38,7 @@ _SETS: dict[str, _Loader] = {
 # Those of the user's own, which need a path, and what stands for it in a message.
 _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
     "folder": (load_folder, "folder:FOLDER"),
+    "csv": (load_csv, "csv:FILE"),
     "npz": (load_npz, "npz:FILE"),
     "idx": (load_idx, "idx:FOLDER or idx:FILE"),
     "pairs": (load_pairs, "pairs:FOLDER"),
@@ -89,7 +91,8 @@ def load(
 
     Args:
         name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,
-            ``"folder:PATH"`` (``gankit.data.load_folder``), ``"npz:PATH"``, an archive as
+            ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of images with
+            attributes or classes (``gankit.data.load_csv``), ``"npz:PATH"``, an archive as
             ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
             images file, or ``"toy:NAME"``, points of a known distribution
             (``gankit.data.load_toy``), which have no image size, are an ``ImageData``.
@@ -97,8 +100,8 @@ def load(
             ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``).
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
-            ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"`` and ``"celeba"`` also
-            take ``[height, width]``.
+            ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
+            ``"celeba"`` also take ``[height, width]``.
         device: where the images shall live.
         split: ``"train"``, ``"test"`` or ``"all"``.
         progress: show on a terminal how far the decoding of files is.

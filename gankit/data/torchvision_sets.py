@@ -59,6 +59,8 @@ def load_celeba(
 ) -> ImageData:
     """The aligned faces of CelebA (Liu et al., 2015, arXiv:1411.7766), without labels.
 
+    Its attributes are read by ``load_csv``.
+
     Args:
         root: as for ``load``; the folder ``celeba`` lies in it.
         image_size: height and width, one number for both or two; None keeps 218x178.

@@ -65,7 +65,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     [
         (
             "minst",
-            "unknown data 'minst', allowed are digits, mnist, .* celeba, folder:PATH, npz:",
+            "unknown data 'minst', allowed are digits, mnist, .* celeba, folder:PATH, csv:PATH",
         ),
         ("files:x", "unknown data 'files:x'.* or in a run the import path of a callable that"),
         ("folder:", "'folder:' lacks a path, expected folder:FOLDER"),
