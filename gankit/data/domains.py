@@ -92,6 +92,10 @@ class Domains:
         }
         return dataclasses.replace(self, **moved)
 
+    def flipped(self: _D, flip: bool = True) -> _D:
+        """The same set, which mirrors every second sample on average, or none."""
+        return dataclasses.replace(self, flip=flip)
+
     def _size(self, images: ImageData) -> tuple[int, int]:
         return images.shape[1:] if self.crop_size is None else (self.crop_size, self.crop_size)
 

@@ -31,6 +31,7 @@ class ImageData:
         attributes: uint8 ``[N, K]`` of 0 and 1 on the device of ``images``, what each image has of
             ``attribute_names``; or None.
         attribute_names: K names, in their order.
+        flip: ``batch`` mirrors every second image on average, left to right (see ``flipped``).
 
     Raises:
         DataError: wrong type, shape or device, labels below -1 or without a name, attributes that
@@ -44,6 +45,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     attributes: Tensor | None = None
     attribute_names: tuple[str, ...] = ()
+    flip: bool = False
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
@@ -176,11 +178,13 @@ class ImageData:
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The samples at ``indices`` (int64 ``[B]``, any device), as ``gather`` gives them.
 
-        ``image`` is float32 ``[B, C, H, W]``; ``label``, if there are labels, int64 ``[B]``;
-        ``attributes``, if there are any, float32 ``[B, K]`` of 0 and 1.
+        ``image`` is float32 ``[B, C, H, W]``, with ``flip`` some mirrored; ``label``, if there are
+        labels, int64 ``[B]``; ``attributes``, if there are any, float32 ``[B, K]`` of 0 and 1.
         """
         indices = indices.to(self.device, non_blocking=True)
         batch = {"image": self.gather(indices)}
+        if self.flip:
+            batch["image"] = mirror_some(batch["image"])
         if self.labels is not None:
             batch["label"] = self.gather_labels(indices)
         if self.attributes is not None:
@@ -210,10 +214,26 @@ class ImageData:
         resized = resize_to_uint8(self.images.float(), image_size)
         return dataclasses.replace(self, images=resized)
 
+    def flipped(self, flip: bool = True) -> ImageData:
+        """The same set, of which ``batch`` mirrors every second image on average, or none.
+
+        Which ones is drawn for every batch anew, from torch's default generator of the device.
+        """
+        return dataclasses.replace(self, flip=flip)
+
     def class_name(self, label: int) -> str:
         """What class ``label`` is called: its name, or the number where it has none."""
         named = 0 <= label < len(self.class_names)
         return self.class_names[label] if named else str(label)
+
+
+def mirror_some(images: Tensor) -> Tensor:
+    """``images`` ``[N, C, H, W]``, every second one on average mirrored left to right.
+
+    Drawn from torch's default generator of the device: nothing waits, and a CUDA graph draws anew.
+    """
+    mirrored = torch.randint(2, (len(images), 1, 1, 1), device=images.device, dtype=torch.bool)
+    return torch.where(mirrored, images.flip(3), images)
 
 
 def check_labels(labels: Tensor, name: str) -> None:

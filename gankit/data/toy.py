@@ -58,6 +58,12 @@ class PointData(ImageData):
         labels = None if self.labels is None else self.labels.to(device)
         return PointData(self.images.to(device), labels, self.name)
 
+    def flipped(self, flip: bool = True) -> PointData:
+        """Raises DataError: points have no left and right."""
+        if flip:
+            raise DataError(f"{self.name} are points, which cannot be flipped; expected images")
+        return self
+
     def gather(self, indices: Tensor) -> Tensor:
         """The points at ``indices`` (int64 ``[B]``, any device) as float32 ``[B, 1, 1, d]``."""
         return self.images.index_select(0, indices.to(self.images.device, non_blocking=True))

@@ -16,14 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gankit import data as gankit_data
 from gankit.data import FieldData, ImageData
 from gankit.data.labelled import absent_classes, classes_of
-from gankit.errors import ConfigError, GankitError, shortened
+from gankit.errors import ConfigError, DataError, GankitError, shortened
 from gankit.runs.component import create, import_object, is_import_path, split_spec
 from gankit.runs.parts import ConfiguredParts
 from gankit.runs.steps import check_knobs, step_class
 from gankit.runs.trust import check_config
 from gankit.training.batches import in_dtype
 from gankit.training.callbacks import Callback
-from gankit.training.config import RunConfig, Spec
+from gankit.training.config import RunConfig, Spec, said
 from gankit.training.distributed import (
     ShareOfBatches,
     average_gradients,
@@ -188,6 +188,20 @@ def load_data(
 
     Both get the ``init_args`` of the setting; ``data_root`` and ``image_size`` are offered.
     """
+    data = _loaded(config, device, progress=progress)
+    if config.flip is None:
+        return data
+    flipped: Any = getattr(data, "flipped", None)
+    if flipped is None:
+        raise DataError(
+            f"flip is {said(config.flip)}, but {data.name} ({type(data).__name__}) has no method "
+            "flipped; allowed is null"
+        )
+    chosen: FieldData = flipped(config.flip)
+    return chosen
+
+
+def _loaded(config: RunConfig, device: torch.device | str, *, progress: bool) -> FieldData:
     path, arguments = split_spec("data", config.data)
     offers: dict[str, Any] = {"root": config.data_root, "image_size": config.image_size}
     if is_import_path(path):

@@ -31,10 +31,11 @@ class RunConfig:
     (:meth:`gankit.training.Step.from_parts`).
 
     ``schedule`` names a class of ``torch.optim.lr_scheduler``; each optimizer gets one, stepped
-    after each step of training. ``clip_gradients`` is the largest norm of the gradient of what one
-    optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked through
-    in, for less memory. ``betas`` and ``eps`` are Adam's; ``d_lr`` is the discriminators' learning
-    rate where it is not ``lr``. ``callbacks`` name classes of your own that derive from
+    after each step of training. ``flip`` mirrors every second real image on average, left to right;
+    None leaves that to the data set. ``clip_gradients`` is the largest norm of the gradient of what
+    one optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked
+    through in, for less memory. ``betas`` and ``eps`` are Adam's; ``d_lr`` is the discriminators'
+    learning rate where it is not ``lr``. ``callbacks`` name classes of your own that derive from
     ``gankit.training.Callback``; one with a parameter ``folder`` is told the run's.
 
     In a run of many processes ``batch_size`` counts the samples of all of them, and
@@ -52,6 +53,7 @@ class RunConfig:
     data: Spec = "digits"
     data_root: str | None = None
     image_size: int = 28
+    flip: bool | None = None
     generator: Spec = "gankit.models.mlp.Generator"
     discriminator: Spec = "gankit.models.mlp.Discriminator"
     step: Spec = "gankit.training.GANStep"
@@ -138,6 +140,8 @@ class RunConfig:
             raise ConfigError(
                 f"betas is {shortened(list(self.betas))}; allowed are two numbers in [0, 1)"
             )
+        if self.flip is not None and not isinstance(self.flip, bool):
+            raise ConfigError(f"flip is {said(self.flip)}; allowed are null, true and false")
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             # A checkpoint may hold a tensor, whose comparison is one.
