@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the targets make themselves:
 #
-#   make demo        train the tutorial's GAN on digits and judge the samples
+#   make demo        train the tutorial's GAN on digits and evaluate the samples
 #   make test        what CI runs
 #   make test-all    that, and the tests that take long or download much
 #   make lint format cpp-test bench

@@ -1,8 +1,8 @@
 """What dropout, batch norm, depth and noise do to one GAN on the same real digits: a table.
 
 ``python -m examples.ablations`` trains a small non-saturating GAN on scikit-learn's 8x8 digits, as
-it is and with one thing changed, and prints what the judge says of 1,000 samples each. Every change
-is a setting of a config file.
+it is and with one thing changed, and prints what a classifier says of 1,000 samples each. Every
+change is a setting of a config file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gankit import data, recipes
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.training import generate
 from gankit.training.config import RunConfig
@@ -62,13 +62,13 @@ def config(variant: str, seed: int, steps: int) -> RunConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, judge, print the table."""
+    """Train, classify the samples, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--variants", nargs="+", choices=[*VARIANTS], default=[*VARIANTS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N")
     chosen = parser.parse_args(arguments)
-    judge = Judge.fit(data.load("digits", image_size=8, split="all"), seed=0)
+    classifier = DigitClassifier.fit(data.load("digits", image_size=8, split="all"), seed=0)
     print("| what is changed | classes found | median confidence |\n|---|---|---|", flush=True)
     for variant in chosen.variants:
         found, confidences = [], []
@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             samples = generate(
                 step.inference(), SAMPLES, seed=1, distribution=step.z_distribution or "normal"
             )
-            verdict = judge(samples)
-            found.append(str(verdict.classes_found))
-            confidences.append(verdict.median_confidence)
+            coverage = classifier(samples)
+            found.append(str(coverage.classes_found))
+            confidences.append(coverage.median_confidence)
         middle = statistics.median(confidences)
         spread = f"{min(confidences):.2f} to {max(confidences):.2f}"
         print(f"| {variant} | {', '.join(found)} | {middle:.2f} ({spread}) |", flush=True)

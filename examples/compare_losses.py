@@ -1,11 +1,11 @@
 """Every GAN loss on the same MLP and the same real digits, beside plain PyTorch: a table.
 
 ``python -m examples.compare_losses`` trains each loss with three seeds, by gankit's step and by a
-plain loop, on scikit-learn's 8x8 digits, and prints a Markdown table of what the judge says of 1000
-samples each. It takes minutes. ``--picture FILE`` draws 16 samples of each loss, gankit's first
-seed, a row each. ``--losses NAME ...`` and ``--seeds N ...`` do a part; ``--cache FOLDER`` keeps
-what is done. ``--times`` measures a step of each loss, both ways in turn, and prints that table
-alone: under a minute, on a machine that does nothing else.
+plain loop, on scikit-learn's 8x8 digits, and prints a Markdown table of what a classifier says of
+1000 samples each. It takes minutes. ``--picture FILE`` draws 16 samples of each loss, gankit's
+first seed, a row each. ``--losses NAME ...`` and ``--seeds N ...`` do a part; ``--cache FOLDER``
+keeps what is done. ``--times`` measures a step of each loss, both ways in turn, and prints that
+table alone: under a minute, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from examples.rows import save_rows
 from gankit import data
 from gankit.data import BatchSampler, ImageData
 from gankit.losses import gradient_penalty
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.models import mlp
 from gankit.training import GANStep, gan_adam, generate
 
@@ -159,12 +159,12 @@ def train(way: str, loss: str, images: ImageData, seed: int, steps: int) -> nn.M
     return G
 
 
-def verdicts(
+def coverages(
     losses: Sequence[str], seeds: Sequence[int], steps: int, cache: Path | None
 ) -> list[dict[str, Any]]:
     """One row per loss, way and seed: classes found and median confidence, and 16 samples."""
     images = data.load("digits", image_size=8)
-    judge: Judge | None = None
+    classifier: DigitClassifier | None = None
     rows = []
     for loss in losses:
         for way in WAYS:
@@ -173,15 +173,17 @@ def verdicts(
                 if path is not None and path.is_file():
                     rows.append(json.loads(path.read_text()))
                     continue
-                judge = judge or Judge.fit(data.load("digits", image_size=8, split="all"), seed=0)
+                classifier = classifier or DigitClassifier.fit(
+                    data.load("digits", image_size=8, split="all"), seed=0
+                )
                 samples = generate(train(way, loss, images, seed, steps), SAMPLES, seed=1)
-                verdict = judge(samples)
+                coverage = classifier(samples)
                 row = {
                     "loss": loss,
                     "way": way,
                     "seed": seed,
-                    "classes": verdict.classes_found,
-                    "confidence": verdict.median_confidence,
+                    "classes": coverage.classes_found,
+                    "confidence": coverage.median_confidence,
                     "samples": samples[:16].tolist(),
                 }
                 if path is not None:
@@ -236,7 +238,7 @@ def times(losses: Sequence[str], rounds: int, steps: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, judge, print the table."""
+    """Train, classify the samples, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--losses", nargs="+", choices=[*PLAIN], default=[*PLAIN], metavar="NAME")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
@@ -249,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.times:
         print(times(chosen.losses, chosen.rounds, min(chosen.steps, 40)))
         return 0
-    rows = verdicts(chosen.losses, chosen.seeds, chosen.steps, chosen.cache)
+    rows = coverages(chosen.losses, chosen.seeds, chosen.steps, chosen.cache)
     print(table(rows))
     if chosen.picture is not None:
         first = [r for r in rows if r["way"] == "gankit" and r["seed"] == chosen.seeds[0]]

@@ -1,8 +1,8 @@
-"""Train the fully connected GAN on real handwritten digits, offline, and judge what it draws.
+"""Train the fully connected GAN on real handwritten digits, offline, and count the digits it draws.
 
 ``python -m examples.demo`` (or ``make demo``) takes minutes on two CPU cores. It prints images per
 second beside the plain PyTorch loop's, both measured here and now, and ends with exit code 1 if the
-samples do not pass the judge. Pictures land in runs/demo.
+samples do not show the digits, by a classifier of real ones. Pictures land in runs/demo.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.steps import textbook
 from gankit import data, recipes, runs
 from gankit.errors import GankitError
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.training import generate
 from gankit.training.config import RunConfig
@@ -32,7 +32,7 @@ STEPS_PER_BLOCK = 25
 
 
 def main() -> int:
-    """Run the demo; 0 if the samples pass the judge, 1 if not, 2 if it could not run."""
+    """Run the demo; 0 if the samples pass, 1 if not, 2 if it could not run."""
     try:
         return 0 if run(recipes.get("gan").config.updated(steps=STEPS, sample_every=25)) else 1
     except (GankitError, OSError) as error:
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def run(config: RunConfig, out: Path = OUT) -> bool:
-    """Compare speeds, train, draw, judge. Returns the judge's verdict."""
+    """Compare speeds, train, draw; returns whether the samples pass the classifier."""
     ours, plain = compare_speed(config)
     print(
         f"gankit {ours:,.0f} images/s, the plain PyTorch loop {plain:,.0f} images/s: "
@@ -52,12 +52,12 @@ def run(config: RunConfig, out: Path = OUT) -> bool:
     minutes = (time.perf_counter() - start) / 60
     print(f"{trainer.step:,} steps in {minutes:.1f} minutes; the pictures are in {out}")
 
-    judge = Judge.fit(data.load("digits", split="all"), seed=0)
-    print(f"the judge knows {judge.accuracy:.1%} of held-out real digits")
+    classifier = DigitClassifier.fit(data.load("digits", split="all"), seed=0)
+    print(f"the classifier knows {classifier.accuracy:.1%} of held-out real digits")
     samples = generate(trainer.gan_step.inference(), SAMPLES, seed=config.seed)
-    verdict = judge(samples)
-    print(verdict)
-    return verdict.passed()
+    coverage = classifier(samples)
+    print(coverage)
+    return coverage.passed()
 
 
 def compare_speed(config: RunConfig) -> tuple[float, float]:

@@ -105,7 +105,7 @@ class PlainWGANGP:
 
     def __call__(self, real: Tensor) -> dict[str, Tensor]:
         fake = self.make_fakes(len(real))
-        real_out, fake_out = self.judge(real, fake)
+        real_out, fake_out = self.scores(real, fake)
         d_loss = fake_out.mean() - real_out.mean() + self.penalty(self.D, real, fake.detach())
         self.d_optimizer.zero_grad()
         d_loss.backward()
@@ -119,7 +119,7 @@ class PlainWGANGP:
         images: Tensor = self.run_G(torch.randn(n, 100, device=self.device))
         return images
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         return self.run_D(real), self.run_D(fake)
 
     def generator_turn(self, n: int) -> None:
@@ -135,7 +135,7 @@ class TunedWGANGP(PlainWGANGP):
     fused = True
     penalty = staticmethod(tuned_penalty)
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         real_out, fake_out = self.run_D(torch.cat([real, fake])).chunk(2)
         return real_out, fake_out
 

@@ -87,7 +87,7 @@ def load(
     """Loads a data set by name, resizes it once and puts it on ``device`` as uint8.
 
     Training uses split ``"train"`` unless told otherwise, so that ``"test"`` stays unseen and can
-    serve to judge samples.
+    serve to evaluate samples.
 
     Args:
         name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,

@@ -31,7 +31,7 @@ def refuse_rebuilding(module: Any, depth: int) -> None:
 
     Args:
         module: the layer; one with ``activation == "none"`` may be rebuilt.
-        depth: how many calls lie between this function and the one that is judged.
+        depth: how many calls lie between this function and the one that is looked at.
     """
     if module.activation == "none":
         return

@@ -1,4 +1,4 @@
-"""What pix2pix and CycleGAN learn on images that are drawn, judged without a network."""
+"""What pix2pix and CycleGAN learn on images that are drawn, measured without a network."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def check_discs(networks: Mapping[str, nn.Module], data: DiscData) -> None:
         assert (back - batch[x]).abs().mean() < 0.05, f"{x}2{y}"
 
 
-def test_the_judge_of_discs_knows_them() -> None:
+def test_the_detector_of_discs_knows_them() -> None:
     data = load_discs(image_size=SIZE, n=200, split="test")
     batch = data.batch(torch.arange(len(data)))
     for name, masks in (("a", data.masks_a), ("b", data.masks_b)):

@@ -14,7 +14,7 @@ from torch import Tensor
 from gankit.data import ImageData, PointData, load, load_toy
 from gankit.data.labelled import keep_labels
 from gankit.errors import DataError
-from gankit.metrics import Judge, count_modes, ks_distance, near_copies, sharpness
+from gankit.metrics import DigitClassifier, count_modes, ks_distance, near_copies, sharpness
 
 Metric = Callable[[Any], Any]
 
@@ -27,17 +27,17 @@ def digits() -> ImageData:
 @pytest.fixture(scope="module")
 def images_in(digits: ImageData) -> dict[str, Metric]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gankit.metrics.judge._STEPS", 3)
-        judge = Judge.fit(digits)
+        patch.setattr("gankit.metrics.digit_classifier._STEPS", 3)
+        classifier = DigitClassifier.fit(digits)
     return {
-        "judge": judge,
-        "probabilities": judge.probabilities,
+        "classifier": classifier,
+        "probabilities": classifier.probabilities,
         "near_copies": lambda x: near_copies(x, digits),
         "sharpness": sharpness,
     }
 
 
-NAMES = ("judge", "probabilities", "near_copies", "sharpness")
+NAMES = ("classifier", "probabilities", "near_copies", "sharpness")
 OTHER_SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "0 to 255": lambda x: (x + 1) * 127.5,
     "-255 to 255": lambda x: x * 255,
@@ -113,7 +113,7 @@ def test_the_second_argument_is_looked_at(digits: ImageData) -> None:
         ):
             near_copies(digits.normalized(), other)  # type: ignore[arg-type]
         with pytest.raises(DataError, match="data must be an ImageData"):
-            Judge.fit(other)  # type: ignore[arg-type]
+            DigitClassifier.fit(other)  # type: ignore[arg-type]
 
 
 def test_points_need_no_range() -> None:
@@ -144,19 +144,21 @@ def test_points_of_other_types_are_refused() -> None:
 
 
 def test_unlabelled_images_are_no_class(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gankit.metrics.judge._STEPS", 3)
-    judge = Judge.fit(keep_labels(digits, 100), outlier_exposure=False)
-    assert judge.classes == tuple(range(10))
+    monkeypatch.setattr("gankit.metrics.digit_classifier._STEPS", 3)
+    classifier = DigitClassifier.fit(keep_labels(digits, 100), outlier_exposure=False)
+    assert classifier.classes == tuple(range(10))
     # Just as if there were no others.
     some = keep_labels(digits, 100)
     assert some.labels is not None
     known = some.labels != -1
-    alone = Judge.fit(ImageData(digits.images[known], some.labels[known]), outlier_exposure=False)
-    assert judge.accuracy == alone.accuracy
+    alone = DigitClassifier.fit(
+        ImageData(digits.images[known], some.labels[known]), outlier_exposure=False
+    )
+    assert classifier.accuracy == alone.accuracy
     x = digits.normalized()[:50]
-    assert torch.equal(judge.probabilities(x), alone.probabilities(x))
+    assert torch.equal(classifier.probabilities(x), alone.probabilities(x))
     with pytest.raises(DataError, match="has 20 labelled images of 10 classes"):
-        Judge.fit(keep_labels(digits, 20))
+        DigitClassifier.fit(keep_labels(digits, 20))
     nobody = ImageData(digits.images, torch.full_like(some.labels, -1))
     with pytest.raises(DataError, match="0 class"):
-        Judge.fit(nobody)
+        DigitClassifier.fit(nobody)

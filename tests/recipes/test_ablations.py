@@ -35,18 +35,18 @@ def test_a_variant_trains_and_changes_its_settings_alone(variant: str) -> None:
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Verdict:
+    class ClassCoverage:
         classes_found, median_confidence = 8, 0.75
 
-    class FakeJudge:
+    class FakeClassifier:
         @classmethod
-        def fit(cls, images: object, *, seed: int) -> FakeJudge:
+        def fit(cls, images: object, *, seed: int) -> FakeClassifier:
             return cls()
 
-        def __call__(self, samples: torch.Tensor) -> Verdict:
-            return Verdict()
+        def __call__(self, samples: torch.Tensor) -> ClassCoverage:
+            return ClassCoverage()
 
-    monkeypatch.setattr(ablations, "Judge", FakeJudge)
+    monkeypatch.setattr(ablations, "DigitClassifier", FakeClassifier)
     assert ablations.main(["--variants", "uniform z", "--seeds", "0", "1", "--steps", "1"]) == 0
     assert "| uniform z | 8, 8 | 0.75 (0.75 to 0.75) |" in capsys.readouterr().out
 

@@ -46,19 +46,19 @@ def test_the_times_of_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_and_a_picture_from_few_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Verdict:
+    class ClassCoverage:
         classes_found, median_confidence = 7, 0.5
 
-    class FakeJudge:
+    class FakeClassifier:
         @classmethod
-        def fit(cls, images: object, *, seed: int) -> FakeJudge:
+        def fit(cls, images: object, *, seed: int) -> FakeClassifier:
             return cls()
 
-        def __call__(self, samples: torch.Tensor) -> Verdict:
+        def __call__(self, samples: torch.Tensor) -> ClassCoverage:
             assert samples.shape == (1000, 1, 8, 8)
-            return Verdict()
+            return ClassCoverage()
 
-    monkeypatch.setattr(compare_losses, "Judge", FakeJudge)
+    monkeypatch.setattr(compare_losses, "DigitClassifier", FakeClassifier)
     arguments = ["--losses", "wasserstein", "hinge", "--seeds", "0", "1", "--steps", "2"]
     arguments += ["--cache", str(tmp_path / "cache"), "--picture", str(tmp_path / "all.png")]
     assert compare_losses.main(arguments) == 0

@@ -15,7 +15,7 @@ from gankit.cli import main
 from gankit.data import ImageData
 from gankit.errors import ConfigError, DataError
 from gankit.losses import gradient_penalty
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.training import SampleGrid, Trainer, generate
 from gankit.training.gan_step import GANStep
@@ -193,7 +193,7 @@ def test_the_class_asked_for_is_the_class_found(seed: int) -> None:
 def test_the_recipe_draws_the_class_asked_for(seed: int) -> None:
     trainer = build_trainer(recipes.get("cgan").config.updated(device="cpu", seed=seed))
     trainer.fit(steps=4000)
-    judge = Judge.fit(data.load("digits", split="all"), seed=0)
+    classifier = DigitClassifier.fit(data.load("digits", split="all"), seed=0)
     fakes = generate(trainer.gan_step.G, 1000, seed=1, distribution="uniform")
-    found = judge.probabilities(fakes).argmax(dim=1)
+    found = classifier.probabilities(fakes).argmax(dim=1)
     assert (found == torch.arange(1000) % 10).float().mean() >= 0.9

@@ -1,4 +1,4 @@
-"""DCGAN beside the fully connected GAN after 500 steps, by a classifier's judgement."""
+"""DCGAN beside the fully connected GAN after 500 steps, by what a classifier finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from gankit import data, recipes
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.training import generate
 
@@ -26,12 +26,12 @@ def samples(recipe: str, **changes: Any) -> Tensor:
 def compare(name: str, images: data.ImageData) -> None:
     """In as many steps DCGAN shows the classes, and the fully connected GAN does not."""
     convolutional, plain = (samples(recipe, data=name) for recipe in ("dcgan", "gan"))
-    classifier = Judge.fit(images, seed=0, outlier_exposure=False)
-    verdict = classifier(convolutional)
-    assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+    classifier = DigitClassifier.fit(images, seed=0, outlier_exposure=False)
+    coverage = classifier(convolutional)
+    assert coverage.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(coverage)
     assert not classifier(plain).passed(), str(classifier(plain))
-    # The judge that knows what is no digit thinks less of both, and tells them further apart.
-    strict = Judge.fit(images, seed=0)
+    # The classifier that knows what is no digit thinks less of both, and tells them further apart.
+    strict = DigitClassifier.fit(images, seed=0)
     ours, theirs = strict(convolutional), strict(plain)
     assert strict.accuracy >= 0.97
     assert ours.classes_found >= 9, str(ours)

@@ -1,4 +1,4 @@
-"""The demo's exit code follows the judge; the training itself is judged in the slow tests."""
+"""The demo's exit code follows the classifier; the training itself is tested in the slow tests."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import torch
 
 from examples import demo
 from gankit import data, recipes
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.training import generate
 
 
 @dataclass
-class Verdict:
+class ClassCoverage:
     answer: bool
 
     def passed(self) -> bool:
         return self.answer
 
 
-class FakeJudge:
+class FakeClassifier:
     accuracy = 0.99
     answer = True
     seen: tuple[int, ...] = ()
 
     @classmethod
-    def fit(cls, images: data.ImageData, *, seed: int) -> FakeJudge:
+    def fit(cls, images: data.ImageData, *, seed: int) -> FakeClassifier:
         assert len(images) == 1797
         return cls()
 
-    def __call__(self, samples: torch.Tensor) -> Verdict:
+    def __call__(self, samples: torch.Tensor) -> ClassCoverage:
         type(self).seen = tuple(samples.shape)
-        return Verdict(self.answer)
+        return ClassCoverage(self.answer)
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 1)])
-def test_the_judge_decides_the_exit_code(
+def test_the_classifier_decides_the_exit_code(
     answer: bool,
     code: int,
     tmp_path: Path,
@@ -49,15 +49,15 @@ def test_the_judge_decides_the_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "Judge", FakeJudge)
-    monkeypatch.setattr(FakeJudge, "answer", answer)
+    monkeypatch.setattr(demo, "DigitClassifier", FakeClassifier)
+    monkeypatch.setattr(FakeClassifier, "answer", answer)
     for name, value in (("STEPS", 2), ("BLOCKS", 1), ("STEPS_PER_BLOCK", 1)):
         monkeypatch.setattr(demo, name, value)
     assert demo.main() == code
-    assert FakeJudge.seen == (1000, 1, 28, 28)
+    assert FakeClassifier.seen == (1000, 1, 28, 28)
     out = capsys.readouterr().out
     assert "images/s, the plain PyTorch loop" in out
-    assert f"Verdict(answer={answer})" in out
+    assert f"ClassCoverage(answer={answer})" in out
     assert "epoch_0001_step_0000002.png" in os.listdir("runs/demo/samples")
 
 
@@ -75,10 +75,10 @@ def test_an_occupied_folder_is_one_sentence(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_demos_training_passes_the_judge(seed: int) -> None:
+def test_the_demos_training_passes_the_classifier(seed: int) -> None:
     changes: dict[str, Any] = {"steps": demo.STEPS, "seed": seed, "device": "cpu"}
     trainer = build_trainer(recipes.get("gan").config.updated(**changes))
     trainer.fit(steps=demo.STEPS)
-    judge = Judge.fit(data.load("digits", split="all"), seed=0)
-    verdict = judge(generate(trainer.gan_step.G, 1000, seed=seed))
-    assert verdict.passed(), str(verdict)
+    classifier = DigitClassifier.fit(data.load("digits", split="all"), seed=0)
+    coverage = classifier(generate(trainer.gan_step.G, 1000, seed=seed))
+    assert coverage.passed(), str(coverage)

@@ -14,7 +14,7 @@ from gankit.cli import main
 from gankit.errors import ConfigError
 from gankit.gans.began import BEGANStep
 from gankit.gans.ebgan import EBGANStep
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.runs.build import build_trainer
 from gankit.runs.settings import configured, read_yaml
 from gankit.training import Trainer, generate
@@ -126,5 +126,5 @@ def test_began_draws_most_digits_at_28x28(seed: int) -> None:
     assert float(trainer.gan_step.measure) < 0.65 * early
     fakes = generate(trainer.gan_step.G, 1000, seed=1, distribution="uniform").clamp(-1, 1)
     assert spread(fakes) > 0.75 * spread(trainer.data.normalized()[:1000])
-    verdict = Judge.fit(data.load("digits", split="all"), seed=0)(fakes)
-    assert verdict.passed(min_classes=7, min_confidence=0.6, min_accuracy=0.97), str(verdict)
+    coverage = DigitClassifier.fit(data.load("digits", split="all"), seed=0)(fakes)
+    assert coverage.passed(min_classes=7, min_confidence=0.6, min_accuracy=0.97), str(coverage)

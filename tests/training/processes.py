@@ -88,8 +88,8 @@ def networks(kind: str) -> tuple[nn.Module, nn.Module, ImageData, dict[str, Any]
         settings = {"loss": "wasserstein", "penalty": SharedPenalty(), "n_critic": 2}
         return small_generator(), small_discriminator(0.0, "logit"), data, settings
     if kind == "began":
-        judge = autoencoder.Discriminator(SHAPE, hidden=(16,), code=4)
-        return small_generator(), judge, data, {"rate": 0.3}
+        discriminator = autoencoder.Discriminator(SHAPE, hidden=(16,), code=4)
+        return small_generator(), discriminator, data, {"rate": 0.3}
     # In parts or not, a step has one reduction for each optimizer and the same gradients.
     accumulate = 2 if world()[1] > 1 else 1
     return small_generator(), small_discriminator(0.0), data, {"accumulate": accumulate}

@@ -121,12 +121,17 @@ def test_what_cannot_be_divided_is_refused(accumulate: int, words: str) -> None:
 
 def make(**changes: Any) -> Trainer:
     small = {"class_path": "gankit.models.mlp.Generator", "init_args": {"hidden": [8]}}
-    judge = {
+    discriminator = {
         "class_path": "gankit.models.mlp.Discriminator",
         "init_args": {"hidden": [8], "dropout": 0.0},
     }
     config = recipes.get("gan").config.updated(
-        steps=4, device="cpu", batch_size=12, generator=small, discriminator=judge, **changes
+        steps=4,
+        device="cpu",
+        batch_size=12,
+        generator=small,
+        discriminator=discriminator,
+        **changes,
     )
     return build_trainer(config)
 

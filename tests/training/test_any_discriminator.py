@@ -383,9 +383,9 @@ def test_a_run_is_watched_and_resumes_exactly(D: Any) -> None:
         G = ConditionalGenerator() if head else small_generator()
         if head:
             G.n_classes = CLASSES  # type: ignore[assignment]
-        judge = D()
-        optimizers = gan_adam(G.parameters()), gan_adam(judge.parameters())
-        step = GANStep(G, judge, *optimizers, precision="bf16", ema=0.9)
+        network = D()
+        optimizers = gan_adam(G.parameters()), gan_adam(network.parameters())
+        step = GANStep(G, network, *optimizers, precision="bf16", ema=0.9)
         sampler = BatchSampler(24, 8, generator=torch.Generator().manual_seed(0))
         watch = Diagnostics(every=1, after=1)
         trainer = Trainer(step, data, sampler, callbacks=[watch], log_every=2)

@@ -120,7 +120,7 @@ def test_bad_arguments_are_named(tmp_path: Path, arguments: Any, words: str) -> 
 
 
 @pytest.mark.parametrize("best", ["beauty", "step", "images_per_second"])
-def test_what_no_log_reports_judges_nothing(tmp_path: Path, best: str) -> None:
+def test_what_no_log_reports_decides_nothing(tmp_path: Path, best: str) -> None:
     trainer = make_trainer(Checkpoint(tmp_path / "c.pt", best=best))
     with pytest.raises(ConfigError, match=rf"is '{best}', .* allowed are null, d_loss, g_loss"):
         trainer.fit(steps=2)

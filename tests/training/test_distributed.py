@@ -18,7 +18,7 @@ from gankit import data, load
 from gankit.cli import main
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError
-from gankit.metrics import Judge
+from gankit.metrics import DigitClassifier
 from gankit.training import distributed, generate
 from gankit.training.distributed import ShareOfBatches, synchronise_batch_norm
 from tests import small_runs
@@ -149,7 +149,7 @@ def test_the_setting_synchronizes_batch_norm(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_with_dropout_two_processes_draw_digits(tmp_path: Path) -> None:
-    """Masks of each process are its own, so the judge decides in place of a comparison."""
+    """Masks of each process are its own, so the classifier decides in place of a comparison."""
     (tmp_path / "dropout.yaml").write_text(
         "generator: {class_path: gankit.models.dcgan.Generator, init_args: {width: 32}}\n"
         "discriminator: tests.training.processes.dropping_discriminator\n"
@@ -160,8 +160,10 @@ def test_with_dropout_two_processes_draw_digits(tmp_path: Path) -> None:
     for code, error in ended(started(gankit(*argv), cwd=tmp_path), 600):
         assert code == 0, error
     fakes = generate(load(tmp_path / "run"), 1000, seed=0)
-    verdict = Judge.fit(data.load("digits", split="all"), seed=0, outlier_exposure=False)(fakes)
-    assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+    coverage = DigitClassifier.fit(
+        data.load("digits", split="all"), seed=0, outlier_exposure=False
+    )(fakes)
+    assert coverage.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(coverage)
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])

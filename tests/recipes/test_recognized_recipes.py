@@ -1,6 +1,6 @@
 """What a classifier of real digits says of the samples of the fully connected games.
 
-The plain classifier is the judge here; in the long runs the stricter one, which is unsure of what
+The plain classifier looks at them here; in the long runs the stricter one, which is unsure of what
 shows no digit, has to agree.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gankit import data, recipes
-from gankit.metrics import Judge, sharpness
+from gankit.metrics import DigitClassifier, sharpness
 from gankit.runs.build import build_trainer
 from gankit.training import Trainer, generate
 from tests.recipes.small_twins import small_twin
@@ -22,9 +22,9 @@ NAMES = ("nsgan", "lsgan", "rgan", "ebgan")
 
 
 @cache
-def judge(outlier_exposure: bool) -> Judge:
+def classifier(outlier_exposure: bool) -> DigitClassifier:
     images = data.load("digits", image_size=8, split="all")
-    return Judge.fit(images, seed=0, outlier_exposure=outlier_exposure)
+    return DigitClassifier.fit(images, seed=0, outlier_exposure=outlier_exposure)
 
 
 @cache
@@ -43,8 +43,8 @@ def trained(name: str, seed: int = 0) -> Trainer:
     ],
 )
 def test_digits_after_a_short_run(name: str) -> None:
-    verdict = judge(False)(generate(trained(name).gan_step.G, 1000, seed=1))
-    assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+    coverage = classifier(False)(generate(trained(name).gan_step.G, 1000, seed=1))
+    assert coverage.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(coverage)
 
 
 def test_ebgans_energy_knows_digits_and_its_samples_lie_near_them() -> None:
@@ -78,24 +78,24 @@ def test_a_vaes_samples_are_blurrier_than_a_gans(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_strict_judge_finds_the_digits_too(name: str, seed: int) -> None:
+def test_the_strict_classifier_finds_the_digits_too(name: str, seed: int) -> None:
     trainer = small_twin(name, seed)
     trainer.fit(steps=6000)
     samples = generate(trainer.gan_step.G, 1000, seed=1)
     for strict in (False, True):
-        verdict = judge(strict)(samples)
-        assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+        coverage = classifier(strict)(samples)
+        assert coverage.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(coverage)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mmgan", *NAMES])
 def test_the_recipe_as_it_ships_draws_digits(name: str) -> None:
-    """All of its epochs at 28x28 pixels, before both judges."""
+    """All of its epochs at 28x28 pixels, before both classifiers."""
     config = recipes.get(name).config.updated(device="cpu")
     trainer = build_trainer(config)
     trainer.fit(epochs=config.epochs)
     samples = generate(trainer.gan_step.sampled, 1000, seed=1)
     digits = data.load("digits", split="all")
     for strict in (False, True):
-        verdict = Judge.fit(digits, seed=0, outlier_exposure=strict)(samples)
-        assert verdict.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(verdict)
+        coverage = DigitClassifier.fit(digits, seed=0, outlier_exposure=strict)(samples)
+        assert coverage.passed(min_classes=9, min_confidence=0.8, min_accuracy=0.97), str(coverage)

@@ -1,7 +1,7 @@
-"""A classifier, trained on real images, that judges generated ones.
+"""A classifier, trained on real images, that looks at generated ones.
 
 A plain classifier is sure of itself on noise and on grey blurs too: there it measures nothing. The
-judge is therefore trained with outlier exposure (Hendrycks et al., 2019, arXiv:1812.04606): on
+classifier is therefore trained with outlier exposure (Hendrycks et al., 2019, arXiv:1812.04606): on
 images that show no class at all it is taught to be unsure.
 """
 
@@ -21,11 +21,11 @@ from gankit.data.labelled import UNLABELLED
 from gankit.errors import DataError
 from gankit.metrics.checks import check_data, check_floats, check_range, finite
 
-__all__ = ["Judge", "Verdict"]
+__all__ = ["DigitClassifier", "ClassCoverage"]
 
-# The judge looks at images of this size; others are resized to it.
+# The classifier looks at images of this size; others are resized to it.
 _SIZE = 28
-# More real images do not change a verdict but take time.
+# More real images do not change a result but take time.
 _MOST_IMAGES = 10_000
 _STEPS = 500
 _BATCH = 128
@@ -36,19 +36,19 @@ _FOUND_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a :class:`Judge` says about a set of samples.
+class ClassCoverage:
+    """What a :class:`DigitClassifier` says about a set of samples.
 
     Args:
         counts: per class, how many samples show it with confidence above 0.5.
         total: number of samples.
         median_confidence: median over all samples of the greatest class probability.
-        accuracy: the judge's accuracy on held-out real images.
-        outlier_exposure: whether the judge was taught to be unsure of what shows no class.
+        accuracy: the classifier's accuracy on held-out real images.
+        outlier_exposure: whether the classifier was taught to be unsure of what shows no class.
 
     A class is *found* when at least 1 % of the samples (and at least one) show it with confidence
     above 0.5. In balanced data of ten classes that is a tenth of a class's share, so it asks for
-    presence rather than balance; and it is above what a judge that is wrong in at most 3 % of
+    presence rather than balance; and it is above what a classifier that is wrong in at most 3 % of
     cases, spread over ten classes, reports by accident.
     """
 
@@ -69,7 +69,7 @@ class Verdict:
         min_confidence: float = 0.8,
         min_accuracy: float = 0.97,
     ) -> bool:
-        """True when enough classes are found, confidently, by a judge that knows real images."""
+        """True when enough classes are found, confidently, by a classifier of real images."""
         return (
             self.classes_found >= min_classes
             and self.median_confidence >= min_confidence
@@ -77,25 +77,25 @@ class Verdict:
         )
 
     @property
-    def _judge(self) -> str:
-        return "judge" if self.outlier_exposure else "plain classifier"
+    def _kind(self) -> str:
+        return "strict classifier" if self.outlier_exposure else "plain classifier"
 
     def __str__(self) -> str:
         return (
             f"{self.classes_found} of {len(self.counts)} classes found in {self.total} samples "
             f"(each in at least 1 % with confidence above {_FOUND_CONFIDENCE}), median confidence "
-            f"{self.median_confidence:.2f}; the {self._judge} is right on {self.accuracy:.1%} of "
+            f"{self.median_confidence:.2f}; the {self._kind} is right on {self.accuracy:.1%} of "
             "held-out real images"
         )
 
 
-class Judge:
+class DigitClassifier:
     """A small convolutional classifier; make one with :meth:`fit`.
 
     Attributes:
         accuracy: share of held-out real images it classifies correctly.
         real_confidence: its median confidence on those images.
-        classes: the labels it knows, in the order of ``Verdict.counts``.
+        classes: the labels it knows, in the order of ``ClassCoverage.counts``.
         outlier_exposure: as ``fit`` was told.
     """
 
@@ -108,10 +108,12 @@ class Judge:
         self.outlier_exposure = True
 
     @classmethod
-    def fit(cls, data: ImageData, *, seed: int = 0, outlier_exposure: bool = True) -> Judge:
-        """Trains a judge on four fifths of ``data`` (at most 10,000 images), tests it on the rest.
+    def fit(
+        cls, data: ImageData, *, seed: int = 0, outlier_exposure: bool = True
+    ) -> DigitClassifier:
+        """Trains on four fifths of ``data`` (at most 10,000 images), tests on the rest.
 
-        Runs on one thread of the CPU in some ten seconds; the same seed gives the same judge, and
+        Takes one CPU thread some ten seconds; the same seed gives the same classifier, and
         torch's own random state and number of threads are left as they were.
 
         Args:
@@ -127,17 +129,19 @@ class Judge:
         """
         data = check_data(data)
         if data.labels is None:
-            raise DataError(f"{data.name} has no labels, a judge needs them")
+            raise DataError(f"{data.name} has no labels, a classifier needs them")
         every = data.labels.cpu()
         known = (every != UNLABELLED).nonzero().flatten()
         classes, labels = every[known].unique(return_inverse=True)
         if len(classes) < 2:
-            raise DataError(f"{data.name} has {len(classes)} class, a judge needs at least two")
+            raise DataError(
+                f"{data.name} has {len(classes)} class, a classifier needs at least two"
+            )
         if len(known) < 5 * len(classes):
             which = "images" if len(known) == len(data) else "labelled images"
             raise DataError(
                 f"{data.name} has {len(known)} {which} of {len(classes)} classes, "
-                f"a judge needs at least {5 * len(classes)}"
+                f"a classifier needs at least {5 * len(classes)}"
             )
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(known), generator=generator)[:_MOST_IMAGES]
@@ -153,12 +157,12 @@ class Judge:
             torch.default_generator.manual_seed(seed)
             network = _network(images.shape[1], len(classes))
             _train(network, images[held_out:], labels[held_out:], generator, outlier_exposure)
-        judge = cls(network, tuple(classes.tolist()), data.shape)
-        judge.outlier_exposure = outlier_exposure
-        confidence, predicted = judge._probabilities(images[:held_out]).max(dim=1)
-        judge.accuracy = float((predicted == labels[:held_out]).double().mean())
-        judge.real_confidence = float(confidence.median())
-        return judge
+        classifier = cls(network, tuple(classes.tolist()), data.shape)
+        classifier.outlier_exposure = outlier_exposure
+        confidence, predicted = classifier._probabilities(images[:held_out]).max(dim=1)
+        classifier.accuracy = float((predicted == labels[:held_out]).double().mean())
+        classifier.real_confidence = float(confidence.median())
+        return classifier
 
     def probabilities(self, samples: Tensor) -> Tensor:
         """Class probabilities ``[N, classes]`` of samples ``[N, C, H, W]`` in [-1, 1].
@@ -173,18 +177,18 @@ class Judge:
         if samples.dim() != 4 or tuple(samples.shape[1:]) != self.shape:
             raise DataError(f"samples must have shape [N, {expected}], got {list(samples.shape)}")
         if len(samples) == 0:
-            raise DataError("there are no samples to judge, at least one is needed")
+            raise DataError("there are no samples to classify, at least one is needed")
         if not finite(samples):
             raise DataError("samples hold NaN or infinite values, none may be")
         check_range("samples", samples)
         return self._probabilities(_at_size(samples.float().cpu()))
 
-    def __call__(self, samples: Tensor) -> Verdict:
-        """Judges samples, floating point ``[N, C, H, W]`` in [-1, 1]; errors as above."""
+    def __call__(self, samples: Tensor) -> ClassCoverage:
+        """The classes of samples, floating point ``[N, C, H, W]`` in [-1, 1]; errors as above."""
         confidence, predicted = self.probabilities(samples).max(dim=1)
         sure = predicted[confidence > _FOUND_CONFIDENCE]
         counts = torch.bincount(sure, minlength=len(self.classes))
-        return Verdict(
+        return ClassCoverage(
             counts=tuple(counts.tolist()),
             total=len(samples),
             median_confidence=float(confidence.median()),
@@ -199,7 +203,7 @@ class Judge:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    # Batches are too small to share, and the judge must not depend on the number of cores.
+    # Batches are too small to share, and the classifier must not depend on the number of cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
