@@ -5,6 +5,7 @@ from __future__ import annotations
 from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
 from gankit.data.folder import load_folder
+from gankit.data.image_set import ImageSet
 from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
@@ -21,6 +22,7 @@ __all__ = [
     "EdgeData",
     "FieldData",
     "ImageData",
+    "ImageSet",
     "PairData",
     "PointData",
     "UnpairedData",

@@ -18,7 +18,8 @@ from gankit.data.image_files import (
     list_image_files,
     warn_of_skipped,
 )
-from gankit.data.images import UNLABELLED, ImageData
+from gankit.data.image_set import UNLABELLED
+from gankit.data.images import ImageData
 from gankit.data.paths import cache_root, existing_folder, split_folders
 from gankit.errors import DataError, shortened
 from gankit.scalars import is_integer

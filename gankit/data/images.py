@@ -10,15 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gankit.data.sampler import BatchSampler
+from gankit.data.image_set import ImageSet, kind
 from gankit.errors import DataError, GankitWarning, outside_gankit
-
-# The label of an image whose class is not known.
-UNLABELLED = -1
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class ImageData(ImageSet):
     """Images held as uint8 and normalised to [-1, 1] when a batch is gathered.
 
     Args:
@@ -48,10 +45,10 @@ class ImageData:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
+        images = self.images
         if not isinstance(images, Tensor) or images.dtype != torch.uint8:
             raise DataError(
-                f"{self.name}: images must be a uint8 tensor, got {_kind(images)}; "
+                f"{self.name}: images must be a uint8 tensor, got {kind(images)}; "
                 "ImageData.from_tensor also takes floats in [-1, 1]"
             )
         if images.dim() != 4:
@@ -63,33 +60,7 @@ class ImageData:
                 f"{self.name}: the set is empty (shape {list(images.shape)}), "
                 "at least one image is needed"
             )
-        if self.attributes is not None:
-            check_attributes(self.attributes, self.attribute_names, len(images), self.name)
-            if self.attributes.device != images.device:
-                raise DataError(
-                    f"{self.name}: attributes are on {self.attributes.device} but images on "
-                    f"{images.device}, both must be on one device"
-                )
-        if labels is None:
-            return
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-            raise DataError(f"{self.name}: labels must be an int64 tensor, got {_kind(labels)}")
-        if labels.shape != images.shape[:1]:
-            raise DataError(
-                f"{self.name}: {len(images)} images need labels of shape [{len(images)}], "
-                f"got {list(labels.shape)}"
-            )
-        if labels.device != images.device:
-            raise DataError(
-                f"{self.name}: labels are on {labels.device} but images on {images.device}, "
-                "both must be on one device"
-            )
-        check_labels(labels, self.name)
-        if self.class_names and int(labels.max()) >= len(self.class_names):
-            raise DataError(
-                f"{self.name}: labels up to {int(labels.max())}, but {len(self.class_names)} names "
-                "of classes"
-            )
+        self._check_annotations()
 
     @classmethod
     def from_tensor(
@@ -110,7 +81,7 @@ class ImageData:
                 of channels. (``ImageData(images)`` takes such a set as it is.)
         """
         if not isinstance(images, Tensor):
-            raise DataError(f"{name}: images must be a tensor, got {_kind(images)}")
+            raise DataError(f"{name}: images must be a tensor, got {kind(images)}")
         if images.dim() == 3:
             images = images.unsqueeze(1)
         _check_order(images, name)
@@ -131,17 +102,6 @@ class ImageData:
         """``(C, H, W)`` of one image."""
         channels, height, width = self.images.shape[1:]
         return int(channels), int(height), int(width)
-
-    @property
-    def fields(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one sample in each field: ``image``, and ``label`` and ``attributes`` if the
-        set has them."""
-        fields: dict[str, tuple[int, ...]] = {"image": self.shape}
-        if self.labels is not None:
-            fields["label"] = ()
-        if self.attributes is not None:
-            fields["attributes"] = (len(self.attribute_names),)
-        return fields
 
     @property
     def device(self) -> torch.device:
@@ -166,40 +126,9 @@ class ImageData:
         indices = indices.to(self.images.device, non_blocking=True)
         return normalize_bytes(self.images.index_select(0, indices))
 
-    def gather_labels(self, indices: Tensor) -> Tensor:
-        """The labels at ``indices`` (int64 ``[B]``, any device), int64 ``[B]``.
-
-        Raises DataError if the set has none.
-        """
-        if self.labels is None:
-            raise DataError(f"{self.name} has no labels")
-        return self.labels.index_select(0, indices.to(self.labels.device, non_blocking=True))
-
-    def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        """The samples at ``indices`` (int64 ``[B]``, any device), as ``gather`` gives them.
-
-        ``image`` is float32 ``[B, C, H, W]``, with ``flip`` some mirrored; ``label``, if there are
-        labels, int64 ``[B]``; ``attributes``, if there are any, float32 ``[B, K]`` of 0 and 1.
-        """
-        indices = indices.to(self.device, non_blocking=True)
-        batch = {"image": self.gather(indices)}
-        if self.flip:
-            batch["image"] = mirror_some(batch["image"])
-        if self.labels is not None:
-            batch["label"] = self.gather_labels(indices)
-        if self.attributes is not None:
-            batch["attributes"] = self.attributes.index_select(0, indices).float()
-        return batch
-
-    def sampler(
-        self,
-        batch_size: int,
-        *,
-        generator: torch.Generator | None = None,
-        replacement: bool = False,
-    ) -> BatchSampler:
-        """A ``BatchSampler`` over the set; arguments and errors are those of that class."""
-        return BatchSampler(len(self), batch_size, generator=generator, replacement=replacement)
+    def with_labels(self, labels: Tensor) -> ImageData:
+        """The same images with other labels."""
+        return dataclasses.replace(self, labels=labels)
 
     def normalized(self) -> Tensor:
         """All images as float32 ``[N, C, H, W]`` in [-1, 1]."""
@@ -220,42 +149,6 @@ class ImageData:
         Which ones is drawn for every batch anew, from torch's default generator of the device.
         """
         return dataclasses.replace(self, flip=flip)
-
-    def class_name(self, label: int) -> str:
-        """What class ``label`` is called: its name, or the number where it has none."""
-        named = 0 <= label < len(self.class_names)
-        return self.class_names[label] if named else str(label)
-
-
-def mirror_some(images: Tensor) -> Tensor:
-    """``images`` ``[N, C, H, W]``, every second one on average mirrored left to right.
-
-    Drawn from torch's default generator of the device: nothing waits, and a CUDA graph draws anew.
-    """
-    mirrored = torch.randint(2, (len(images), 1, 1, 1), device=images.device, dtype=torch.bool)
-    return torch.where(mirrored, images.flip(3), images)
-
-
-def check_labels(labels: Tensor, name: str) -> None:
-    """Raise DataError for int64 labels below -1."""
-    if labels.numel() and int(labels.min()) < UNLABELLED:
-        raise DataError(
-            f"{name}: labels must be integers from 0, or {UNLABELLED} for unlabelled images, got "
-            f"{int(labels.min())}"
-        )
-
-
-def check_attributes(attributes: Tensor, names: tuple[str, ...], count: int, name: str) -> None:
-    """Raise DataError unless ``attributes`` are uint8 ``[count, K]`` of 0 and 1, with K names."""
-    if not isinstance(attributes, Tensor) or attributes.dtype != torch.uint8:
-        raise DataError(f"{name}: attributes must be a uint8 tensor, got {_kind(attributes)}")
-    if attributes.shape != (count, len(names)) or not names:
-        raise DataError(
-            f"{name}: {count} images with {len(names)} names of attributes need attributes of "
-            f"shape [{count}, {len(names)}], at least one, got {list(attributes.shape)}"
-        )
-    if int(attributes.max()) > 1:
-        raise DataError(f"{name}: attributes must be 0 or 1, got {int(attributes.max())}")
 
 
 def _check_order(images: Tensor, name: str) -> None:
@@ -325,7 +218,3 @@ def normalize_bytes(images: Tensor) -> Tensor:
     # reciprocal, and the last bit then differs from the CPU's.
     divisor = torch.full((), 127.5, device=images.device)
     return images.to(torch.float32).div_(divisor).sub_(1.0)
-
-
-def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 
-from gankit.data.images import UNLABELLED, ImageData
+from gankit.data.image_set import UNLABELLED, ImageSet
 from gankit.errors import DataError
 from gankit.scalars import is_integer
 
@@ -23,7 +21,7 @@ __all__ = [
 _GAPS, _FEW = 10, 100
 
 
-def classes_of(data: ImageData) -> list[int]:
+def classes_of(data: ImageSet) -> list[int]:
     """The labels that occur in ``data``, in order, without the mark of unlabelled images."""
     if data.labels is None:
         return []
@@ -31,7 +29,7 @@ def classes_of(data: ImageData) -> list[int]:
     return [label for label in found if label != UNLABELLED]
 
 
-def class_count(data: ImageData) -> int:
+def class_count(data: ImageSet) -> int:
     """How many classes a network must tell apart: the largest label and one.
 
     Raises DataError if no image is labelled, or if so few of the classes occur that a network of
@@ -49,7 +47,7 @@ def class_count(data: ImageData) -> int:
     return count
 
 
-def absent_classes(data: ImageData, count: int) -> str | None:
+def absent_classes(data: ImageSet, count: int) -> str | None:
     """Which of ``count`` classes have no image in ``data``, as a sentence, or None if each has."""
     present = set(classes_of(data))
     absent = [label for label in range(count) if label not in present]
@@ -62,7 +60,7 @@ def absent_classes(data: ImageData, count: int) -> str | None:
     )
 
 
-def check_all_labelled(data: ImageData) -> None:
+def check_all_labelled(data: ImageSet) -> None:
     """Raise DataError if an image has no label, which a conditional GAN cannot do without."""
     if data.labels is None:
         raise DataError(f"{data.name} has no labels; a conditional run needs them")
@@ -74,7 +72,7 @@ def check_all_labelled(data: ImageData) -> None:
         )
 
 
-def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
+def keep_labels(data: ImageSet, count: int, *, seed: int = 0) -> ImageSet:
     """The same images, of which ``count`` keep their label and the others get -1.
 
     Each class keeps ``count // classes`` labels, the first ones one more where that leaves a rest.
@@ -112,4 +110,4 @@ def keep_labels(data: ImageData, count: int, *, seed: int = 0) -> ImageData:
             )
         chosen = members[torch.randperm(len(members), generator=generator)[:share]]
         kept[chosen] = label
-    return dataclasses.replace(data, labels=kept.to(data.device))
+    return data.with_labels(kept.to(data.device))

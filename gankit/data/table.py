@@ -15,7 +15,8 @@ from torch import Tensor
 
 from gankit.data.folder import ImageSize, decode_set
 from gankit.data.image_files import Fit
-from gankit.data.images import UNLABELLED, ImageData
+from gankit.data.image_set import UNLABELLED
+from gankit.data.images import ImageData
 from gankit.data.paths import existing_folder, existing_path
 from gankit.errors import DataError, shortened
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gankit.data.images import ImageData, check_labels
+from gankit.data.image_set import check_labels
+from gankit.data.images import ImageData
 from gankit.errors import DataError
 
 __all__ = ["TOYS", "Mixture", "PointData", "load_toy"]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.data import ImageData
+from gankit.data import ImageSet
 from gankit.data.labelled import UNLABELLED, keep_labels
 from gankit.errors import ConfigError, DataError
 from gankit.losses.scores import widened
@@ -92,7 +92,7 @@ class SGANStep(GANStep):
     @classmethod
     def from_parts(cls, parts: Parts, *, labelled: int = 100, **knobs: Any) -> SGANStep:
         """``labelled`` images of the data keep their label, spread evenly over the classes."""
-        if not isinstance(parts.data, ImageData):
+        if not isinstance(parts.data, ImageSet):
             raise ConfigError(f"{parts.data.name} has no labels, and {cls.__name__} needs some")
         data = keep_labels(parts.data, whole("labelled", labelled), seed=parts.seed)
         assert data.labels is not None

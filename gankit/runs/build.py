@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gankit import data as gankit_data
-from gankit.data import FieldData, ImageData
+from gankit.data import FieldData, ImageSet
 from gankit.data.labelled import absent_classes, classes_of
 from gankit.errors import ConfigError, DataError, GankitError, shortened
 from gankit.runs.component import create, import_object, is_import_path, split_spec
@@ -140,7 +140,7 @@ def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
 def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[str, Any]:
     """What a checkpoint says of its run: enough to build the networks without the data."""
     data, classes = parts.data, None
-    if "label" in step.fields and isinstance(data, ImageData):
+    if "label" in step.fields and isinstance(data, ImageSet):
         classes = classes_of(data)
         absent = absent_classes(data, getattr(step.inference(), "n_classes", 0))
         if absent is not None and world()[0] == 0:
@@ -165,7 +165,7 @@ def _trial_batches(data: FieldData, n: int, fields: Sequence[str]) -> list[torch
 
     One batch, with an image of each class as far as they fit; of one image it takes two batches.
     """
-    if "label" not in fields or not isinstance(data, ImageData) or data.labels is None:
+    if "label" not in fields or not isinstance(data, ImageSet) or data.labels is None:
         return [next(data.sampler(n, generator=torch.Generator().manual_seed(0)))]
     # The first image of each class, in the order of the labels.
     firsts = torch.from_numpy(np.unique(data.labels.cpu().numpy(), return_index=True)[1])

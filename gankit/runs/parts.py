@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gankit.data import FieldData, ImageData
+from gankit.data import FieldData, ImageSet
 from gankit.data.labelled import class_count
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, AutoencoderLoss
@@ -70,7 +70,7 @@ class ConfiguredParts:
             )
 
     def generator(self, name: str = "G", **offers: Any) -> nn.Module:
-        labelled = isinstance(self.data, ImageData) and self.data.labels is not None
+        labelled = isinstance(self.data, ImageSet) and self.data.labels is not None
         if not labelled and asks("generator", self.config.generator, "n_classes"):
             path, _ = split_spec("generator", self.config.generator)
             raise ConfigError(
@@ -86,7 +86,7 @@ class ConfiguredParts:
         if "image" in self.data.fields:
             offered["image_shape"] = tuple(self.data.fields["image"])
         if (
-            isinstance(self.data, ImageData)
+            isinstance(self.data, ImageSet)
             and self.data.labels is not None
             and asks(what, spec, "n_classes")
         ):

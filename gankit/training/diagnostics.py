@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gankit.data import ImageData
+from gankit.data import ImageSet
 from gankit.data.labelled import UNLABELLED
 from gankit.errors import CheckpointError, ConfigError
 from gankit.training.callbacks import Callback
@@ -101,7 +101,7 @@ class Diagnostics(Callback):
         self._logs += 1
         if self._logs % self.every:
             return
-        if not isinstance(step, GANStep) or not isinstance(data, ImageData):
+        if not isinstance(step, GANStep) or not isinstance(data, ImageSet):
             return
         if trainer.step < self.after * step.n_critic:
             return
@@ -164,7 +164,7 @@ class Classes:
     counts: Tensor
 
     @classmethod
-    def of(cls, data: ImageData) -> Classes:
+    def of(cls, data: ImageSet) -> Classes:
         """Those of the same 2000 random labelled images in every run.
 
         A set may be sorted by class, and unlabelled images are of no class.
@@ -188,7 +188,7 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     """
     step = trainer.gan_step
     assert isinstance(step, GANStep)
-    assert isinstance(trainer.data, ImageData)
+    assert isinstance(trainer.data, ImageSet)
     noise: Distribution = getattr(step.noise, "distribution", "normal")
     n = min(samples, len(trainer.data))
     random = torch.Generator().manual_seed(trainer.step)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gankit.data import BatchSampler, FieldData, ImageData
+from gankit.data import BatchSampler, FieldData, ImageData, ImageSet
 from gankit.data.labelled import check_all_labelled
 from gankit.data.torch_data import LoaderData, LoaderOrder, MapData
 from gankit.errors import ConfigError, DataError, GankitWarning, outside_gankit
@@ -64,7 +64,7 @@ def check_fields(data: FieldData, fields: Sequence[str]) -> None:
             raise DataError(
                 f"{data.name} has {need if field == 'label' else f'the fields {has}, not {field}'}"
             )
-    if "label" in fields and isinstance(data, ImageData):
+    if "label" in fields and isinstance(data, ImageSet):
         check_all_labelled(data)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gankit.data import ImageData
+from gankit.data import ImageSet
 from gankit.errors import ConfigError
 from gankit.training.callbacks.base import Callback
 from gankit.training.pictures import channels_in_words, save_grid, seeded, spread
@@ -112,7 +112,7 @@ class SampleGrid(Callback):
         order, columns = next(picks), self.columns
         data = trainer.data
         conditional = "label" in trainer.gan_step.fields
-        if points or not conditional or not isinstance(data, ImageData):
+        if points or not conditional or not isinstance(data, ImageSet):
             n = max(_POINTS, self.rows * columns) if points else self.rows * columns
             return trainer.batch(order[torch.arange(n) % len(order)]), columns, []
         # A column per class; a label without an image has none.
