@@ -106,7 +106,19 @@ def synchronise_batch_norm(module: nn.Module) -> None:
 
     Those of gankit are told to; plain ``nn.BatchNorm1d`` and ``nn.BatchNorm2d`` become gankit's,
     with the same parameters, buffers and keys. Works on gloo too, and with double backward.
+    ``nn.SyncBatchNorm`` does so already. Raises ConfigError, before anything is changed, for a
+    batch norm of another class, whose statistics would stay those of one process.
     """
+    known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+    for name, child in module.named_modules():
+        norms = isinstance(child, nn.modules.batchnorm._BatchNorm)
+        fused = isinstance(child, (BatchNormAct1d, BatchNormAct2d))
+        if norms and not fused and type(child) not in known:
+            raise ConfigError(
+                "sync_batch_norm: expected batch norms of the classes BatchNorm1d, BatchNorm2d "
+                f"or SyncBatchNorm, or gankit's, got {type(child).__name__} at {name!r} of "
+                f"{type(module).__name__}"
+            )
     kinds: dict[type[nn.Module], Any] = {
         nn.BatchNorm1d: BatchNormAct1d,
         nn.BatchNorm2d: BatchNormAct2d,

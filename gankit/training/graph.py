@@ -280,7 +280,8 @@ def make_eager(optimizer: torch.optim.Optimizer) -> None:
         if group.get("capturable"):
             group["capturable"] = False
         if isinstance(group["lr"], Tensor) and type(optimizer) in CAPTURABLE:
-            group["lr"] = float(group["lr"])
+            # The shortest decimal of its precision: 2e-4, which float32 rounds, comes back as 2e-4.
+            group["lr"] = float(str(group["lr"].detach().cpu().numpy()))
 
 
 @contextmanager

@@ -211,3 +211,16 @@ def test_norms_of_torch_keep_keys_and_parameters() -> None:
     assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
     assert torch.allclose(network(torch.ones(2, 3)), expected)
     assert network[1][0].process_group == "world"
+
+
+class OwnNorm(nn.BatchNorm2d):
+    pass
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d(4), OwnNorm(4), nn.LazyBatchNorm2d()])
+def test_a_batch_norm_that_would_stay_of_one_process_is_refused(norm: nn.Module) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(norm), nn.SyncBatchNorm(4))
+    kinds = [type(child) for child in network.modules()]
+    with pytest.raises(ConfigError, match=f"got {type(norm).__name__} at '1.0' of Sequential"):
+        synchronise_batch_norm(network)
+    assert [type(child) for child in network.modules()] == kinds

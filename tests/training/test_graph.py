@@ -15,7 +15,7 @@ from gankit.errors import ConfigError
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
 from gankit.training import GANStep, Noise, clip_gradients, gan_adam, graph
-from gankit.training.graph import make_capturable
+from gankit.training.graph import make_capturable, make_eager
 from tests.training.nets import SHAPE, small_discriminator, small_generator, small_images
 from tests.training.tape import TapeRecorder
 
@@ -224,6 +224,16 @@ def test_learning_rates_become_tensors_that_schedules_fill() -> None:
     schedule.step()
     assert group["lr"] is rate
     assert float(rate) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("rate", [2e-4, 1e-3, 0.1, 3e-5, 1.0])
+def test_a_rate_comes_back_from_the_graph_as_it_was(rate: float) -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(3))], lr=rate)
+    make_capturable(optimizer)
+    assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(rate)
+    make_eager(optimizer)
+    assert optimizer.param_groups[0]["lr"] == rate
+    assert type(optimizer.param_groups[0]["lr"]) is float
 
 
 def test_schedules_and_assigned_rates_act_on_replays() -> None:
