@@ -31,7 +31,7 @@ _FLOORS = (
     {"data"},
     {"models"},
     {"losses"},
-    {"metrics"},
+    {"attacks", "metrics"},
     {"training"},
     {"gans"},
     {"recipes"},
