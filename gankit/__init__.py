@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import data, losses, metrics, models, nn, ops, recipes, runs, training
+    from . import attacks, data, losses, metrics, models, nn, ops, recipes, runs, training
     from .acceleration import AccelerationReport, accelerate, restore
     from .exporting import export
     from .loaded import LoadedGenerator
@@ -24,6 +24,7 @@ __all__ = [
     "LoadedGenerator",
     "__version__",
     "accelerate",
+    "attacks",
     "backend",
     "data",
     "export",

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from fractions import Fraction
 from typing import NoReturn
 
 from gankit._version import __version__
@@ -105,6 +106,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.translate import translate
 
         return translate(arguments)
+    if arguments.command == "attack":
+        from gankit.cli.attack import attack
+
+        return attack(arguments)
     if arguments.command == "plot":
         from gankit.cli.plot import plot
 
@@ -160,6 +165,16 @@ def _seed(text: str) -> int:
     return value
 
 
+def _fraction(text: str) -> float:
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        value = -1.0
+    if not 0 <= value <= sys.float_info.max:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0, such as 8/255 or 0.03")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gankit", description="Train GANs faster in PyTorch.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"gankit {__version__}")
@@ -174,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(command("train", "train a recipe"))
     _add_sample(command("sample", "draw images from a run"))
     _add_translate(command("translate", "turn images into those of the other domain"))
+    _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
     add_arguments(command("run", "run a training script faster"))
@@ -250,6 +266,42 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the noise (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
+def _add_attack(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Change images, each value by eps at most, so that a classifier gets them wrong, and say "
+        "how often it does. Without labels its own predictions stand for them."
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a run of sgan, a checkpoint, or a module's import path")
+    add("images", metavar="IMAGES", help="an image, a folder (of classes), or a set as of --data")
+    add("--eps", type=_fraction, required=True, metavar="E", help="of the range of values: 8/255")
+    add("--method", choices=("pgd", "fgsm"), default="pgd", help="default: pgd")
+    add("--norm", choices=("linf", "l2"), default="linf", help="what eps bounds (default: linf)")
+    add("--steps", type=_positive, metavar="N", help="of PGD (default: 40)")
+    add("--restarts", type=_positive, metavar="N", help="tries per image of PGD (default: 1)")
+    add("--target", type=_seed, metavar="CLASS", help="the class that all shall be taken for")
+    add(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values that the classifier takes (default: -1 1 for a run, 0 1 for a module)",
+    )
+    add("--n", type=_positive, default=256, metavar="N", help="images of a set (default: 256)")
+    add("--split", choices=("train", "test", "all"), default="all", help="of a set (default: all)")
+    add("--image-size", type=_positive, metavar="N", help="default: the run's, or the images' own")
+    add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
+    add(
+        "--out",
+        default="attack.png",
+        metavar="PATH",
+        help="FILE.png: a picture of ten (default: attack.png); FILE.npz: arrays; FOLDER/: PNGs",
+    )
+    add("--seed", type=_seed, default=0, metavar="N", help="of images and starts (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
 

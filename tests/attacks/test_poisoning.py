@@ -88,7 +88,7 @@ def test_layer_outputs_are_the_features_that_are_classified() -> None:
     model, images = mlp(0, 32, 16).train(), torch.rand(10, 1, 8, 8)
     features = layer_outputs(model, images, batch=3)
     assert torch.allclose(model[-1](features), model(images), atol=1e-6)
-    assert torch.equal(features, layer_outputs(model, images, "4"))
+    assert torch.equal(features, layer_outputs(model, images, "4", batch=3))
     assert model.training
     assert not model[1]._forward_hooks
     assert not model[5]._forward_pre_hooks
