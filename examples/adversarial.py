@@ -70,8 +70,8 @@ def robustness(seed: int) -> dict[str, list[float]]:
     for name, model in (("plain", plain), ("adversarial", hardened)):
         row = [accuracy(model, images, labels)]
         for eps in RADII:
-            for moved in (fgsm(model, images, labels, eps), pgd(model, images, labels, eps)):
-                row.append(accuracy(model, moved, labels))
+            attacked = fgsm(model, images, labels, eps), pgd(model, images, labels, eps)
+            row += [accuracy(model, moved, labels) for moved in attacked]
         table[name] = row
     return table
 
