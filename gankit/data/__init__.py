@@ -10,6 +10,7 @@ from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
 from gankit.data.sources import load
+from gankit.data.streamed import StreamedData
 from gankit.data.table import load_csv
 from gankit.data.toy import PointData, load_toy
 from gankit.data.toy_images import DiscData, EdgeData, load_discs, load_edges
@@ -25,6 +26,7 @@ __all__ = [
     "ImageSet",
     "PairData",
     "PointData",
+    "StreamedData",
     "UnpairedData",
     "UnpairedSampler",
     "load",

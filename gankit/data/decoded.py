@@ -25,7 +25,7 @@ from gankit.atomic import atomic_write
 from gankit.data.image_files import Fit, decode_all, resize
 from gankit.errors import DataError, GankitWarning, outside_gankit
 
-__all__ = ["decoded"]
+__all__ = ["decoded", "fingerprint", "one_process_at_a_time", "place_in"]
 
 # Files made by other code are decoded again.
 _VERSION = 1
@@ -70,26 +70,15 @@ def decoded(
         DataError: no file can be read, or the images are not all of one size.
         MissingExtra: Pillow is not installed.
     """
-    place_of = (owner or folder).resolve()
-    settings = {
-        "version": _VERSION,
-        "folder": os.fsencode(place_of).hex(),
-        "image_size": image_size,
-        "channels": channels,
-        "fit": fit,
-        "background": background,
-    }
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
-    stem = re.sub(r"[^A-Za-z0-9-]", "_", place_of.name)[:40]
-    place = cache / f"{stem}-{key}.npy"
-    made_of = _fingerprint(files, folder)
+    place = place_in(cache, owner or folder, image_size, channels, fit, background, ".npy")
+    made_of = fingerprint(files, folder)
 
     def arrange(images: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if image_size is None:
             return images
         return (resize(images[0], image_size, fit, background),)
 
-    with _one_process_at_a_time(folder):
+    with one_process_at_a_time(folder):
         kept = _kept(place, made_of)
         if kept is not None:
             return kept
@@ -118,7 +107,32 @@ def decoded(
     return _kept(place, made_of) or (images, reasons)
 
 
-def _fingerprint(files: Sequence[Path], folder: Path) -> str:
+def place_in(
+    cache: Path,
+    owner: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    fit: Fit,
+    background: str,
+    suffix: str,
+) -> Path:
+    """The file of the cache that belongs to ``owner`` and to these settings of its images."""
+    owner = owner.resolve()
+    settings = {
+        "version": _VERSION,
+        "folder": os.fsencode(owner).hex(),
+        "image_size": image_size,
+        "channels": channels,
+        "fit": fit,
+        "background": background,
+    }
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    stem = re.sub(r"[^A-Za-z0-9-]", "_", owner.name)[:40]
+    return cache / f"{stem}-{key}{suffix}"
+
+
+def fingerprint(files: Sequence[Path], folder: Path) -> str:
+    """What changes when a file is added, removed or changed (by its name, size or time)."""
     from PIL import __version__ as pillow
 
     found = hashlib.sha256(f"Pillow {pillow}\n".encode())
@@ -161,7 +175,7 @@ def _kept(place: Path, made_of: str) -> tuple[Tensor, dict[int, str]] | None:
 
 
 @contextmanager
-def _one_process_at_a_time(folder: Path) -> Iterator[None]:
+def one_process_at_a_time(folder: Path) -> Iterator[None]:
     """The others of a run wait, and then find what the first has kept."""
     try:
         import fcntl

@@ -5,32 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gankit.data.decoded import decoded
-from gankit.data.image_files import (
-    SUFFIXES,
-    Fit,
-    check_background,
-    list_image_files,
-    warn_of_skipped,
-)
-from gankit.data.image_set import UNLABELLED
-from gankit.data.images import ImageData
-from gankit.data.paths import cache_root, existing_folder, split_folders
+from gankit.data.file_set import Annotations, Cache, ImageSize, file_set
+from gankit.data.image_files import SUFFIXES, Fit, list_image_files
+from gankit.data.image_set import UNLABELLED, ImageSet
+from gankit.data.paths import existing_folder, split_folders
+from gankit.data.residency import Resident
 from gankit.errors import DataError, shortened
-from gankit.scalars import is_integer
 
-__all__ = ["ImageSize", "decode_set", "load_folder"]
+__all__ = ["load_folder"]
 
-ImageSize = int | Sequence[int] | None
-# More broken files than this share are no accident.
-_MOST_BROKEN = 0.25
-_CHANNELS = {"auto": None, 1: 1, 3: 3, 4: 4}
-_FITTED = {"crop": "cropped around the center", "stretch": "stretched", "pad": "padded"}
 _SPLITS = {"train", "val", "test"}
 _NAMED = 12
 
@@ -45,15 +33,22 @@ def load_folder(
     channels: Literal["auto", 1, 3, 4] = "auto",
     resize: Fit = "crop",
     background: str = "white",
+    resident: Resident = "auto",
+    cache: Cache = "auto",
+    workers: int | None = None,
+    device: str | torch.device = "cpu",
     progress: bool = False,
-) -> ImageData:
+) -> ImageSet:
     """Every image file below a folder, whatever its format, size and number of channels.
 
     If all folders at the first level are called ``train``, ``val`` or ``test``, they are the splits
     (``val`` serves as test where there is no ``test``); of any other folder everything is split
     ``"train"``. Hidden files and folders are left out. Files that cannot be read are skipped with a
     warning (GankitWarning) that counts them and names the first. The decoded images are kept in the
-    folder ``cache`` of ``root``, from which the next start reads them.
+    folder ``cache`` of ``root``, from which the next start, or the next epoch, reads them.
+
+    What fits becomes an ``ImageData``; the rest is streamed, a ``gankit.data.StreamedData``. Both
+    give the same batches.
 
     Args:
         path: the folder.
@@ -70,6 +65,12 @@ def load_folder(
             ``"stretch"`` distorts it, ``"pad"`` keeps all of it and fills the borders. All are
             bicubic, antialiased when shrinking.
         background: the color of such borders and under transparent pixels.
+        resident: hold all images in memory; ``"auto"``: if they take at most half of the memory
+            that is free.
+        cache: keep the decoded images of a streamed set; ``"auto"``: if they take at most half of
+            the free space of the disk.
+        workers: processes that decode a streamed set; None: one per processor, up to 8.
+        device: where the images are to be brought, whose memory counts.
         progress: show on a terminal how far the decoding is.
 
     Raises:
@@ -91,80 +92,30 @@ def load_folder(
         raise DataError(
             f"{name}: no images in {folder}, expected files of type {', '.join(SUFFIXES)}"
         )
-    images, kept, note = decode_set(
+
+    def annotate(kept: list[int]) -> Annotations:
+        names, numbers = _numbered(
+            [items[number][1] for number in kept] if labels != "none" else []
+        )
+        return Annotations(numbers, names, note=_named(names, numbers))
+
+    return file_set(
         [file for file, _ in items],
         folder,
         name,
+        annotate,
         others=others,
         root=root,
         image_size=image_size,
         channels=channels,
         resize=resize,
         background=background,
+        resident=resident,
+        cache=cache,
+        workers=workers,
+        device=device,
         progress=progress,
     )
-    names, numbers = _numbered([items[number][1] for number in kept] if labels != "none" else [])
-    return ImageData(images, numbers, name, names, (note + _named(names, numbers),))
-
-
-def decode_set(
-    files: Sequence[Path],
-    folder: Path,
-    name: str,
-    *,
-    others: Sequence[Path] = (),
-    root: str | Path | None,
-    image_size: ImageSize,
-    channels: object = "auto",
-    resize: object = "crop",
-    background: str = "white",
-    owner: Path | None = None,
-    progress: bool = False,
-) -> tuple[Tensor, list[int], str]:
-    """Decode ``files`` with the arguments of ``load_folder``, warning of those that are skipped.
-
-    Returns:
-        The images uint8 ``[N, C, H, W]``, the numbers of the files that they come from, and a
-        sentence on both.
-
-    Raises:
-        DataError: an argument is not allowed, or more than a quarter of the files cannot be read.
-        MissingExtra: Pillow is not installed.
-    """
-    if not isinstance(channels, (int, str)) or channels is True or channels not in _CHANNELS:
-        raise DataError(f"{name}: channels is {shortened(channels)}, expected auto, 1, 3 or 4")
-    if not isinstance(resize, str) or resize not in _FITTED:
-        raise DataError(f"{name}: resize is {shortened(resize)}, expected {', '.join(_FITTED)}")
-    size = _height_and_width(image_size, name)
-    check_background(background)
-    fit: Fit = resize  # type: ignore[assignment]
-    images, errors = decoded(
-        files,
-        folder,
-        name,
-        cache=cache_root(root),
-        image_size=size,
-        channels=_CHANNELS[channels],
-        fit=fit,
-        background=background,
-        owner=owner,
-        progress=progress,
-    )
-    if len(errors) > _MOST_BROKEN * len(files):
-        first = "; ".join(list(errors.values())[:3])
-        raise DataError(
-            f"{name}: {len(errors)} of {len(files)} images cannot be read, which is more than a "
-            f"quarter: {first}{'; ...' if len(errors) > 3 else ''}"
-        )
-    relative = [file.relative_to(folder) for file in others]
-    warn_of_skipped(name, errors.values(), relative)
-    channels_of, height, width = images.shape[1:]
-    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[channels_of]
-    note = f"{name}: {len(images)} images, {kind}, "
-    note += f"{_FITTED[resize]} to {width}x{height}" if size else f"{width}x{height}"
-    if size and min(size) < 64:
-        note += " (--set image_size=64 for larger ones)"
-    return images, [n for n in range(len(files)) if n not in errors], f"{note}."
 
 
 def _parts(folder: Path, split: str, name: str) -> list[Path]:
@@ -203,18 +154,3 @@ def _named(names: Sequence[str], labels: Tensor | None) -> str:
     alone = int((labels == UNLABELLED).sum())
     beside = f"; {alone} images lie beside them, without a class" if alone else ""
     return f" {len(names)} classes, from the folders: {', '.join(names[:_NAMED])}{more}{beside}."
-
-
-def _height_and_width(image_size: object, name: str) -> tuple[int, int] | None:
-    if image_size is None:
-        return None
-    sides: list[Any] = (
-        [*image_size] if isinstance(image_size, (list, tuple)) else [image_size, image_size]
-    )
-    if len(sides) != 2 or not all(is_integer(side) and side >= 1 for side in sides):
-        raise DataError(
-            f"{name}: image_size is {shortened(image_size)}, expected an integer from 1, or two: "
-            "[height, width]"
-        )
-    height, width = sides
-    return int(height), int(width)

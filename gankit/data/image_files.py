@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 import warnings
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "SUFFIXES",
     "Fit",
+    "Source",
     "check_background",
     "decode",
     "decode_all",
+    "decode_resized",
+    "headers",
     "list_image_files",
     "resize",
     "stored_channels",
@@ -46,6 +50,8 @@ _FORMATS = {
 SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
 
 Fit = Literal["crop", "stretch", "pad"]
+# A file, or what it is called and its bytes.
+Source = Path | tuple[str, bytes]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -106,7 +112,7 @@ def check_background(color: object) -> None:
         ) from None
 
 
-def decode(path: Path, *, channels: int, background: str = "white") -> Tensor:
+def decode(path: Source, *, channels: int, background: str = "white") -> Tensor:
     """One image file as uint8 ``[channels, H, W]``, 0 to 255.
 
     The picture is turned as its EXIF orientation says. Transparent pixels are laid over
@@ -114,7 +120,8 @@ def decode(path: Path, *, channels: int, background: str = "white") -> Tensor:
     several pictures it is the first.
 
     Args:
-        path: a file in one of the formats of ``SUFFIXES``, whatever its name ends in.
+        path: a file in one of the formats of ``SUFFIXES``, whatever its name ends in, or the name
+            and the content of one.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity).
         background: a color that Pillow knows.
 
@@ -123,17 +130,36 @@ def decode(path: Path, *, channels: int, background: str = "white") -> Tensor:
             Pillow takes it for an attack.
         MissingExtra: Pillow is not installed.
     """
+    return _to_tensor(_picture(path, channels, background))
+
+
+def decode_resized(
+    path: Source,
+    image_size: tuple[int, int] | None,
+    *,
+    channels: int,
+    fit: Fit = "crop",
+    background: str = "white",
+) -> Tensor:
+    """What ``decode`` and then ``resize`` give, without the tensor between them."""
+    whole = _picture(path, channels, background)
+    if image_size not in (None, (whole.height, whole.width)):
+        whole = _resized(whole, image_size, fit, background)
+    return _to_tensor(whole)
+
+
+def _picture(path: Source, channels: int, background: str) -> Image:
     with _opened(path) as image:
         from PIL import ImageOps
 
         image = ImageOps.exif_transpose(image)
         if image.mode == "F":
-            raise DataError(f"{path}: floating-point pixels have no known range")
+            raise DataError(f"{_name(path)}: floating-point pixels have no known range")
         if image.mode.startswith("I"):
             image = _to_eight_bits(image)
         if image.has_transparency_data and channels != 4:
             image = _over(background, image)
-        return _to_tensor(image.convert(_MODES[channels]))
+        return image.convert(_MODES[channels])
 
 
 def resize(
@@ -152,28 +178,52 @@ def resize(
             of it and fills the borders.
         background: the color of the borders, which are transparent if there are 4 channels.
     """
-    from PIL import Image, ImageColor
+    from PIL import Image
 
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if image.shape[1:] == (height, width):
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if image.shape[1:] == size:
         return image
     pixels = image[0].numpy() if len(image) == 1 else image.numpy().transpose(1, 2, 0)
     whole = Image.fromarray(np.ascontiguousarray(pixels))
+    return _to_tensor(_resized(whole, size, fit, background))
+
+
+def _resized(whole: Image, image_size: tuple[int, int], fit: Fit, background: str) -> Image:
+    from PIL import Image, ImageColor
+
+    height, width = image_size
     bicubic = Image.Resampling.BICUBIC
     if fit == "stretch":
-        return _to_tensor(whole.resize((width, height), bicubic))
+        return whole.resize((width, height), bicubic)
     ratios = width / whole.width, height / whole.height
     if fit == "crop":
         across, down = width / max(ratios), height / max(ratios)
         left, top = (whole.width - across) / 2, (whole.height - down) / 2
         box = (left, top, left + across, top + down)
-        return _to_tensor(whole.resize((width, height), bicubic, box=box))
+        return whole.resize((width, height), bicubic, box=box)
     scale = min(ratios)
     size = max(1, round(whole.width * scale)), max(1, round(whole.height * scale))
     color: Any = ImageColor.getcolor(background, "RGB" if whole.mode == "RGBA" else whole.mode)
     page = Image.new(whole.mode, (width, height), (*color, 0) if whole.mode == "RGBA" else color)
     page.paste(whole.resize(size, bicubic), ((width - size[0]) // 2, (height - size[1]) // 2))
-    return _to_tensor(page)
+    return page
+
+
+def headers(
+    files: Sequence[Path], name: str, *, progress: bool = False
+) -> Generator[int | DataError]:
+    """``stored_channels`` of each file, in their order, or why it has none.
+
+    ``progress`` shows on a terminal how far it is, ``name`` being what messages call the set.
+    """
+
+    def stored(file: Path) -> int | DataError:
+        try:
+            return stored_channels(file)
+        except DataError as error:
+            return error
+
+    return _in_threads(stored, files, f"looking at {name}" if progress else None)
 
 
 def decode_all(
@@ -299,25 +349,31 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
 
 
+def _name(path: Source) -> str:
+    return path[0] if isinstance(path, tuple) else str(path)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image]:
+def _opened(path: Source) -> Iterator[Image]:
     """The file as Pillow's image; whatever fails before it is closed is a DataError."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise MissingExtra("pillow", "train") from error
+    name = _name(path)
     try:
-        if not path.is_file():  # a pipe has no end
-            raise DataError(f"{path}: not a regular file, expected an image")
-        with Image.open(path, formats=tuple(_FORMATS)) as image:
+        if isinstance(path, Path) and not path.is_file():  # a pipe has no end
+            raise DataError(f"{name}: not a regular file, expected an image")
+        file = path if isinstance(path, Path) else io.BytesIO(path[1])
+        with Image.open(file, formats=tuple(_FORMATS)) as image:
             yield image
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image, expected {', '.join(_FORMATS)}") from error
+        raise DataError(f"{name}: not an image, expected {', '.join(_FORMATS)}") from error
     except Exception as error:  # Pillow's decoders fail in many ways, all mean the same
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
-        raise DataError(f"{path}: cannot be decoded ({reason})") from error
+        raise DataError(f"{name}: cannot be decoded ({reason})") from error
 
 
 def _to_eight_bits(image: Image) -> Image:

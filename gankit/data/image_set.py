@@ -52,6 +52,10 @@ class ImageSet(ABC):
         """Where batches are."""
 
     @abstractmethod
+    def to(self, device: str | torch.device) -> ImageSet:
+        """The same set on another device."""
+
+    @abstractmethod
     def gather(self, indices: Tensor) -> Tensor:
         """The images at ``indices`` (int64 ``[B]``, any device), float32 ``[B, C, H, W]``."""
 

@@ -12,7 +12,8 @@ import torch
 
 from gankit.data.digits import load_digits
 from gankit.data.fields import FieldData
-from gankit.data.folder import ImageSize, load_folder
+from gankit.data.file_set import ImageSize
+from gankit.data.folder import load_folder
 from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
@@ -50,7 +51,7 @@ SPLITS = ("train", "test", "all")
 
 @overload
 def load(
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "celeba"],
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10"],
     *,
     root: str | Path | None = None,
     image_size: int | None = 28,
@@ -95,7 +96,8 @@ def load(
             attributes or classes (``gankit.data.load_csv``), ``"npz:PATH"``, an archive as
             ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
             images file, or ``"toy:NAME"``, points of a known distribution
-            (``gankit.data.load_toy``), which have no image size, are an ``ImageData``.
+            (``gankit.data.load_toy``), which have no image size, are an ``ImageData``; what is made
+            of image files and does not fit into memory is a ``StreamedData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``, ``"unpaired:PATH"`` and
             ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``).
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
@@ -118,7 +120,7 @@ def load(
     own = [key for key, each in taken.items() if each.kind is each.KEYWORD_ONLY]
     strange = [key for key in arguments if key not in own]
     if strange:
-        allowed = sorted({*own, "image_size", "split"} - {"root", "progress"})
+        allowed = sorted({*own, "image_size", "split"} - {"root", "progress", "device"})
         raise DataError(
             f"data {name!r} has no argument {shortened(strange[0])}, allowed are "
             f"{', '.join(allowed)}"
@@ -130,7 +132,7 @@ def load(
             raise DataError(
                 f"image_size must be an integer for data {name!r}, got {shortened(image_size)}"
             )
-    offers: dict[str, Any] = {"root": root, "split": split, "progress": progress}
+    offers: dict[str, Any] = {"root": root, "split": split, "progress": progress, "device": device}
     if image_size is not None or loader not in IMAGE_TOYS.values():
         offers["image_size"] = image_size
     data = loader(**{key: value for key, value in offers.items() if key in own}, **arguments)

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gankit.data.folder import ImageSize, decode_set
+from gankit.data.file_set import Annotations, Cache, ImageSize, file_set
 from gankit.data.image_files import Fit
-from gankit.data.image_set import UNLABELLED
-from gankit.data.images import ImageData
+from gankit.data.image_set import UNLABELLED, ImageSet
 from gankit.data.paths import existing_folder, existing_path
+from gankit.data.residency import Resident
 from gankit.errors import DataError, shortened
 
 __all__ = ["load_csv"]
@@ -40,8 +40,12 @@ def load_csv(
     channels: Literal["auto", 1, 3, 4] = "auto",
     resize: Fit = "crop",
     background: str = "white",
+    resident: Resident = "auto",
+    cache: Cache = "auto",
+    workers: int | None = None,
+    device: str | torch.device = "cpu",
     progress: bool = False,
-) -> ImageData:
+) -> ImageSet:
     """The images that a table names, with its columns as attributes and classes.
 
     The table is text in UTF-8, in one of two layouts. Values separated by commas, semicolons or
@@ -66,6 +70,7 @@ def load_csv(
         channels: as for ``load_folder``.
         resize: as for ``load_folder``.
         background: as for ``load_folder``.
+        resident: as for ``load_folder``, and so ``cache``, ``workers`` and ``device``.
         progress: show on a terminal how far the decoding is.
 
     Raises:
@@ -82,30 +87,35 @@ def load_csv(
     chosen = _chosen(table, attributes, label, name)
     values = [_attribute(table, column, name) for column in chosen]
     classes, numbers = _classes(table, label, name)
-    pictures, kept, note = decode_set(
+
+    def annotate(kept: list[int]) -> Annotations:
+        note = f" {len(classes)} classes, from {label}: {_first(classes)}." if classes else ""
+        if chosen:
+            note += f" {len(chosen)} attributes: {_first(chosen)}."
+        return Annotations(
+            None if numbers is None else numbers[kept],
+            classes,
+            torch.stack(values, 1)[kept] if chosen else None,
+            chosen,
+            note,
+        )
+
+    return file_set(
         [folder / row[0] for row in table.rows],
         folder,
         name,
+        annotate,
         root=root,
         image_size=image_size,
         channels=channels,
         resize=resize,
         background=background,
         owner=file,
+        resident=resident,
+        cache=cache,
+        workers=workers,
+        device=device,
         progress=progress,
-    )
-    if classes:
-        note += f" {len(classes)} classes, from {label}: {_first(classes)}."
-    if chosen:
-        note += f" {len(chosen)} attributes: {_first(chosen)}."
-    return ImageData(
-        pictures,
-        None if numbers is None else numbers[kept],
-        name,
-        classes,
-        (note,),
-        torch.stack(values, 1)[kept] if chosen else None,
-        chosen,
     )
 
 

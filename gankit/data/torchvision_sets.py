@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
-from gankit.data.folder import ImageSize, decode_set
+from gankit.data.file_set import Annotations, Cache, ImageSize, file_set
 from gankit.data.image_files import Fit
+from gankit.data.image_set import ImageSet
 from gankit.data.images import ImageData
 from gankit.data.paths import data_root
+from gankit.data.residency import Resident
 from gankit.errors import DataError, MissingExtra
 
 __all__ = ["load_celeba", "load_cifar10"]
@@ -55,8 +57,12 @@ def load_celeba(
     image_size: ImageSize = 28,
     split: str = "train",
     resize: Fit = "crop",
+    resident: Resident = "auto",
+    cache: Cache = "auto",
+    workers: int | None = None,
+    device: str | torch.device = "cpu",
     progress: bool = False,
-) -> ImageData:
+) -> ImageSet:
     """The aligned faces of CelebA (Liu et al., 2015, arXiv:1411.7766), without labels.
 
     Its attributes are read by ``load_csv``.
@@ -65,7 +71,7 @@ def load_celeba(
         root: as for ``load``; the folder ``celeba`` lies in it.
         image_size: height and width, one number for both or two; None keeps 218x178.
         split: ``"train"``, ``"test"`` or ``"all"``.
-        resize: as for ``load_folder``.
+        resize: as for ``load_folder``, and so ``resident``, ``cache``, ``workers`` and ``device``.
         progress: show on a terminal how far the decoding is.
 
     Raises:
@@ -79,17 +85,21 @@ def load_celeba(
     )
     faces = _made("CelebA", "celeba", wanted, place, split=split)
     folder = place / "celeba" / "img_align_celeba"
-    images, _, note = decode_set(
+    return file_set(
         [folder / name for name in faces.filename],
         folder,
         "celeba",
+        lambda kept: Annotations(),
         root=root,
         image_size=image_size,
         channels=3,
         resize=resize,
+        resident=resident,
+        cache=cache,
+        workers=workers,
+        device=device,
         progress=progress,
     )
-    return ImageData(images, None, "celeba", notes=(note,))
 
 
 def _made(kind: str, name: str, wanted: str, place: Path, **arguments: Any) -> Any:

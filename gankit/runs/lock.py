@@ -9,6 +9,18 @@ from pathlib import Path
 
 from gankit.errors import ConfigError
 
+_held: set[int] = set()
+
+
+def _release_in_child() -> None:
+    """A fork, such as one that decodes images, may live on for seconds when the run is killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_in_child)
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -23,6 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
+    _held.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,4 +48,5 @@ def locked(folder: Path) -> Iterator[None]:
             pass
         yield
     finally:
+        _held.discard(descriptor)
         os.close(descriptor)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gankit.data import BatchSampler, FieldData, ImageData, ImageSet
+from gankit.data import BatchSampler, FieldData, ImageData, ImageSet, StreamedData
 from gankit.data.labelled import check_all_labelled
+from gankit.data.streamed import StreamedOrder
 from gankit.data.torch_data import LoaderData, LoaderOrder, MapData
 from gankit.errors import ConfigError, DataError, GankitWarning, outside_gankit
 from gankit.training.callbacks import Callback
@@ -68,8 +69,8 @@ def check_fields(data: FieldData, fields: Sequence[str]) -> None:
         check_all_labelled(data)
 
 
-def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder:
-    """The order of training: ``sampler``, or a loader's own.
+def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder | StreamedOrder:
+    """The order of training: ``sampler``, its batches read ahead, or a loader's own.
 
     Raises ConfigError unless ``sampler`` gives indices into ``data``, or is None with a loader.
     """
@@ -90,7 +91,7 @@ def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder:
         raise ConfigError(
             f"sampler is of {sampler.n} images, but data has {len(data)}; allowed are {len(data)}"
         )
-    return sampler
+    return data.order(sampler) if isinstance(data, StreamedData) else sampler
 
 
 def check_callbacks(callbacks: tuple[object, ...]) -> None:

@@ -150,6 +150,7 @@ class Trainer:
         with ExitStack() as closing:
             for callback in self.callbacks:
                 closing.callback(callback.close)
+            closing.callback(getattr(self.sampler, "close", lambda: None))
             for callback in self.callbacks:
                 callback.on_start(self)
             while self.step < self.total_steps:

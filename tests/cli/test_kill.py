@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.cli.forked"],
         cwd=tmp_path,
-        env=small_runs.environment(),
+        env=small_runs.environment(GANKIT_DATA=str(tmp_path / "data")),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -118,3 +119,36 @@ def test_twenty_kills(tmp_path: Path, run: Run) -> None:
         kills += [{"write": draw.randint(1, 3), "at": at} for _ in range(2)]
     draw.shuffle(kills)
     check(tmp_path, run, kills, steps=120)
+
+
+STREAMED = """
+data: {class_path: "folder:images", init_args: {resident: false, workers: 2}}
+batch_size: 4
+"""
+
+
+def write_images(folder: Path, count: int) -> None:
+    image = pytest.importorskip("PIL.Image")
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        pixels = random.integers(0, 256, (40, 32), dtype=np.uint8)
+        image.fromarray(pixels).save(folder / f"{number}.jpg")
+
+
+def check_streamed(tmp_path: Path, run: Run, kills: list[dict[str, Any]]) -> None:
+    """An epoch has 27 steps, and checkpoints are written at steps of which none ends one."""
+    text = SMALL.replace("checkpoint_every: 10", "checkpoint_every: 7")
+    (tmp_path / "small.yaml").write_text(text + STREAMED)
+    write_images(tmp_path / "images", 111)
+    check(tmp_path, run, kills, steps=50)
+
+
+def test_a_streamed_run_killed_in_an_epoch(tmp_path: Path, run: Run) -> None:
+    check_streamed(tmp_path, run, [{"write": 2, "at": "rename"}])
+
+
+@pytest.mark.slow
+def test_a_streamed_run_killed_five_times(tmp_path: Path, run: Run) -> None:
+    kills: list[dict[str, Any]] = [{"write": 2, "at": at} for at in ("rename", "bytes", "fsync")]
+    check_streamed(tmp_path, run, [{"share": 0.5}, *kills, {"share": 0.6}])

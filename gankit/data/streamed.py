@@ -1,0 +1,329 @@
+"""Image files that are decoded when they are due, in processes beside the one that trains.
+
+The order of training is a ``BatchSampler``'s, as for a set that is held in memory, and the images
+are the same to the bit, so a streamed run is the run of the resident set, whatever the number of
+processes that decode. Only the decoding runs ahead; what a checkpoint keeps is where training is.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gankit.data.image_files import Fit, decode_resized
+from gankit.data.image_set import ImageSet
+from gankit.data.images import normalize_bytes
+from gankit.data.rows import Rows
+from gankit.data.sampler import BatchSampler
+from gankit.errors import DataError, GankitWarning, outside_gankit
+
+__all__ = ["MAX_BROKEN", "FileImages", "StreamedData", "StreamedOrder", "default_workers"]
+
+# More broken files than this share are no accident.
+MAX_BROKEN = 0.25
+# Batches that each process has ready, at least.
+_AHEAD = 4
+_NAMED = 5
+
+
+def default_workers() -> int:
+    """Processes that decode: as many as this one may use processors, up to 8."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+class FileImages(Dataset[Any]):
+    """Image files as uint8 ``[C, H, W]``, all of one shape, each decoded when it is asked for.
+
+    Args:
+        files: image files, at least one; all are below ``folder`` or have whole paths.
+        folder: what their names are told from.
+        image_size: height and width, or None for those of the files.
+        channels: 1, 3 or 4.
+        fit: as ``gankit.data.image_files.resize``.
+        background: the color under transparent pixels and around padded images.
+        shape: ``(C, H, W)``, of files that are resized or not.
+        rows: keeps what was decoded.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        folder: Path,
+        *,
+        image_size: tuple[int, int] | None,
+        channels: int,
+        fit: Fit,
+        background: str,
+        shape: tuple[int, int, int],
+        rows: Rows | None = None,
+    ) -> None:
+        self.folder, self.shape, self.rows = folder, shape, rows
+        self._how: dict[str, Any] = {"channels": channels, "fit": fit, "background": background}
+        self._size = image_size
+        # Two arrays, as a list of a million objects would be copied into each process that decodes.
+        names = [os.fsencode(file) for file in files]
+        self._ends = np.cumsum([len(name) for name in names])
+        self._names = np.frombuffer(b"".join(names), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def file(self, number: int) -> Path:
+        """File number ``number``."""
+        start = self._ends[number - 1] if number else 0
+        return Path(os.fsdecode(self._names[start : self._ends[number]].tobytes()))
+
+    def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
+        """Called by torch's loader for a batch; see ``read``. An error comes back as text."""
+        try:
+            return self.read(numbers)
+        except DataError as error:
+            return {"error": str(error)}
+
+    def read(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """The images of some files.
+
+        In place of one that cannot be read stands the next one that can.
+
+        Returns:
+            ``images`` uint8 ``[B, C, H, W]``, ``numbers`` int64 ``[B]``, those that were read, and
+            ``broken``, the number of each file that could not be read and why.
+
+        Raises:
+            DataError: an image of another shape, or no file can be read.
+        """
+        images = np.empty((len(numbers), *self.shape), np.uint8)
+        taken, broken = np.empty(len(numbers), np.int64), {}
+        for place, number in enumerate(numbers):
+            for _ in range(len(self)):
+                if number not in broken:
+                    try:
+                        self._read(number, images[place])
+                        break
+                    except _BrokenError as error:
+                        broken[number] = str(error).removeprefix(f"{self.folder}{os.sep}")
+                number = (number + 1) % len(self)
+            else:
+                raise DataError(f"no image can be read; {next(iter(broken.values()))}")
+            taken[place] = number
+        return {
+            "images": torch.from_numpy(images),
+            "numbers": torch.from_numpy(taken),
+            "broken": broken,
+        }
+
+    def _read(self, number: int, out: np.ndarray) -> None:
+        if self.rows is not None and self.rows.read(number, out):
+            return
+        file = self.file(number)
+        try:
+            image = decode_resized(file, self._size, **self._how)
+        except DataError as error:
+            raise _BrokenError(str(error)) from error
+        if tuple(image.shape) != self.shape:
+            found, expected = (f"{s[2]}x{s[1]}" for s in (image.shape, self.shape))
+            raise DataError(f"{file}: {found}, where others are {expected}; give an image_size")
+        out[...] = image.numpy()
+        if self.rows is not None:
+            try:
+                self.rows.write(number, out)
+            except OSError as error:
+                raise DataError(
+                    f"{self.rows.path}: decoded images cannot be kept there "
+                    f"({error.strerror or error}); data.cache=false trains without"
+                ) from error
+
+
+class _BrokenError(DataError):
+    """A file that is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedData(ImageSet):
+    """Images that are read from their files whenever a batch needs them.
+
+    Training takes the batches of ``order``; ``batch`` reads in the calling process.
+
+    Args:
+        source: the files.
+        labels: int64 ``[N]`` on ``device``, from 0, or -1 for an unlabelled image; or None.
+        name: what messages call the set.
+        class_names: the names of labels 0, 1, ..., or none.
+        notes: sentences on how the set was read.
+        attributes: uint8 ``[N, K]`` of 0 and 1 on ``device``, or None.
+        attribute_names: K names.
+        flip: ``batch`` and ``order`` mirror every second image on average, left to right.
+        workers: processes that decode.
+        place: where batches are brought.
+    """
+
+    source: FileImages
+    labels: Tensor | None = None
+    name: str = "files"
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    attributes: Tensor | None = None
+    attribute_names: tuple[str, ...] = ()
+    flip: bool = False
+    workers: int = 1
+    place: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _broken: dict[int, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._check_annotations()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of one image."""
+        return self.source.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are brought."""
+        return self.place
+
+    def to(self, device: str | torch.device) -> StreamedData:
+        """The same set, whose batches are brought to another device."""
+        labels, attributes = (
+            None if each is None else each.to(device) for each in (self.labels, self.attributes)
+        )
+        return dataclasses.replace(
+            self, place=torch.device(device), labels=labels, attributes=attributes
+        )
+
+    def with_labels(self, labels: Tensor) -> StreamedData:
+        """The same images with other labels."""
+        return dataclasses.replace(self, labels=labels)
+
+    def flipped(self, flip: bool = True) -> StreamedData:
+        """The same set, of which batches mirror every second image on average, or none."""
+        return dataclasses.replace(self, flip=flip)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The images at ``indices`` (int64 ``[B]``, any device), float32 ``[B, C, H, W]``."""
+        return self._arrived(self.source.__getitems__(indices.tolist()))[0]
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """As of ``ImageSet``; in place of an image that cannot be read stands the next one."""
+        return self._samples(*self._arrived(self.source.__getitems__(indices.tolist())))
+
+    def order(self, sampler: BatchSampler) -> StreamedOrder:
+        """The batches of training, those that ``sampler`` says, decoded ahead."""
+        return StreamedOrder(self, sampler)
+
+    def _arrived(self, read: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Images and their numbers on ``device``, of what ``source`` gave."""
+        if "error" in read:
+            raise DataError(f"{self.name}: {read['error']}")
+        for number, reason in read["broken"].items():
+            self._leave_out(number, reason)
+        images = read["images"].to(self.place, non_blocking=True)
+        return normalize_bytes(images), read["numbers"].to(self.place, non_blocking=True)
+
+    def _leave_out(self, number: int, reason: str) -> None:
+        if number in self._broken:
+            return
+        self._broken[number] = reason
+        if len(self._broken) > MAX_BROKEN * len(self):
+            raise DataError(
+                f"{self.name}: {len(self._broken)} of {len(self)} images cannot be read, which is "
+                f"more than a quarter: {'; '.join([*self._broken.values()][:3])}"
+            )
+        if len(self._broken) <= _NAMED:
+            more = "" if len(self._broken) < _NAMED else "; others will not be named"
+            warnings.warn(
+                f"{self.name}: skipped a file, in its place stands the next: {reason}{more}",
+                GankitWarning,
+                stacklevel=outside_gankit(),
+            )
+
+
+class StreamedOrder(Iterator[dict[str, Tensor]]):
+    """The batches of ``data`` that ``sampler`` says, as dicts of fields on the device.
+
+    Its state is that of ``sampler``, as if nothing had been read ahead.
+    """
+
+    def __init__(self, data: StreamedData, sampler: BatchSampler) -> None:
+        self.data, self.sampler = data, sampler
+        self._batches: Iterator[Mapping[str, Any]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one epoch."""
+        return self.sampler.steps_per_epoch
+
+    def __next__(self) -> dict[str, Tensor]:
+        if self._batches is None:
+            self._batches = self._start()
+        try:
+            read = next(self._batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"{self.data.name}: a process that decodes images was ended, maybe for lack of "
+                "memory; data.workers=1 takes less"
+            ) from error
+        next(self.sampler)
+        data = self.data
+        return data._samples(*data._arrived(read))
+
+    def _start(self) -> Iterator[Mapping[str, Any]]:
+        # A copy runs ahead of what training has taken.
+        ahead: Any = _Lists(copy.deepcopy(self.sampler))
+        loader: DataLoader[Any] = DataLoader(
+            self.data.source,
+            batch_sampler=ahead,
+            num_workers=self.data.workers,
+            collate_fn=_as_it_is,
+            pin_memory=self.data.device.type == "cuda",
+            prefetch_factor=_AHEAD,
+            generator=torch.Generator(),  # so that it draws no number of the run's
+        )
+        return iter(loader)
+
+    def close(self) -> None:
+        """End the processes; the next batch starts them again."""
+        self._batches = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the coming batches depend on."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where the order that gave ``state`` stood, resident or streamed.
+
+        Raises CheckpointError as ``BatchSampler`` does.
+        """
+        self.close()
+        self.sampler.load_state_dict(state)
+
+
+class _Lists:
+    """The batches of a sampler as lists, which torch's loader hands to its processes."""
+
+    def __init__(self, sampler: BatchSampler) -> None:
+        self._sampler = sampler
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._sampler:
+            yield batch.tolist()
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
