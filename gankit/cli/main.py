@@ -114,6 +114,14 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.plot import plot
 
         return plot(arguments)
+    if arguments.command == "compare":
+        from gankit.cli.compare import compare
+
+        return compare(arguments)
+    if arguments.command == "report":
+        from gankit.cli.report import report
+
+        return report(arguments)
     if arguments.command == "run":
         from gankit.cli.run import run
 
@@ -192,6 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
+    _add_compare(command("compare", "put runs beside one another"))
+    page = command("report", "write report.html, the page of a run")
+    page.add_argument("run", metavar="DIR", help="folder of a run")
+    page.add_argument("--out", metavar="FILE", help="page to write (default: DIR/report.html)")
     add_arguments(command("run", "run a training script faster"))
     _add_export(command("export", "write a generator"))
     listing = command("recipes", "list the recipes")
@@ -302,6 +314,19 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=_seed, default=0, metavar="N", help="of images and starts (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print what differs between runs and how far they came, and draw samples of each, from the "
+        "same noise where it fits, and their curves."
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="DIR", help="folders of two or more runs")
+    add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
+    add("--json", action="store_true", help="print the table as JSON")
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the samples (default: 0)")
     _add_trust(parser)
 
 

@@ -148,6 +148,10 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
     return {
         "run": config.as_dict(),
         "networks": _plain(parts.specs),
+        "parameters": {
+            name: sum(p.numel() for p in network.parameters())
+            for name, network in step.networks.items()
+        },
         # The weights of what a finished run is used as, in the step's state.
         "inference": step.inference_keys,
         "fields": {name: list(data.fields[name]) for name in step.fields},

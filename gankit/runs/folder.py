@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +11,8 @@ from gankit.runs import replaced, runfiles
 from gankit.runs.component import create
 from gankit.runs.interrupt import SaveOnInterrupt
 from gankit.runs.lock import locked
+from gankit.runs.page import ReportPage
 from gankit.runs.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
-from gankit.runs.trust import check_config
 from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import (
     Callback,
@@ -148,18 +147,6 @@ def _where_the_replaced_is(folder: Path) -> str:
     return words
 
 
-def how_to_resume(folder: Path, config: RunConfig) -> str:
-    """The command that continues the run of ``config`` in ``folder``, for a shell."""
-    processes = world()[1]
-    start = "gankit" if processes == 1 else f"torchrun --nproc-per-node {processes} -m gankit"
-    try:
-        check_config(config, str(folder))
-        trust = ""
-    except ConfigError:  # code of the user's own
-        trust = " --trust"
-    return f"{start} train --resume{trust} --out {shlex.quote(str(folder))}"
-
-
 def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callback]:
     """What a run does beside training; the checkpoint comes before the pictures.
 
@@ -192,6 +179,7 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
         ),
         SamplesGif(folder / SAMPLES, folder / GIF),
         LossCurves(folder / METRICS, folder / CURVES),
+        ReportPage(folder),
     ]
     own = (create("callbacks", spec, Callback, folder=str(folder)) for spec in config.callbacks)
     return [*callbacks, *own]

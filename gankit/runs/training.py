@@ -14,6 +14,7 @@ from gankit import recipes
 from gankit.errors import ConfigError, GankitError, MissingExtra
 from gankit.runs import folder as folders
 from gankit.runs.build import build_trainer
+from gankit.runs.commands import how_to_resume
 from gankit.runs.settings import changed
 from gankit.training.config import RunConfig
 from gankit.training.distributed import joined, world
@@ -171,7 +172,7 @@ def _note_what_is_left(
         return
     words, saved = folders.what_is_left(folder, trainer), folders.saved_at(trainer)
     if isinstance(error, KeyboardInterrupt) and saved > 0:
-        words = f"to go on from step {saved}: {folders.how_to_resume(folder, config)}"
+        words = f"to go on from step {saved}: {how_to_resume(folder, config)}"
     vars(error).setdefault("__notes__", []).append(words)  # as add_note() of Python 3.11
 
 

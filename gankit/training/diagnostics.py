@@ -64,8 +64,8 @@ class Diagnostics(Callback):
         patience: looks in a row that must agree.
         after: updates of G before the first look; a G that has just begun makes one grey image.
 
-    ``health`` is the latest look, ``found`` holds what was said so far. Raises ConfigError for
-    arguments below 1.
+    ``health`` is the latest look, ``said`` holds the warnings so far with their steps, also those
+    before a resume. Raises ConfigError for arguments below 1.
     """
 
     def __init__(
@@ -77,19 +77,31 @@ class Diagnostics(Callback):
                 raise ConfigError(f"{name} is {value}; allowed are integers from 1")
         self.every, self.samples, self.patience, self.after = every, samples, patience, after
         self.health: Health | None = None
-        self.found: list[str] = []
+        self.said: list[tuple[int, str]] = []
+        self._looks = 0
         self._classes: Classes | None = None
         self._logs = 0
         self._streaks: dict[str, int] = {}
 
+    @property
+    def found(self) -> list[str]:
+        """The warnings so far."""
+        return [sentence for _, sentence in self.said]
+
     def state_dict(self) -> dict[str, Any]:
-        return {"logs": self._logs, "streaks": dict(self._streaks)}
+        return {
+            "logs": self._logs,
+            "looks": self._looks,
+            "streaks": dict(self._streaks),
+            "said": [list(each) for each in self.said],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        logs, streaks = state.get("logs", 0), state.get("streaks", {})
-        if not isinstance(logs, int) or not isinstance(streaks, dict):
+        logs, looks, streaks = state.get("logs", 0), state.get("looks", 0), state.get("streaks", {})
+        said = warnings_in(state)
+        if not isinstance(logs, int) or not isinstance(looks, int) or not isinstance(streaks, dict):
             raise CheckpointError("what it holds for the diagnostics is damaged")
-        self._logs, self._streaks = logs, dict(streaks)
+        self._logs, self._looks, self._streaks, self.said = logs, looks, dict(streaks), said
 
     def on_start(self, trainer: Trainer) -> None:
         self._classes = None
@@ -107,15 +119,31 @@ class Diagnostics(Callback):
             return
         if self._classes is None and data.labels is not None:
             self._classes = Classes.of(data)
+        self._looks += 1
         self.health = look(trainer, self.samples, self._classes)
         found = complaints(self.health, step.loss.name)
         for name, sentence in found.items():
             self._streaks[name] = self._streaks.get(name, 0) + 1
             if self._streaks[name] == self.patience:
-                self.found.append(sentence)
+                self.said.append((trainer.step, sentence))
                 _LOG.warning("step %d: %s", trainer.step, sentence)
         for name in self._streaks.keys() - found.keys():
             self._streaks[name] = 0
+
+
+def warnings_in(state: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """The warnings, with their steps, in what ``Diagnostics.state_dict`` gave.
+
+    Raises CheckpointError where it holds something else.
+    """
+    said = state.get("said", [])  # gankit 0.1.0 did not keep them
+    try:
+        found = [(step, sentence) for step, sentence in said]
+    except (TypeError, ValueError):
+        found = [("", "")]
+    if not all(isinstance(step, int) and isinstance(text, str) for step, text in found):
+        raise CheckpointError("what it holds for the diagnostics is damaged")
+    return found
 
 
 def complaints(health: Health, loss: str = "") -> dict[str, str]:

@@ -162,6 +162,7 @@ def test_a_run_that_fails_after_a_checkpoint_stays(
         "config.yaml",
         "losses.png",
         "metrics.csv",
+        "report.html",
         "samples",
     ]
 

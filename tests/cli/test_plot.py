@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gankit.cli import main
-from gankit.cli.plot import _described
+from gankit.runs.record import read_record
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -38,9 +38,12 @@ def test_curves_and_gif_are_drawn_again(a_run: Path, capfd: pytest.CaptureFixtur
     assert said.err == ""
 
 
+@pytest.mark.parametrize("kept", [True, False])
 def test_what_the_settings_name_is_not_imported(
-    a_run: Path, capfd: pytest.CaptureFixture[str]
+    a_run: Path, kept: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    if not kept:  # config.yaml alone is then read
+        (a_run / "checkpoint.pt").unlink()
     Path("harmful.py").write_text("open('ran', 'w')\ndef loss(): pass\n")
     text = (a_run / "config.yaml").read_text()
     for loss in ("harmful.loss", "os.system", "gankit.losses.os", "gankit.cli.main.main"):
@@ -52,7 +55,7 @@ def test_what_the_settings_name_is_not_imported(
             (a_run / "config.yaml").write_text(
                 text.replace("loss: non-saturating", f"loss: {spec}")
             )
-            assert _described(a_run)[0] == "gan on digits"
+            assert read_record(a_run).title == "gan on digits"
     assert not Path("ran").exists()
     assert capfd.readouterr().err == ""
 
@@ -63,9 +66,13 @@ def test_damaged_settings_cost_the_title_only(
 ) -> None:
     (a_run / "config.yaml").write_bytes(content)
     (a_run / "losses.png").unlink()
+    assert main(["plot", "run"]) == 0  # the checkpoint says it too
+    assert caplog.text == ""
+    for name in ("losses.png", "checkpoint.pt"):
+        (a_run / name).unlink()
     assert main(["plot", "run"]) == 0
     assert (a_run / "losses.png").is_file()
-    assert "the curves do not say what was trained: " in caplog.text
+    assert "the settings of the run are not known: " in caplog.text
 
 
 def test_a_part_is_drawn_where_the_other_cannot_be(
@@ -97,20 +104,21 @@ def test_a_folder_that_is_no_run(refused: Callable[..., str]) -> None:
 
 
 def test_the_curves_are_those_that_the_checkpoint_names(a_run: Path) -> None:
-    _, curves = _described(a_run)
+    curves = read_record(a_run).curves
     assert [plot.label for plot in curves] == ["loss", "mean probability of real"]
     assert curves[0].columns == {"d_loss": "D loss", "g_loss": "G loss"}
     state = torch.load(a_run / "checkpoint.pt", weights_only=True)
     for odd in (5, [[1]], [["loss", 3, None]], [["loss", {"d_loss": "D"}, [1]]], {"a": 1}, None):
         state["config"]["curves"] = odd
         torch.save(state, a_run / "checkpoint.pt")
-        assert _described(a_run)[1] == []
+        assert read_record(a_run).curves == []
         assert main(["plot", "run"]) == 0
 
 
 def test_a_run_without_a_checkpoint_has_curves_of_its_columns(a_run: Path) -> None:
     (a_run / "checkpoint.pt").unlink()
     (a_run / "losses.png").unlink()
-    assert _described(a_run) == ("gan on digits", [])
+    assert read_record(a_run).title == "gan on digits"
+    assert read_record(a_run).curves == []
     assert main(["plot", "run"]) == 0
     assert (a_run / "losses.png").is_file()

@@ -20,7 +20,10 @@ from tests import small_runs
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 SMALL = f"{small_runs.SMALL}sample_every: 1\nlog_every: 5\n"
 WATCHFUL = {"every": 1, "samples": 8, "patience": 3, "after": 1}
-WRITTEN = ["checkpoint.pt", "config.yaml", "losses.png", "metrics.csv", "samples", "samples.gif"]
+WRITTEN = [
+    *("checkpoint.pt", "config.yaml", "losses.png", "metrics.csv"),
+    *("report.html", "samples", "samples.gif"),
+]
 
 
 def train(*arguments: Any, recipe: str = "gan", config: str | None = "small.yaml") -> int:

@@ -27,7 +27,7 @@ from gankit.training import (
     gan_adam,
 )
 from gankit.training.callbacks import draw_curves, write_gif
-from gankit.training.callbacks.curves import _smoothed
+from gankit.training.callbacks.curves import smoothed
 from gankit.training.reports import Curves
 from tests.training.nets import COLUMNS, small_discriminator, small_generator
 from tests.training.test_trainer import make_trainer
@@ -318,9 +318,9 @@ def test_curves_of_any_length_and_any_numbers(tmp_path: Path, rows: int) -> None
 
 
 def test_the_average_is_that_of_the_numbers() -> None:
-    assert _smoothed([2.0] * 300) == pytest.approx([2.0] * 300)
-    assert _smoothed([1.0, 5.0]) == [1.0, 5.0]  # of few, none
-    zigzag = _smoothed([0.0, 1.0] * 500)
+    assert smoothed([2.0] * 300) == pytest.approx([2.0] * 300)
+    assert smoothed([1.0, 5.0]) == [1.0, 5.0]  # of few, none
+    zigzag = smoothed([0.0, 1.0] * 500)
     assert max(abs(value - 0.5) for value in zigzag[200:]) < 0.1
 
 

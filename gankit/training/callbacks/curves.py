@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +96,11 @@ def draw_curves(
 def _fill(
     figure: Any, rows: Sequence[dict[str, str]], curves: Sequence[Curves], title: str | None
 ) -> None:
-    steps = [int(row["step"]) for row in rows]
     figure.subplots_adjust(0.1, 0.09, 0.98, 0.94, hspace=0.08)
     plots = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for axes, plot in zip(plots, curves, strict=True):
         for column, name in plot.columns.items():
-            _plot(axes, steps, [float(row.get(column, "nan")) for row in rows], name)
+            _plot(axes, rows, column, name)
         axes.set_ylabel(plot.label)
         axes.set_ylim(plot.limits)
         axes.grid(alpha=0.3)
@@ -112,21 +111,32 @@ def _fill(
         plots[0].set_title(title, parse_math=False)
 
 
-def _plot(axes: Any, steps: list[int], values: list[float], name: str) -> None:
-    pairs = [(s, v) for s, v in zip(steps, values, strict=True) if abs(v) < _LARGEST]
-    if not pairs:
-        return
-    size = -(-len(pairs) // _MOST_POINTS)
+def points_of(
+    rows: Sequence[Mapping[str, str]], column: str, most: int = _MOST_POINTS
+) -> tuple[list[int], list[float]]:
+    """Steps and values of ``column``, without NaN and what no axis can show.
+
+    Of more than ``most`` rows the means of as many neighbors as leave no more.
+    """
+    pairs = [(int(row["step"]), float(row.get(column, "nan"))) for row in rows]
+    pairs = [(step, value) for step, value in pairs if abs(value) < _LARGEST]
+    size = max(1, -(-len(pairs) // most))
     groups = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     x = [group[-1][0] for group in groups]
-    y = [math.fsum(value / len(group) for _, value in group) for group in groups]
-    smooth = _smoothed(y)
+    return x, [math.fsum(value / len(group) for _, value in group) for group in groups]
+
+
+def _plot(axes: Any, rows: Sequence[Mapping[str, str]], column: str, name: str) -> None:
+    x, y = points_of(rows, column)
+    if not x:
+        return
+    smooth = smoothed(y)
     (line,) = axes.plot(x, smooth, label=name, marker="." if len(x) == 1 else None)
     if smooth != y:
         axes.plot(x, y, color=line.get_color(), alpha=0.3, linewidth=0.8, zorder=1)
 
 
-def _smoothed(values: list[float]) -> list[float]:
+def smoothed(values: list[float]) -> list[float]:
     """The moving average that forgets exponentially, each a true mean of what came before it."""
     keep = 1 - 1 / max(1.0, len(values) / _SMOOTHING)
     total = weight = 0.0

@@ -62,7 +62,7 @@ def write_gif(
     except ImportError as error:
         raise MissingExtra("pillow", "train") from error
     sizes: dict[Path, tuple[int, int]] = {}
-    for file in _pictures(folder):
+    for file in sample_pictures(folder):
         try:
             if not file.is_file():  # a named pipe would be waited for
                 raise DataError("it is not a file")
@@ -101,15 +101,17 @@ def write_gif(
     return len(frames)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def sample_pictures(folder: Path) -> list[Path]:
+    """The sample grids in ``folder``, in the order of their steps."""
     if not folder.is_dir():
         return []
     found = (file for file in folder.iterdir() if SAMPLE_NAME.fullmatch(file.name))
-    return sorted(found, key=_step)
+    return sorted(found, key=lambda file: (step_of(file), file.name))
 
 
-def _step(file: Path) -> tuple[int, str]:
-    return int(file.stem.rpartition("_")[2]), file.name
+def step_of(file: Path) -> int:
+    """The step in the name of a sample grid."""
+    return int(file.stem.rpartition("_")[2])
 
 
 def _frames(files: list[Path], say: Callable[[str], None]) -> Iterator[Any]:
