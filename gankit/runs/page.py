@@ -48,6 +48,9 @@ class ReportPage(Drawing):
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         self._changed = True
 
+    def on_picture(self, trainer: Trainer, path: Path) -> None:
+        self._changed = True
+
     def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
         self._draw_if_cheap(trainer)
 

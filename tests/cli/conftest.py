@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gankit.cli import main
+from tests.cli.trained import train
 from tests.small_runs import SMALL
 
 
@@ -37,3 +39,28 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a small run of a recipe, which nobody may change."""
+    home = tmp_path_factory.mktemp("trained")
+
+    def folder(kind: str) -> Path:
+        if not (home / kind).exists():
+            train(kind, home / kind)
+        return home / kind
+
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the folder of a small run of a recipe, of its name or another one."""
+
+    def copied(kind: str, name: str | None = None) -> Path:
+        place = tmp_path / (name or kind)
+        shutil.copytree(trained_once(kind), place)
+        return place
+
+    return copied

@@ -82,7 +82,7 @@ def test_quiet_or_not_the_run_is_watched(
     monkeypatch.setattr(diagnostics.Diagnostics.__init__, "__kwdefaults__", WATCHFUL)
     assert train("--steps", 17, *quiet) == 0
     state = load_checkpoint("runs/gan/checkpoint.pt")["callbacks"]["Diagnostics"]
-    assert state == {"logs": 3, "streaks": {"weak D": 2}}
+    assert state == {"logs": 3, "looks": 3, "streaks": {"weak D": 2}, "said": []}
     assert train("--resume", "--steps", 20, *quiet, config=None) == 0
     assert caplog.messages == ["step 20: D is too weak"]
 
