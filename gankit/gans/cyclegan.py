@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from gankit.training.arguments import weight
 from gankit.training.config import Recipe, RunConfig
 from gankit.training.phases import Batch, Phase, Scalars
 from gankit.training.translation import TranslationStep
+
+# Half way between the targets of generated and real images.
+_UNDECIDED = 0.5
 
 
 class CycleGANStep(TranslationStep):
@@ -34,8 +37,8 @@ class CycleGANStep(TranslationStep):
         cycle_weight: of the cycle consistency, from 0.
         identity: weight of the identity relative to ``cycle_weight``; 0 leaves it out.
         pool_size: how many images of a domain the pool keeps; 0: D sees the newest alone.
-        execution: precision, accumulate, ema (of the generators), channels_last and cuda_graph, as
-            for :class:`gankit.training.Step`.
+        execution: precision, accumulate, ema (of the generators), channels_last, cuda_graph and
+            augment, as for :class:`gankit.training.Step`; one p of ADA is that of both D.
 
     A call returns each network's adversarial loss, before D's is halved, and the mean absolute
     differences ``cycle`` and ``identity`` over both domains, without their weights.
@@ -44,6 +47,7 @@ class CycleGANStep(TranslationStep):
 
     metrics: Mapping[str, str] = {name: name for name in ("g_ab", "g_ba", "d_a", "d_b", "cycle")}
     directions: Mapping[str, str] = {"a2b": "G_ab", "b2a": "G_ba"}
+    augments: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class CycleGANStep(TranslationStep):
         cycles, identities = [], []
         for x, y in ("ab", "ba"):
             fake = self._run(f"G_{x}{y}", batch[x])
-            losses[f"g_{x}{y}"] = (self._run(f"D_{y}", fake) - 1).square().mean()
+            losses[f"g_{x}{y}"] = (self._run(f"D_{y}", self.augmented(fake)) - 1).square().mean()
             cycles.append(F.l1_loss(self._run(f"G_{y}{x}", fake), batch[x]))
             if self.identity:
                 identities.append(F.l1_loss(self._run(f"G_{x}{y}", batch[y]), batch[y]))
@@ -114,7 +118,9 @@ class CycleGANStep(TranslationStep):
         losses = {}
         for x in "ab":
             fake = self.pools[x](batch[f"fake_{x}"], batch[f"u_{x}"])
-            real_out, fake_out = (self._run(f"D_{x}", images) for images in (batch[x], fake))
+            both = (self.augmented(images) for images in (batch[x], fake))
+            real_out, fake_out = (self._run(f"D_{x}", images) for images in both)
+            self.observe_real(real_out.flatten(1).mean(1), _UNDECIDED)
             losses[f"d_{x}"] = (real_out - 1).square().mean() + fake_out.square().mean()
         reported = {name: loss.detach() for name, loss in losses.items()}
         return (losses["d_a"] + losses["d_b"]) / 2, reported

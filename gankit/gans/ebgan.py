@@ -84,7 +84,7 @@ class EBGANStep(GANStep):
         if phase != "G" or self.pulling_away == 0:
             return super().phase_loss(phase, batch)
         D: Any = self.D
-        fake = self.fakes(batch)
+        fake = self.shown(self.fakes(batch), batch)
         energies, codes = self.run(D.with_code, fake, *self.labelling.of_d(batch))
         self.stage = "the pulling-away term"
         term = pulling_away_term(codes)

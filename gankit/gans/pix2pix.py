@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,15 @@ class Pix2PixStep(TranslationStep):
         loss: name known to ``gankit.losses.resolve``, or an ``AdversarialLoss``.
         l1_weight, gan_weight: of the two parts of G's loss, from 0.
         direction: ``"a2b"``, or ``"b2a"`` to turn b into a.
-        execution: precision, accumulate, ema, channels_last and cuda_graph, as for ``Step``.
+        execution: precision, accumulate, ema, channels_last, cuda_graph and augment, as for
+            ``Step``; a and b get one transform.
 
     A call returns D's loss, before it is halved, and the two parts of G's without their weights.
     Raises ConfigError for arguments outside what is said here.
     """
 
     metrics: Mapping[str, str] = {"d_loss": "D loss", "g_loss": "G loss", "l1": "L1"}
+    augments: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -79,9 +81,10 @@ class Pix2PixStep(TranslationStep):
         real, fake = batch[self._to], batch["fake"]
         both = (fake, real) if self.loss.relativistic else (fake,)
         images = (real, fake.detach()) if phase == "D" else both
-        pairs = (torch.cat([batch[self._from], x], 1) for x in images)
-        outputs = (self.run_tensor(self.networks["D"], pair) for pair in pairs)
+        pairs = (torch.cat(self.augmented_alike(batch[self._from], x), 1) for x in images)
+        outputs = [self.run_tensor(self.networks["D"], pair) for pair in pairs]
         if phase == "D":
+            self.observe_real(outputs[0].flatten(1).mean(1), self.loss.boundary)
             loss = self.loss.discriminator(*outputs)
             return loss / 2, {"d_loss": loss.detach()}
         loss, l1 = self.loss.generator(*outputs), (fake - real).abs().mean()

@@ -53,6 +53,8 @@ class AdversarialLoss:
         scores: D's output is a score, not a probability or its logit: a critic's.
         energies: these scores are energies, low for real images.
         relativistic: G's loss compares D's output on generated images with that on real ones.
+        boundary: D's output where it is undecided: above it D takes an image for real, below it for
+            generated. None if there is no such value, as for a Wasserstein critic.
     """
 
     name: str
@@ -61,6 +63,7 @@ class AdversarialLoss:
     scores: bool = False
     energies: bool = False
     relativistic: bool = False
+    boundary: float | None = None
 
     @classmethod
     def of(cls, functions: Functions) -> AdversarialLoss:
@@ -266,6 +269,7 @@ def least_squares(
         ),
         partial(scores.least_squares_generator_loss, target=target),
         scores=True,
+        boundary=(real_target + fake_target) / 2 if real_target > fake_target else None,
     )
 
 
@@ -328,6 +332,7 @@ def resolve(
             reduction=reduction,
         ),
         generator=partial(generators[loss], from_logits=from_logits),
+        boundary=0.0 if from_logits else 0.5,
     )
 
 
@@ -358,7 +363,11 @@ _ON_SCORES = {
         ),
         least_squares(),
         AdversarialLoss(
-            "hinge", scores.hinge_discriminator_loss, scores.hinge_generator_loss, scores=True
+            "hinge",
+            scores.hinge_discriminator_loss,
+            scores.hinge_generator_loss,
+            scores=True,
+            boundary=0.0,
         ),
         _relativistic("relativistic", scores.relativistic_loss),
         _relativistic("relativistic-average", scores.relativistic_average_loss),

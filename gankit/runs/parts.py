@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import torch
@@ -12,11 +12,14 @@ from torch import nn
 
 from gankit.data import FieldData, ImageSet
 from gankit.data.labelled import class_count
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, shortened
 from gankit.losses import AdversarialLoss, AutoencoderLoss
 from gankit.runs.component import complete, create, import_object, is_import_path, split_spec
 from gankit.runs.trust import own
+from gankit.training.ada import ADA
+from gankit.training.augmentation import Augmentation
 from gankit.training.config import RunConfig, Spec
+from gankit.training.diffaugment import DiffAugment
 from gankit.training.distributed import synchronise_batch_norm, world
 from gankit.training.entries import named
 from gankit.training.gan_step import Penalty
@@ -47,13 +50,15 @@ class ConfiguredParts:
 
     @property
     def execution(self) -> dict[str, Any]:
-        config = self.config
+        config, augment = self.config, augmentation_of(self.config.augment)
         return {
             "precision": config.precision,
             "accumulate": config.accumulate,
             "ema": config.ema,
             "channels_last": config.channels_last,
             "cuda_graph": config.cuda_graph,
+            # A step of one's own need not know of it.
+            **({} if augment is None else {"augment": augment}),
         }
 
     @property
@@ -145,6 +150,33 @@ class ConfiguredParts:
         function = import_object("penalty", path)
         complete("penalty", {"class_path": path, "init_args": arguments}, positional=3)
         return functools.partial(function, **arguments)
+
+
+def _no_augmentation() -> None:
+    return None
+
+
+_AUGMENTATIONS: dict[str, Callable[..., Augmentation | None]] = {
+    "none": _no_augmentation,
+    "diffaugment": DiffAugment,
+    "ada": ADA,
+}
+
+
+def augmentation_of(spec: Spec) -> Augmentation | None:
+    """What the setting ``augment`` names; None of "none". Raises ConfigError for other names."""
+    name, arguments = split_spec("augment", spec)
+    if name not in _AUGMENTATIONS:
+        raise ConfigError(f"augment is {shortened(name)}; allowed are {', '.join(_AUGMENTATIONS)}")
+    made = _AUGMENTATIONS[name]
+    known = inspect.signature(made).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise ConfigError(
+                f"augment {name!r} has no argument {shortened(argument)}; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+    return made(**arguments)
 
 
 def asks(what: str, spec: Spec, name: str) -> bool:

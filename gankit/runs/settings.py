@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 # More than a file of settings has; of an endless one no more is read.
 _BYTES = 1_000_000
 # Settings whose arguments `NAME.ARGUMENT` sets.
-WITH_ARGUMENTS = ("generator", "discriminator", "step", "data", "schedule")
+WITH_ARGUMENTS = ("generator", "discriminator", "step", "data", "schedule", "augment")
 # What a config.yaml of gankit 0.1.0 has flat, with its default there.
 _RELEASED: dict[str, Any] = {
     "loss": "non-saturating",
@@ -210,7 +210,7 @@ def _with_argument(what: str, spec: Any, names: list[str], value: Any, source: s
     """``spec`` with the argument ``names``, each inside the one before it, set to ``value``."""
     if names == ["class_path"]:
         return {"class_path": value, "init_args": {}}
-    if isinstance(spec, str) and ("." in spec or what == "data"):
+    if isinstance(spec, str) and ("." in spec or what in ("data", "augment")):
         spec = {"class_path": spec}
     if not isinstance(spec, dict):
         raise ConfigError(

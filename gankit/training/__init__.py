@@ -5,6 +5,7 @@ Paper: Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv 1406.26
 
 from __future__ import annotations
 
+from gankit.training.ada import ADA
 from gankit.training.callbacks import (
     Callback,
     LossCurves,
@@ -16,6 +17,7 @@ from gankit.training.callbacks import (
 from gankit.training.checkpoint import load_checkpoint, save_checkpoint
 from gankit.training.checkpointing import Checkpoint
 from gankit.training.diagnostics import Diagnostics
+from gankit.training.diffaugment import DiffAugment
 from gankit.training.gan_step import GANStep
 from gankit.training.memory import keep_freed_memory
 from gankit.training.noise import Noise, noise_for
@@ -28,10 +30,12 @@ from gankit.training.tensorboard import TensorBoard
 from gankit.training.trainer import DivergedError, Metrics, Trainer
 
 __all__ = [
+    "ADA",
     "Callback",
     "Checkpoint",
     "Curves",
     "Diagnostics",
+    "DiffAugment",
     "DivergedError",
     "GANStep",
     "LossCurves",

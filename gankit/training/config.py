@@ -31,12 +31,14 @@ class RunConfig:
     (:meth:`gankit.training.Step.from_parts`).
 
     ``schedule`` names a class of ``torch.optim.lr_scheduler``; each optimizer gets one, stepped
-    after each step of training. ``flip`` mirrors every second real image on average, left to right;
-    None leaves that to the data set. ``clip_gradients`` is the largest norm of the gradient of what
-    one optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked
-    through in, for less memory. ``betas`` and ``eps`` are Adam's; ``d_lr`` is the discriminators'
-    learning rate where it is not ``lr``. ``callbacks`` name classes of your own that derive from
-    ``gankit.training.Callback``; one with a parameter ``folder`` is told the run's.
+    after each step of training. ``clip_gradients`` is the largest norm of the gradient of what one
+    optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked through
+    in, for less memory. ``flip`` mirrors every second real image on average, left to right; None
+    leaves that to the data set. ``augment`` is "none", "diffaugment" or "ada", whose arguments are
+    those of :class:`gankit.training.DiffAugment` and :class:`gankit.training.ADA`. ``betas`` and
+    ``eps`` are Adam's; ``d_lr`` is the discriminators' learning rate where it is not ``lr``.
+    ``callbacks`` name classes of your own that derive from ``gankit.training.Callback``; one with a
+    parameter ``folder`` is told the run's.
 
     In a run of many processes ``batch_size`` counts the samples of all of them, and
     ``sync_batch_norm`` takes the statistics of batch norms over all of them.
@@ -54,6 +56,7 @@ class RunConfig:
     data_root: str | None = None
     image_size: int = 28
     flip: bool | None = None
+    augment: Spec = "none"
     generator: Spec = "gankit.models.mlp.Generator"
     discriminator: Spec = "gankit.models.mlp.Discriminator"
     step: Spec = "gankit.training.GANStep"
@@ -106,7 +109,7 @@ class RunConfig:
                 raise ConfigError(f"{name} is {said(value)}; allowed is text")
         for name in _COUNTS:
             _check_count(name, getattr(self, name))
-        for name in ("generator", "discriminator", "step", "data", "schedule"):
+        for name in ("generator", "discriminator", "step", "data", "schedule", "augment"):
             value = getattr(self, name)
             optional = name == "schedule" and value is None
             if not isinstance(value, (str, dict)) and not optional:

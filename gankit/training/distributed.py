@@ -195,6 +195,14 @@ def all_reduce_mean(value: Tensor) -> Tensor:
     return value
 
 
+def all_reduce_sum(value: Tensor) -> Tensor:
+    """The sum of ``value``, a detached tensor on the networks' device, over all processes."""
+    if world()[1] > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
 def mean_over_processes(values: list[float], device: torch.device) -> list[float]:
     """The mean of each value over all processes."""
     _, size = world()

@@ -102,6 +102,8 @@ class GANReports(Step):
             found.append(Curves("mean probability of real", outputs, (0.0, 1.0)))
         if self.labelling.classifies:
             found.append(Curves("cross entropy", CLASS_METRICS))
+        if self.augmentation is not None and self.augmentation.metrics:
+            found.append(Curves("augmentation", self.augmentation.metrics, (-1.0, 1.0)))
         return tuple(found)
 
     def panels(self, batch: Batch, seed: int) -> list[Panel]:

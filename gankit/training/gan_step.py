@@ -27,6 +27,7 @@ from gankit.training.arguments import (
     truth,
     whole,
 )
+from gankit.training.augmentation import Augmentation
 from gankit.training.batches import warn_of_range
 from gankit.training.critic import Critic
 from gankit.training.gan_reports import CLASS_METRICS, GANReports
@@ -70,9 +71,9 @@ class GANStep(GANReports):
             ``gankit.models``. For a D with its own ``forward`` say ``paired=True`` if that holds.
             With dropout the two halves draw other masks than two passes would, from the same
             distribution.
-        precision: as for :class:`gankit.training.Step`, like cuda_graph, ema (of G), channels_last
-            and accumulate. "bf16" asks for a D that returns logits: a Sigmoid in bfloat16 rounds to
-            1, where its gradient is 0.
+        precision: as for :class:`gankit.training.Step`, like cuda_graph, ema (of G), channels_last,
+            accumulate and augment. "bf16" asks for a D that returns logits: a Sigmoid in bfloat16
+            rounds to 1, where its gradient is 0.
         reuse_fakes: G learns from the fakes of D's update (one forward of G fewer) in place of new
             ones.
         noise: ``noise(n) -> z``; default N(0, 1) of shape ``[n, G.z_dim]``.
@@ -95,6 +96,7 @@ class GANStep(GANReports):
     """
 
     supplied: ClassVar[tuple[str, ...]] = ("noise",)
+    augments: ClassVar[bool] = True
     _words: ClassVar[Mapping[str, str]] = {"image": "real", "label": "labels"}
 
     def __init__(
@@ -120,6 +122,7 @@ class GANStep(GANReports):
         ema: float | None = None,
         channels_last: Auto = "auto",
         accumulate: int = 1,
+        augment: Augmentation | None = None,
     ) -> None:
         check_owner("g_optimizer", g_optimizer, "G", G)
         check_owner("d_optimizer", d_optimizer, "D", D)
@@ -143,6 +146,7 @@ class GANStep(GANReports):
             ema=ema,
             channels_last=channels_last,
             cuda_graph=cuda_graph,
+            augment=augment,
         )
         self.loss, self.penalty, self.noise, self.from_logits = adversarial, penalty, noise, logits
         self.n_critic = whole("n_critic", n_critic)
@@ -224,8 +228,10 @@ class GANStep(GANReports):
         if fake is None:
             with torch.no_grad(), eval_mode(self.G) if self.eval_fakes else nullcontext():
                 fake = self._generate(batch)
-        fake = fake.detach()
+        real, fake = self.shown(real, batch), self.shown(fake.detach(), batch)
         real_out, fake_out = self.critic.both(real, fake, batch)
+        if self.augmentation is not None:
+            self.observe_real(real_out.per_image(), self.loss.boundary)
         self.stage = f"D's side of the loss {self.loss.name!r}"
         loss = self.d_objective(real_out, fake_out)
         reported = {"d_real": real_out.mean(self.read), "d_fake": fake_out.mean(self.read)}
@@ -240,8 +246,9 @@ class GANStep(GANReports):
         return loss, {name: x.detach() for name, x in {"d_loss": loss, **reported}.items()}
 
     def _g_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        fake_out = self.critic(self.fakes(batch), batch)
-        real_out = self.critic(batch["image"], batch) if self.loss.relativistic else None
+        fake_out, real_out = self.critic(self.shown(self.fakes(batch), batch), batch), None
+        if self.loss.relativistic:
+            real_out = self.critic(self.shown(batch["image"], batch), batch)
         self.stage = f"G's side of the loss {self.loss.name!r}"
         loss = self.g_objective(fake_out, real_out)
         if self.labelling.classifies:
@@ -283,6 +290,15 @@ class GANStep(GANReports):
             self._range_seen = True
             warn_of_range(batch["image"], fake, self.G)
         return fake
+
+    def shown(self, images: Tensor, batch: Batch) -> Tensor:
+        """Real or generated ``images`` as D is given them, augmented in the shape of the real ones.
+
+        A penalty is given them too: what it keeps smooth is D, whose input they are.
+        """
+        if self.augmentation is None:
+            return images
+        return self.augmented(images.reshape(batch["image"].shape))
 
     def _generate(self, batch: Batch) -> Tensor:
         return self.run_tensor(self.G, batch["z"], *self.labelling.of_g(batch))

@@ -25,8 +25,8 @@ class Parts(Protocol):
 
     @property
     def execution(self) -> dict[str, Any]:
-        """``precision``, ``accumulate``, ``ema``, ``channels_last`` and ``cuda_graph``, for the
-        constructor of ``Step``."""
+        """``precision``, ``accumulate``, ``ema``, ``channels_last`` and ``cuda_graph``, and where
+        it is set ``augment``, for the constructor of ``Step``."""
 
     @property
     def seed(self) -> int:

@@ -44,6 +44,8 @@ def run_phases(step: Step, phases: Sequence[Phase], parts: list[Batch]) -> Scala
         scalars |= _gradients(step, phase, parts)
         optimizer.step()
         step.after_update(phase.name)
+        if step.augmentation is not None:
+            scalars |= step.augmentation.adapt()
         for trained_by, average in step.moving_averages():
             if trained_by == phase.optimizer:
                 average.update()
@@ -80,8 +82,11 @@ def _gradients(step: Step, phase: Phase, parts: list[Batch]) -> Scalars:
     others = alone_in(step.trainable, step.optimizers[phase.optimizer])
     rows = []
     with frozen(others):
-        for part, drawn in zip(parts, _drawn(step, phase.name, parts), strict=True):
+        for number, drawn in enumerate(_drawn(step, phase.name, parts)):
+            part = parts[number]
             part.update(drawn)
+            if step.augmentation is not None:
+                step.augmentation.begin(number, len(parts))
             loss, reported = step.phase_loss(phase.name, part)
             step.stage = f"the gradient of {step.loss_words(phase.name)}"
             (loss / len(parts) if len(parts) > 1 else loss).backward()

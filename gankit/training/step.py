@@ -18,6 +18,7 @@ from gankit.data import Batch as Resident
 from gankit.errors import CheckpointError, ConfigError, shortened
 from gankit.scalars import is_integer
 from gankit.training.arguments import Auto, auto, whole
+from gankit.training.augmentation import Augmentation, Augmenting, check_augments
 from gankit.training.average import Average
 from gankit.training.batches import check_batch, check_source, in_dtype
 from gankit.training.graph import graphs_for, make_eager
@@ -35,7 +36,7 @@ Precision = Literal["fp32", "bf16"]
 _PLAIN = frozenset({"stage", "phases", "calls", "_shapes_differ"})
 
 
-class Step(nn.Module, ABC):
+class Step(Augmenting, nn.Module, ABC):
     """One training step: call it with a batch, a dict of tensors with one first dimension.
 
     A subclass gives its networks and optimizers to this constructor, declares ``fields`` and
@@ -57,6 +58,7 @@ class Step(nn.Module, ABC):
         channels_last: keep 4-d weights and images channels last; "auto" where that is faster
             (:func:`gankit.training.modules.take_channels_last`).
         cuda_graph: "auto" replays the step as CUDA graphs where the networks are on CUDA.
+        augment: transforms what discriminators are shown, such as ``DiffAugment()`` or ``ADA()``.
 
     Raises ConfigError for arguments outside what is said here.
 
@@ -91,8 +93,10 @@ class Step(nn.Module, ABC):
         ema: float | None = None,
         channels_last: Auto = "auto",
         cuda_graph: Auto = "auto",
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__()
+        check_augments(augment, type(self))
         check_optimizers(optimizers, networks)
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision is {precision!r}; allowed are 'fp32' and 'bf16'")
@@ -115,6 +119,9 @@ class Step(nn.Module, ABC):
         like = self.trainable[0]
         self.device, self.dtype = like.device, like.dtype
         self._nan = torch.full((), float("nan"), device=self.device)
+        self.augmentation = None if augment is None else augment.to(self.device)
+        if augment is not None:
+            self.metrics = {**self.metrics, **augment.metrics}
         memory_format = auto("channels_last", channels_last)
         self.channels_last = take_channels_last(memory_format, precision, *networks.values())
         self._averages = {
@@ -371,6 +378,8 @@ class Step(nn.Module, ABC):
         notes = [self._graphs.note]
         if self.channels_last:
             notes.append("Images and 4-d weights are channels last.")
+        if self.augmentation is not None:
+            notes.append(self.augmentation.note)
         if self.accumulate > 1:
             notes.append(f"Gradients add up over {self.accumulate} equal parts of each batch.")
         return tuple(notes)

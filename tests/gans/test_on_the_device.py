@@ -15,12 +15,18 @@ from gankit.gans.began import BEGANStep
 from gankit.gans.ebgan import EBGANStep
 from gankit.gans.sgan import SGANStep
 from gankit.models import autoencoder, mlp, semi_supervised
-from gankit.training import Step, gan_adam, graph
+from gankit.training import ADA, DiffAugment, Step, gan_adam, graph
+from gankit.training.augmentation import Augmentation
 from tests.gans.translation_nets import batch_of, cyclegan_step, pix2pix_step
 from tests.training.tape import TapeRecorder
 
 SHAPE = (1, 4, 4)
 FAMILIES = ("vae", "began", "ebgan", "sgan", "pix2pix", "cyclegan")
+# And some whose discriminators are shown transformed images.
+CASES: list[tuple[str, type[Augmentation] | None]] = [
+    *((family, None) for family in FAMILIES),
+    *(("sgan", ADA), ("cyclegan", ADA), ("ebgan", DiffAugment), ("pix2pix", DiffAugment)),
+]
 RATE = 2**-9  # a number of float32 too, as the rate of a graph is
 
 
@@ -60,9 +66,9 @@ def batch(family: str, seed: int) -> dict[str, Tensor]:
     return {"image": torch.rand(4, *SHAPE, generator=generator) * 2 - 1}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "augment"), CASES)
 def test_replays_train_as_eager_steps_do_to_the_bit(
-    family: str, monkeypatch: pytest.MonkeyPatch
+    family: str, augment: type[Augmentation] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = graph.make_capturable
 
@@ -72,7 +78,9 @@ def test_replays_train_as_eager_steps_do_to_the_bit(
             group["capturable"] = False
 
     monkeypatch.setattr(graph, "make_capturable", on_the_cpu)
-    eager, replayed = make(family, ema=0.9), make(family, ema=0.9)
+    eager, replayed = (
+        make(family, ema=0.9, augment=None if augment is None else augment()) for _ in range(2)
+    )
     owners = (replayed,), tuple(replayed.optimizers.values())
     recorder = TapeRecorder(*owners)
     replayed._graphs = graph.Graphs(*owners, recorder)
@@ -101,9 +109,11 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_waits_for_no_value_of_the_device(family: str) -> None:
-    step = make(family, ema=0.9)
+@pytest.mark.parametrize(("family", "augment"), CASES)
+def test_a_step_waits_for_no_value_of_the_device(
+    family: str, augment: type[Augmentation] | None
+) -> None:
+    step = make(family, ema=0.9, augment=None if augment is None else augment())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         step(batch(family, 0))  # which looks, once, at the range of the images

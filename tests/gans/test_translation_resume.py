@@ -80,8 +80,9 @@ def test_two_processes_have_one_run(tmp_path: Path) -> None:
     for code, error in ended(children):
         assert code == 0, error
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    weights = [name for name in first if name.startswith(("G_", "D_", "averages"))]
+    weights = [name for name in first if name.startswith(("G_", "D_", "aver", "aug"))]
     assert len(weights) > 20
+    assert first["augmentation.p"] != 0.5  # which follows what both processes have seen
     for name in weights:
         assert torch.equal(first[name], second[name]), name
     assert not torch.equal(first["random"], second["random"])

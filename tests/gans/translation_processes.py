@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gankit.training import Checkpoint, Trainer, load_checkpoint
+from gankit.training import ADA, Checkpoint, Trainer, load_checkpoint
 from gankit.training.distributed import (
     ShareOfBatches,
     average_gradients,
@@ -35,7 +35,8 @@ def two_processes(out: Path) -> None:
 
     def make(*callbacks: Checkpoint) -> Trainer:
         torch.manual_seed(1)
-        trainer = trainer_of("cyclegan", *callbacks, pool_size=3, ema=0.9)
+        ada = ADA(images=40, p=0.5)
+        trainer = trainer_of("cyclegan", *callbacks, pool_size=3, ema=0.9, augment=ada)
         trainer.sampler = ShareOfBatches(trainer.sampler)
         broadcast_state(trainer.gan_step)
         for optimizer in trainer.gan_step.optimizers.values():
