@@ -218,8 +218,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D",
-        help="digits, mnist, fashion-mnist, cifar10, celeba, folder:PATH, csv:PATH, npz:PATH, "
-        "idx:PATH, pairs:PATH, unpaired:PATH, toy:NAME or an import path",
+        help="digits, mnist, fashion-mnist, cifar10, celeba, folder:PATH, csv:PATH, wds:PATH, "
+        "npz:PATH, idx:PATH, pairs:PATH, unpaired:PATH, toy:NAME or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()

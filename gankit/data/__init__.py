@@ -9,6 +9,7 @@ from gankit.data.image_set import ImageSet
 from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
+from gankit.data.shards import ShardData, load_shards
 from gankit.data.sources import load
 from gankit.data.streamed import StreamedData
 from gankit.data.table import load_csv
@@ -26,6 +27,7 @@ __all__ = [
     "ImageSet",
     "PairData",
     "PointData",
+    "ShardData",
     "StreamedData",
     "UnpairedData",
     "UnpairedSampler",
@@ -35,6 +37,7 @@ __all__ = [
     "load_edges",
     "load_folder",
     "load_pairs",
+    "load_shards",
     "load_toy",
     "load_unpaired",
 ]

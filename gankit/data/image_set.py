@@ -74,6 +74,14 @@ class ImageSet(ABC):
             fields["attributes"] = (len(self.attribute_names),)
         return fields
 
+    @property
+    def classes(self) -> list[int]:
+        """The labels that occur, in order, without the mark of unlabelled images."""
+        if self.labels is None:
+            return []
+        found: list[int] = self.labels.unique().tolist()
+        return [label for label in found if label != UNLABELLED]
+
     def gather_labels(self, indices: Tensor) -> Tensor:
         """The labels at ``indices`` (int64 ``[B]``, any device), int64 ``[B]``.
 

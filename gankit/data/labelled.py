@@ -13,20 +13,11 @@ __all__ = [
     "absent_classes",
     "check_all_labelled",
     "class_count",
-    "classes_of",
     "keep_labels",
 ]
 
 # A set of so many classes may have gaps of as many labels again ten times over, and of a few more.
 _GAPS, _FEW = 10, 100
-
-
-def classes_of(data: ImageSet) -> list[int]:
-    """The labels that occur in ``data``, in order, without the mark of unlabelled images."""
-    if data.labels is None:
-        return []
-    found: list[int] = data.labels.unique().tolist()
-    return [label for label in found if label != UNLABELLED]
 
 
 def class_count(data: ImageSet) -> int:
@@ -35,7 +26,7 @@ def class_count(data: ImageSet) -> int:
     Raises DataError if no image is labelled, or if so few of the classes occur that a network of
     that many makes no sense.
     """
-    classes = classes_of(data)
+    classes = data.classes
     if not classes:
         raise DataError(f"{data.name} has no labelled image")
     count = classes[-1] + 1
@@ -49,7 +40,7 @@ def class_count(data: ImageSet) -> int:
 
 def absent_classes(data: ImageSet, count: int) -> str | None:
     """Which of ``count`` classes have no image in ``data``, as a sentence, or None if each has."""
-    present = set(classes_of(data))
+    present = set(data.classes)
     absent = [label for label in range(count) if label not in present]
     if not absent:
         return None
@@ -88,7 +79,7 @@ def keep_labels(data: ImageSet, count: int, *, seed: int = 0) -> ImageSet:
     """
     if data.labels is None:
         raise DataError(f"{data.name} has no labels to keep")
-    classes = classes_of(data)
+    classes = data.classes
     most = int((data.labels != UNLABELLED).sum())
     if not classes:
         raise DataError(f"{data.name} has no labelled image, so no label to keep")

@@ -19,6 +19,7 @@ from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
 from gankit.data.npz import load_npz
 from gankit.data.pairs import load_pairs
+from gankit.data.shards import load_shards
 from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
@@ -40,6 +41,7 @@ _SETS: dict[str, _Loader] = {
 _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
     "folder": (load_folder, "folder:FOLDER"),
     "csv": (load_csv, "csv:FILE"),
+    "wds": (load_shards, "wds:SHARDS"),
     "npz": (load_npz, "npz:FILE"),
     "idx": (load_idx, "idx:FOLDER or idx:FILE"),
     "pairs": (load_pairs, "pairs:FOLDER"),
@@ -93,7 +95,8 @@ def load(
     Args:
         name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,
             ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of images with
-            attributes or classes (``gankit.data.load_csv``), ``"npz:PATH"``, an archive as
+            attributes or classes (``gankit.data.load_csv``), ``"wds:SHARDS"``, images in tar shards
+            (``gankit.data.load_shards``), ``"npz:PATH"``, an archive as
             ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
             images file, or ``"toy:NAME"``, points of a known distribution
             (``gankit.data.load_toy``), which have no image size, are an ``ImageData``; what is made

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,14 @@ from gankit.data.rows import Rows
 from gankit.data.sampler import BatchSampler
 from gankit.errors import DataError, GankitWarning, outside_gankit
 
-__all__ = ["MAX_BROKEN", "FileImages", "StreamedData", "StreamedOrder", "default_workers"]
+__all__ = [
+    "MAX_BROKEN",
+    "FileImages",
+    "LoadedAhead",
+    "StreamedData",
+    "StreamedOrder",
+    "default_workers",
+]
 
 # More broken files than this share are no accident.
 MAX_BROKEN = 0.25
@@ -252,33 +260,58 @@ class StreamedData(ImageSet):
             )
 
 
-class StreamedOrder(Iterator[dict[str, Tensor]]):
-    """The batches of ``data`` that ``sampler`` says, as dicts of fields on the device.
+class LoadedAhead(Iterator[dict[str, Tensor]], ABC):
+    """The batches of a loader whose processes read them before they are due.
 
-    Its state is that of ``sampler``, as if nothing had been read ahead.
+    Args:
+        name: what messages call the set.
+        sampler: says how many batches an epoch has.
     """
 
-    def __init__(self, data: StreamedData, sampler: BatchSampler) -> None:
-        self.data, self.sampler = data, sampler
+    def __init__(self, name: str, sampler: BatchSampler) -> None:
+        self.name, self.sampler = name, sampler
         self._batches: Iterator[Mapping[str, Any]] | None = None
+
+    @abstractmethod
+    def _start(self) -> Iterator[Mapping[str, Any]]:
+        """Start the processes."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one epoch."""
         return self.sampler.steps_per_epoch
 
-    def __next__(self) -> dict[str, Tensor]:
+    def close(self) -> None:
+        """End the processes; the next batch starts them again."""
+        self._batches = None
+
+    def _take(self) -> Mapping[str, Any]:
+        """What the loader gives next. Raises DataError if a process was ended."""
         if self._batches is None:
             self._batches = self._start()
         try:
-            read = next(self._batches)
+            return next(self._batches)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise DataError(
-                f"{self.data.name}: a process that decodes images was ended, maybe for lack of "
-                "memory; data.workers=1 takes less"
+                f"{self.name}: a process that decodes images was ended, maybe for lack of memory; "
+                "data.workers=1 takes less"
             ) from error
+
+
+class StreamedOrder(LoadedAhead):
+    """The batches of ``data`` that ``sampler`` says, as dicts of fields on the device.
+
+    Its state is that of ``sampler``, as if nothing had been read ahead.
+    """
+
+    def __init__(self, data: StreamedData, sampler: BatchSampler) -> None:
+        super().__init__(data.name, sampler)
+        self.data = data
+
+    def __next__(self) -> dict[str, Tensor]:
+        read = self._take()
         next(self.sampler)
         data = self.data
         return data._samples(*data._arrived(read))
@@ -296,10 +329,6 @@ class StreamedOrder(Iterator[dict[str, Tensor]]):
             generator=torch.Generator(),  # so that it draws no number of the run's
         )
         return iter(loader)
-
-    def close(self) -> None:
-        """End the processes; the next batch starts them again."""
-        self._batches = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the coming batches depend on."""

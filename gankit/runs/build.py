@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gankit import data as gankit_data
 from gankit.data import FieldData, ImageSet
-from gankit.data.labelled import absent_classes, classes_of
+from gankit.data.labelled import absent_classes
 from gankit.errors import ConfigError, DataError, GankitError, shortened
 from gankit.runs.component import create, import_object, is_import_path, split_spec
 from gankit.runs.parts import ConfiguredParts
@@ -141,7 +141,7 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
     """What a checkpoint says of its run: enough to build the networks without the data."""
     data, classes = parts.data, None
     if "label" in step.fields and isinstance(data, ImageSet):
-        classes = classes_of(data)
+        classes = data.classes
         absent = absent_classes(data, getattr(step.inference(), "n_classes", 0))
         if absent is not None and world()[0] == 0:
             _LOG.warning("%s", absent)

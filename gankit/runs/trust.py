@@ -92,9 +92,16 @@ def foreign_parts(config: RunConfig) -> Iterator[tuple[str, Spec]]:
             continue
         for spec in value if name == "callbacks" else (value,):
             # A name that gankit.data knows only has files read.
-            known = name == "data" and not is_import_path(split_spec(name, spec)[0])
+            known = name == "data" and _reads_files(split_spec(name, spec)[0])
             if spec is not None and not known:
                 yield name, spec
+
+
+def _reads_files(path: str) -> bool:
+    """Whether data of this name are files, and no code or command of others is run for them."""
+    kind, _, urls = path.partition(":")
+    # pipe:COMMAND is a URL, and others have programs started; braces may hide where one begins.
+    return not is_import_path(path) and (kind != "wds" or ":" not in urls.replace("::", ""))
 
 
 def _parts_of_step(spec: Spec) -> Iterator[tuple[str, Spec]]:

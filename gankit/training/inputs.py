@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gankit.data import BatchSampler, FieldData, ImageData, ImageSet, StreamedData
+from gankit.data import BatchSampler, FieldData, ImageData, ImageSet, ShardData, StreamedData
 from gankit.data.labelled import check_all_labelled
-from gankit.data.streamed import StreamedOrder
+from gankit.data.streamed import LoadedAhead
 from gankit.data.torch_data import LoaderData, LoaderOrder, MapData
 from gankit.errors import ConfigError, DataError, GankitWarning, outside_gankit
 from gankit.training.callbacks import Callback
@@ -69,7 +69,7 @@ def check_fields(data: FieldData, fields: Sequence[str]) -> None:
         check_all_labelled(data)
 
 
-def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder | StreamedOrder:
+def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder | LoadedAhead:
     """The order of training: ``sampler``, its batches read ahead, or a loader's own.
 
     Raises ConfigError unless ``sampler`` gives indices into ``data``, or is None with a loader.
@@ -87,6 +87,8 @@ def order_of(data: FieldData, sampler: object) -> BatchSampler | LoaderOrder | S
             f"sampler is {'None' if sampler is None else kind}; allowed is a "
             "gankit.data.BatchSampler(len(data), batch_size)"
         )
+    if isinstance(data, ShardData):
+        return data.order(sampler)
     if sampler.n > len(data):
         raise ConfigError(
             f"sampler is of {sampler.n} images, but data has {len(data)}; allowed are {len(data)}"

@@ -313,7 +313,10 @@ def test_names_of_no_encoding(tmp_path):
         ({"image_size": [8]}, r"image_size is \[8\], expected an integer from 1, or two"),
         ({"image_size": [8, 0]}, "expected an integer from 1, or two"),
         ({"image_size": None}, "images of different sizes in one set, 20x20 and 9x20"),
-        ({"flip": True}, "has no argument 'flip', allowed are background, channels, image_size,"),
+        (
+            {"flip": True},
+            "has no argument 'flip', allowed are background, cache, channels, image_size,",
+        ),
         ({"root_": 1}, "has no argument 'root_'"),
     ],
 )

@@ -13,7 +13,6 @@ from gankit.data.labelled import (
     absent_classes,
     check_all_labelled,
     class_count,
-    classes_of,
     keep_labels,
 )
 from gankit.errors import DataError
@@ -74,7 +73,7 @@ def labelled(*labels: int) -> ImageData:
 
 def test_classes_with_gaps() -> None:
     letters = labelled(*range(1, 27), -1)
-    assert classes_of(letters) == list(range(1, 27))
+    assert letters.classes == list(range(1, 27))
     assert class_count(letters) == 27
     assert absent_classes(letters, 27) == (
         "mine has images of 26 of 27 classes: none of class 0, of which what G makes means nothing"
@@ -89,7 +88,7 @@ def test_classes_with_gaps() -> None:
             class_count(labelled(*far))
     with pytest.raises(DataError, match="mine has no labelled image"):
         class_count(labelled(-1, -1))
-    assert classes_of(ImageData(images(2))) == []
+    assert ImageData(images(2)).classes == []
 
 
 def test_a_conditional_run_needs_all_labels() -> None:
@@ -106,7 +105,7 @@ def test_labels_are_kept_of_labelled_images_only() -> None:
     data = labelled(0, -1, 1, 0, 1, -1, -1)
     kept = keep_labels(data, 2)
     assert kept.labels is not None
-    assert classes_of(kept) == [0, 1]
+    assert kept.classes == [0, 1]
     assert int((kept.labels >= 0).sum()) == 2
     with pytest.raises(DataError, match=r"labelled is 5; allowed for mine are 2 .* to 4"):
         keep_labels(data, 5)
