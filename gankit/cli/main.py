@@ -102,6 +102,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.sample import sample
 
         return sample(arguments)
+    if arguments.command == "evaluate":
+        from gankit.cli.evaluate import evaluate
+
+        return evaluate(arguments)
     if arguments.command == "translate":
         from gankit.cli.translate import translate
 
@@ -196,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_train(command("train", "train a recipe"))
     _add_sample(command("sample", "draw images from a run"))
+    _add_evaluate(command("evaluate", "say how good the images of a run or a folder are"))
     _add_translate(command("translate", "turn images into those of the other domain"))
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     drawing = command("plot", "draw the curves and the GIF of a run")
@@ -263,6 +268,41 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Compare generated images with real ones: those that a run draws or translates, or those "
+        "of a folder. The result says features, numbers of images, preprocessing, seed and "
+        "versions; that of a run is kept in its folder as evaluation.json."
+    )
+    add = parser.add_argument
+    add("path", metavar="DIR", help="folder of a run, a checkpoint, a folder of images, or a set")
+    add("--against", metavar="D", help="real images: a set or a folder (default: the run's data)")
+    add(
+        "--metrics",
+        metavar="M,...",
+        help="fid, kid, is, prc, coverage, ppl, classes, nearest, label_accuracy; of paired images "
+        "l1, psnr, ssim, lpips (default: what fits)",
+    )
+    add(
+        "--features",
+        default="auto",
+        metavar="F",
+        help="small: a classifier fitted to the real images; inception, vgg16, clip, dino; or an "
+        "import path (default: small for labelled grey images up to 32x32, else inception)",
+    )
+    add("--weights", metavar="FILE", help="of the features (default: where torch keeps them)")
+    add("--n", type=_positive, metavar="N", help="of generated images (default: as many as real)")
+    add("--batch-size", type=_positive, default=64, metavar="N", help="default: 64")
+    add("--split", choices=("train", "test", "all"), help="of the real images (default: train)")
+    add("--image-size", type=_positive, metavar="N", help="to which read images are resized")
+    add("--data-root", metavar="P", help="folder of downloaded data sets")
+    add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
+    add("--seed", type=_seed, default=0, metavar="N", help="of noise and metrics (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    add("--json", action="store_true", help="print the result as JSON")
     _add_trust(parser)
 
 

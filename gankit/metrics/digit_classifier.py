@@ -24,7 +24,7 @@ from gankit.metrics.checks import check_data, check_floats, check_range, finite
 __all__ = ["DigitClassifier", "ClassCoverage"]
 
 # The classifier looks at images of this size; others are resized to it.
-_SIZE = 28
+SIZE = 28
 # More real images do not change a result but take time.
 _MOST_IMAGES = 10_000
 _STEPS = 500
@@ -99,13 +99,21 @@ class DigitClassifier:
         outlier_exposure: as ``fit`` was told.
     """
 
-    def __init__(self, network: nn.Module, classes: tuple[int, ...], shape: tuple[int, int, int]):
+    def __init__(
+        self, network: nn.Sequential, classes: tuple[int, ...], shape: tuple[int, int, int]
+    ):
         self.network = network.eval()
         self.classes = classes
         self.shape = shape
         self.accuracy = 0.0
         self.real_confidence = 0.0
         self.outlier_exposure = True
+
+    @classmethod
+    def untrained(cls, classes: tuple[int, ...], shape: tuple[int, int, int]) -> DigitClassifier:
+        """One whose network waits for its weights. Global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            return cls(_network(shape[0], len(classes)), classes, shape)
 
     @classmethod
     def fit(
@@ -185,20 +193,32 @@ class DigitClassifier:
 
     def __call__(self, samples: Tensor) -> ClassCoverage:
         """The classes of samples, floating point ``[N, C, H, W]`` in [-1, 1]; errors as above."""
-        confidence, predicted = self.probabilities(samples).max(dim=1)
+        return self.coverage(self.probabilities(samples))
+
+    def coverage(self, probabilities: Tensor) -> ClassCoverage:
+        """The classes that samples show, of their ``probabilities`` ``[N, classes]``."""
+        confidence, predicted = probabilities.max(dim=1)
         sure = predicted[confidence > _FOUND_CONFIDENCE]
         counts = torch.bincount(sure, minlength=len(self.classes))
         return ClassCoverage(
             counts=tuple(counts.tolist()),
-            total=len(samples),
+            total=len(probabilities),
             median_confidence=float(confidence.median()),
             accuracy=self.accuracy,
             outlier_exposure=self.outlier_exposure,
         )
 
     @torch.no_grad()
+    def layers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The last features ``[N, 96]`` and the logits ``[N, classes]`` of images in [-1, 1].
+
+        Images are float32 ``[N, C, H, W]`` of any size, on the network's device.
+        """
+        features = self.network[:-1](_at_size(images))
+        return features, self.network[-1](features)
+
     def _probabilities(self, images: Tensor) -> Tensor:
-        return torch.cat([self.network(part).softmax(dim=1) for part in images.split(512)])
+        return torch.cat([self.layers(part)[1].softmax(dim=1) for part in images.split(512)])
 
 
 @contextmanager
@@ -213,14 +233,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def _at_size(images: Tensor) -> Tensor:
-    if images.shape[2:] == (_SIZE, _SIZE):
+    if images.shape[2:] == (SIZE, SIZE):
         return images
     return F.interpolate(
         images,
-        size=(_SIZE, _SIZE),
+        size=(SIZE, SIZE),
         mode="bilinear",
         align_corners=False,
-        antialias=min(images.shape[2:]) > _SIZE,
+        antialias=min(images.shape[2:]) > SIZE,
     )
 
 

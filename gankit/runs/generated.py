@@ -1,0 +1,166 @@
+"""The images that are evaluated: drawn or translated by a run, or read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gankit import data as gankit_data
+from gankit.data import FieldData, ImageData, PairData
+from gankit.data.domains import Domains
+from gankit.data.image_set import UNLABELLED, ImageSet
+from gankit.errors import ConfigError
+from gankit.loaded import LoadedGenerator
+from gankit.metrics.metric import LatentGenerator
+from gankit.runs.build import load_data
+from gankit.runs.component import is_import_path, split_spec
+from gankit.runs.trust import check_own
+from gankit.saved import SavedRun
+from gankit.training.pictures import generate_batches, to_bytes
+from gankit.training.point_pictures import are_points
+from gankit.training.seeds import stream
+from gankit.translator import LoadedTranslator
+
+# Images that a generator makes at a time; the noise of some generators depends on it.
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Generated images, what they are in words, and their generator where it makes them of noise.
+
+    ``targets`` are the real images they are compared with; ``paired`` says whether the i-th of them
+    is the target of the i-th generated one.
+    """
+
+    images: ImageData
+    name: str
+    targets: ImageSet
+    generator: LatentGenerator | None = None
+    paired: bool = False
+
+
+def real_images(data: FieldData) -> ImageSet:
+    """``data``. Raises ConfigError unless it is a set of single images."""
+    if not isinstance(data, ImageSet) or are_points(data.shape):
+        what = "points" if isinstance(data, ImageSet) else f"the fields {', '.join(data.fields)}"
+        raise ConfigError(f"{data.name} has {what}; expected single images")
+    return data
+
+
+def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str) -> Generated:
+    """``n`` images of ``G``, rounded to bytes; for classes as often as they occur in ``real``."""
+    if G.z_distribution is None:
+        raise ConfigError(
+            f"{name} is an autoencoder without a distribution of codes to draw from, so there are "
+            "no samples to evaluate"
+        )
+    if are_points(G.image_shape):
+        raise ConfigError(f"{name} makes points; expected a run of images")
+    labels = _labels(G, real, n, seed)
+    batches = generate_batches(
+        G.network, n, seed=seed, distribution=G.z_distribution, batch=_BATCH, labels=labels
+    )
+    images = torch.cat([to_bytes(batch.reshape(-1, *G.image_shape)) for batch in batches])
+    latent = LatentGenerator(G.network, G.z_dim, G.z_distribution, G.image_shape, G.n_classes)
+    return Generated(ImageData(images, labels, name), name, real, latent)
+
+
+def _labels(G: LoadedGenerator, real: ImageSet, n: int, seed: int) -> Tensor | None:
+    """Labels of real images in random order, each as often as any other, or one more time."""
+    if G.n_classes is None:
+        return None
+    known = torch.empty(0) if real.labels is None else real.labels.cpu()
+    known = known[(known != UNLABELLED) & (known < G.n_classes)]
+    if not len(known):
+        return G.interface.labels(n)
+    order = torch.randperm(len(known), generator=stream(seed, "labels to evaluate"))
+    return known[order[torch.arange(n) % len(known)]]
+
+
+def translated(
+    translator: LoadedTranslator,
+    direction: str,
+    data: FieldData,
+    *,
+    n: int | None,
+    seed: int,
+    name: str,
+) -> Generated:
+    """The first ``n`` images of one domain of ``data`` in the other, beside those of the other."""
+    if not isinstance(data, Domains):
+        raise ConfigError(f"{data.name} has the fields {', '.join(data.fields)}; expected a and b")
+    source, target = (getattr(data, domain) for domain in direction.split("2"))
+    given = source.normalized()[:n]
+    images = to_bytes(translator.translate(given, direction, seed=seed))
+    paired = isinstance(data, PairData)
+    targets = ImageData(target.images[: len(given)] if paired else target.images, name=target.name)
+    return Generated(ImageData(images, name=name), f"{name}, {direction}", targets, paired=paired)
+
+
+@dataclass(frozen=True)
+class RealData:
+    """Which real images generated ones are compared with; what is None is the run's.
+
+    Args:
+        name: a data set, or a folder of images.
+        split: ``"train"``, ``"test"`` or ``"all"``.
+        image_size: height and width to which they are resized.
+        root: folder of downloaded data sets.
+    """
+
+    name: str | None = None
+    split: str | None = None
+    image_size: int | None = None
+    root: str | None = None
+
+    def load(self) -> FieldData:
+        """The set of that name, which is given."""
+        assert self.name is not None
+        return named(self.name, self.split or "train", self.image_size, self.root)
+
+    def of_run(self, saved: SavedRun) -> FieldData:
+        """The set of that name, or that of the run, at the size of the run's images.
+
+        Images are neither cropped nor flipped at random. Raises ConfigError if the run names code
+        that is not gankit's and is not trusted.
+        """
+        config = saved.config
+        size = config.image_size if self.image_size is None else self.image_size
+        root = config.data_root if self.root is None else self.root
+        if self.name is not None:
+            return named(self.name, self.split or "train", size, root)
+        kind, arguments = split_spec("data", config.data)
+        if is_import_path(kind):
+            if not config.trusted:
+                check_own(str(saved.path), "data", config.data)
+        else:
+            arguments["split"] = self.split or arguments.get("split", "train")
+            if kind.startswith(("pairs:", "unpaired:")):
+                arguments["augment"] = False
+        data = {"class_path": kind, "init_args": arguments}
+        return load_data(config.updated(data=data, image_size=size, data_root=root, flip=None))
+
+
+def named(name: str, split: str, image_size: int | None, root: str | None) -> FieldData:
+    """The images of a folder, or of a data set by its name."""
+    if ":" not in name and Path(name).is_dir():
+        name = f"folder:{name}"
+    return gankit_data.load(name, image_size=image_size, split=split, root=root)
+
+
+def picked(images: ImageSet, n: int | None, seed: int) -> ImageData:
+    """``n`` of the images, drawn at random where there are more, all of them where n is None."""
+    count = len(images)
+    if n is not None and n > count:
+        raise ConfigError(f"n is {n}; allowed for {images.name} are 1 to {count}, all its images")
+    chosen = torch.arange(count)
+    if n is not None and n < count:
+        random = stream(seed, "images to evaluate")
+        chosen = torch.randperm(count, generator=random)[:n].sort().values
+    labels = None if images.labels is None else images.labels.cpu()[chosen]
+    parts = [to_bytes(images.gather(part).cpu()) for part in chosen.split(_BATCH)]
+    return ImageData(torch.cat(parts), labels, images.name)
