@@ -55,9 +55,9 @@ def export(
     CPU. ``"safetensors"`` holds the weights of a run as they were trained, for ``gankit.load``.
 
     Each says what is needed to sample: ``z_dim``, ``z_distribution``, ``n_classes``, ``classes``
-    (those that the data had), ``image_shape``, ``value_range``, ``step`` and ``gankit_version``, as
-    text, in ONNX's ``metadata_props``, safetensors' metadata, and the extra file ``gankit.json`` of
-    a ``.pt2``.
+    (those that the data had) and their ``class_names``, ``image_shape``, ``value_range``, ``step``
+    and ``gankit_version``, as text, in ONNX's ``metadata_props``, safetensors' metadata, and the
+    extra file ``gankit.json`` of a ``.pt2``.
 
     Args:
         run: folder of a run, a checkpoint, or a network, whose eval mode is written.
@@ -123,7 +123,10 @@ def _direction(network: nn.Module, direction: str | None) -> str | None:
 
 
 def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
-    keys = ("networks", "inference", "image_shape", "fields", "z_distribution", "classes", "run")
+    keys = (
+        *("networks", "inference", "image_shape", "fields", "z_distribution"),
+        *("classes", "class_names", "run"),
+    )
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
     module = saved.module

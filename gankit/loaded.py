@@ -25,7 +25,8 @@ class Interface:
 
     ``z_distribution`` is None for the decoder of an autoencoder without a distribution of codes,
     ``n_classes`` where images have no labels, ``step`` where it was not recorded. ``classes`` are
-    the labels that occurred in training.
+    the labels that occurred in training, ``class_names`` the names of labels 0, 1, ... where the
+    data have some.
     """
 
     z_dim: int
@@ -35,8 +36,27 @@ class Interface:
     classes: tuple[int, ...] = ()
     step: int | None = None
     value_range: tuple[float, float] = (-1.0, 1.0)
+    class_names: tuple[str, ...] = ()
 
-    def labels(self, n: int, label: int | Sequence[int] | Tensor | None = None) -> Tensor | None:
+    def class_name(self, label: int) -> str:
+        """What class ``label`` is called: its name, or the number where it has none."""
+        return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
+
+    def label_of(self, name: str) -> int:
+        """The label of the class ``name``, or that number. Raises ConfigError if there is none."""
+        if name in self.class_names:
+            return self.class_names.index(name)
+        if name.isascii() and name.isdigit():
+            return int(name)
+        names = ", ".join(self.class_names[:20]) + (", ..." if len(self.class_names) > 20 else "")
+        raise ConfigError(
+            f"label is {_short(name)}; allowed are {f'{names}, and ' if names else ''}the numbers "
+            f"0 to {(self.n_classes or 1) - 1}"
+        )
+
+    def labels(
+        self, n: int, label: int | str | Sequence[int] | Tensor | None = None
+    ) -> Tensor | None:
         """``label`` for ``n`` images, int64 ``[n]``; by default the classes in turn.
 
         None where images have no labels. Raises ConfigError for labels that there are not.
@@ -48,6 +68,8 @@ class Interface:
         if label is None:
             classes = torch.tensor(self.classes or range(self.n_classes))
             return classes[torch.arange(n) % len(classes)]
+        if isinstance(label, str) and self.class_names:
+            label = self.label_of(label)
         try:
             labels = torch.as_tensor(label).cpu()
         except (TypeError, ValueError, RuntimeError):
@@ -79,6 +101,7 @@ class Interface:
             "z_distribution": self.z_distribution,
             "n_classes": self.n_classes,
             "classes": list(self.classes) or None,
+            "class_names": list(self.class_names) or None,
             "image_shape": list(self.image_shape),
             "value_range": list(self.value_range),
         }
@@ -108,6 +131,7 @@ class LoadedGenerator(nn.Module):
             training. None for an autoencoder without a distribution of codes.
         n_classes: labels are 0 to ``n_classes - 1``; None for a generator that takes none.
         classes: the labels that occurred in training; empty where that was not recorded.
+        class_names: the names of labels 0, 1, ...; empty where the data had none.
         image_shape: ``(C, H, W)`` of an image.
         value_range: the values of the images trained on, (-1.0, 1.0); where the network's last
             layer is linear, its images may leave it by a little.
@@ -128,6 +152,7 @@ class LoadedGenerator(nn.Module):
         self.z_distribution: Distribution | None = interface.z_distribution
         self.n_classes: int | None = interface.n_classes
         self.classes: tuple[int, ...] = interface.classes
+        self.class_names: tuple[str, ...] = interface.class_names
         self.image_shape: tuple[int, ...] = interface.image_shape
         self.value_range: tuple[float, float] = interface.value_range
         self.step: int | None = interface.step
@@ -153,7 +178,7 @@ class LoadedGenerator(nn.Module):
         n: SupportsIndex,
         *,
         seed: SupportsIndex | None = None,
-        label: int | Sequence[int] | Tensor | None = None,
+        label: int | str | Sequence[int] | Tensor | None = None,
         batch: int = 256,
     ) -> Tensor:
         """``n`` images, float32 ``[n, C, H, W]`` in [-1, 1] on the CPU, from z as in training.
@@ -164,8 +189,8 @@ class LoadedGenerator(nn.Module):
             n: how many, from 1.
             seed: decides the images. None draws it from torch's global generator: other images at
                 each call.
-            label: the class of all images, or int ``[n]``: that of each. None goes through the
-                classes in turn. For a conditional generator alone.
+            label: the class of all images, its number or its name; or int ``[n]``: that of each.
+                None goes through the classes in turn. For a conditional generator alone.
             batch: how many images are generated at a time.
 
         Raises:

@@ -378,11 +378,14 @@ def _interface(
     """How the generator of the run with that ``description`` in its checkpoint is sampled."""
     shape, distribution = description.get("image_shape"), description.get("z_distribution")
     n_classes = getattr(G, "n_classes", None)
-    classes = (description.get("classes") or ()) if n_classes else ()
+    classes, names = (
+        (description.get(key) or ()) if n_classes else () for key in ("classes", "class_names")
+    )
     if (
         distribution not in (None, *DISTRIBUTIONS)
         or not _are_integers(shape, 1, 2**31)
         or not _are_integers(classes, 0, n_classes or 0)
+        or not (isinstance(names, (list, tuple)) and all(type(name) is str for name in names))
     ):
         raise CheckpointError(
             f"{path} is damaged: what it says of its generator's noise, images or classes is "
@@ -396,6 +399,7 @@ def _interface(
         n_classes=n_classes,
         classes=tuple(classes),
         step=step,
+        class_names=tuple(names),
     )
 
 

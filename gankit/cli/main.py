@@ -266,7 +266,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--columns", type=_positive, metavar="N", help="of the grid (default: one per class)")
     add("--scale", type=_positive, metavar="N", help="pixels of the grid per pixel of an image")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
-    add("--label", type=_seed, metavar="N", help="the class of all images (conditional runs)")
+    add("--label", metavar="CLASS", help="number or name of the class of all images")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 

@@ -55,7 +55,7 @@ def sample(arguments: argparse.Namespace) -> int:
         columns = arguments.columns or min(len(shown), arguments.n)
         of_columns = [shown[column % len(shown)] for column in range(columns)]
         labels = torch.tensor(of_columns)[torch.arange(arguments.n) % columns]
-        names = [str(label) for label in of_columns]
+        names = [interface.class_name(label) for label in of_columns]
     labels = interface.labels(arguments.n) if labels is None else labels
     batches = (
         batch.reshape(-1, *saved.image_shape)
@@ -116,11 +116,16 @@ def _caption(arguments: argparse.Namespace, saved: SavedRun) -> str:
 
 
 def _labels(arguments: argparse.Namespace, interface: Interface) -> Tensor | None:
-    label = arguments.label
-    if label is None:
+    if arguments.label is None:
         return None
     if interface.n_classes is None:
-        raise ConfigError(f"--label is {label}, but the run in {arguments.run} has no labels")
+        raise ConfigError(
+            f"--label is {arguments.label}, but the run in {arguments.run} has no labels"
+        )
+    try:
+        label = interface.label_of(arguments.label)
+    except ConfigError as error:
+        raise ConfigError(f"--{error}") from None
     if label >= interface.n_classes:
         raise ConfigError(f"--label is {label}; allowed are 0 to {interface.n_classes - 1}")
     if interface.classes and label not in interface.classes:

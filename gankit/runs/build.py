@@ -139,9 +139,9 @@ def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
 
 def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[str, Any]:
     """What a checkpoint says of its run: enough to build the networks without the data."""
-    data, classes = parts.data, None
+    data, classes, names = parts.data, None, None
     if "label" in step.fields and isinstance(data, ImageSet):
-        classes = data.classes
+        classes, names = data.classes, list(data.class_names) or None
         absent = absent_classes(data, getattr(step.inference(), "n_classes", 0))
         if absent is not None and world()[0] == 0:
             _LOG.warning("%s", absent)
@@ -160,6 +160,7 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
         "z_distribution": step.z_distribution,
         # Those of which it makes images like the data.
         "classes": classes,
+        "class_names": names,
         "curves": [[c.label, dict(c.columns), c.limits] for c in step.curves()],
     }
 
