@@ -195,7 +195,7 @@ def _plots(record: RunRecord) -> Html:
     if not record.rows:
         return _section("Curves", tag("p", "Nothing was logged yet."))
     last = int(record.rows[-1]["step"])
-    speed = Curves("images per second", {"images_per_second": "images/s"})
+    speed = Curves("images per second", {"images_per_second": "images per second"})
     return _section(
         "Curves",
         tag(
@@ -263,7 +263,10 @@ def _diagnostics(record: RunRecord) -> Html:
         )
         return _section(title, tag("ul", *items, class_="warnings"))
     if not record.looks:
-        words = "The diagnostics have not looked at this run: they look at GANs of images."
+        words = (
+            "The diagnostics have not looked at this run: they look at GANs that draw images from "
+            "noise, from G's 500th update on."
+        )
     else:
         times = "once" if record.looks == 1 else f"{record.looks:,} times"
         words = f"The diagnostics have looked at the networks {times} and had nothing to warn of."

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gankit.runs.html import Html, joined, tag
+from gankit.runs.html import Html, tag
 from gankit.runs.wording import number
 from gankit.training.callbacks.curves import points_of, smoothed
 from gankit.training.reports import Curves
 
 # Of the picture, and what lies around the plot in it.
-_WIDTH, _HEIGHT = 520, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 34, 50
+_WIDTH, _HEIGHT = 520, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 22, 14, 50
 # Of a curve: a plot is about as many pixels wide.
 _POINTS = 400
 _COLOURS = 6
-_LETTER = 8.5
 _Scale = Callable[[float], float]
 
 
@@ -45,8 +44,7 @@ def plot(curves: Curves, rows: Sequence[Mapping[str, str]], last: int) -> Html:
         place = min(max((value - low) / (high - low), 0.0), 1.0)
         return _HEIGHT - _BOTTOM - place * (_HEIGHT - _TOP - _BOTTOM)
 
-    names = [name for name, _, _ in series]
-    parts = [_legend(names)] if names != [label] else []
+    parts: list[Html] = []
     for value in ticks(low, high, 5):
         height = f"{down(value):.1f}"
         ends = {"x1": _LEFT, "x2": _WIDTH - _RIGHT, "y1": height, "y2": height}
@@ -84,22 +82,14 @@ def plot(curves: Curves, rows: Sequence[Mapping[str, str]], last: int) -> Html:
         data_left=_LEFT,
         data_width=_WIDTH - _LEFT - _RIGHT,
     )
-    return tag("figure", tag("figcaption", label), picture, class_="plot")
+    names = [name for name, _, _ in series]
+    legend = _legend(names) if names != [label] else ""
+    return tag("figure", tag("figcaption", label), legend, picture, class_="plot")
 
 
 def _legend(names: list[str]) -> Html:
-    """Names above the plot, side by side, as far as they fit."""
-    parts, x = [], float(_LEFT)
-    for index, name in enumerate(names):
-        width = 26 + _LETTER * len(name) + 14
-        if x + width > _WIDTH and index:
-            parts.append(tag("text", "...", x=f"{x:.0f}", y=18))
-            break
-        colour = f"c{index % _COLOURS}"
-        parts.append(tag("line", x1=f"{x:.0f}", x2=f"{x + 20:.0f}", y1=14, y2=14, class_=colour))
-        parts.append(tag("text", name, x=f"{x + 26:.0f}", y=18))
-        x += width
-    return joined(*parts)
+    keys = (tag("li", name, class_=f"k{index % _COLOURS}") for index, name in enumerate(names))
+    return tag("ul", *keys, class_="legend")
 
 
 def _line(x: list[int], y: list[float], across: _Scale, down: _Scale) -> str:
