@@ -77,8 +77,10 @@ def load_speech(
         random = np.random.default_rng(seed)
         voices = [_voice(sample_rate, seed, random) for _ in range(n)]
         for number, voice in enumerate(voices):
-            noise = _noise(noises[random.integers(len(noises))], voices, number, random)
-            noisy = voice + noise * (_rms(voice) / _rms(noise) * _gain(-random.uniform(*snr)))
+            noise = _noise(noises[int(random.integers(len(noises)))], voices, number, random)
+            noisy = voice + noise * (
+                _rms(voice) / _rms(noise) * _gain(-random.uniform(snr[0], snr[1]))
+            )
             peak = max(1.0, np.abs(noisy).max() / 0.99)
             silence = (0, round(_SILENCE * sample_rate))
             pairs.append((np.pad(voice / peak, silence), np.pad(noisy / peak, silence)))
