@@ -36,7 +36,6 @@ _FLOORS = (
     {"gans"},
     {"recipes"},
     {
-        "enhancer",
         "exporting",
         "export_check",
         "loaded",

@@ -29,6 +29,7 @@ from benchmarks.ops.peers_gradient_penalty import (
     tuned,
 )
 from gankit.losses import gradient_penalty
+from gankit.losses.chain import objection
 
 Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -62,7 +63,8 @@ class _Entry:
             name = "gankit" if path == "analytic" else f"gankit, {path} path"
             yield self._contender(name, role, function)  # type: ignore[arg-type]
         analytic = functools.partial(gradient_penalty, path="analytic")
-        yield self._contender("gankit, torch.compile", "variant", analytic, compiled=True)
+        if not objection(self.critic):  # a critic that is recorded as it runs is not compiled
+            yield self._contender("gankit, torch.compile", "variant", analytic, compiled=True)
         if self.device.type == "cuda":
             yield self._contender("tuned eager, CUDA graph", "peer", tuned, graph=True)
             yield self._contender("gankit, CUDA graph", "variant", analytic, graph=True)

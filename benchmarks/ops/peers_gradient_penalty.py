@@ -29,6 +29,33 @@ def tuned(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return 10 * (torch.linalg.vector_norm(grad.flatten(1), dim=1) - 1).square().mean()
 
 
+class ResidualBlock(nn.Module):
+    """As in the ResNet critic of the WGAN-GP code, without normalization."""
+
+    def __init__(self, width: int, down: bool) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+        self.shortcut = nn.Conv2d(width, width, 1)
+        self.pool = nn.AvgPool2d(2) if down else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.pool(self.main(x)) + self.shortcut(self.pool(x))
+        return y
+
+
+def residual_critic(width: int) -> nn.Sequential:
+    """3x32x32 to a score: four residual blocks, two of which halve the size."""
+    blocks = [ResidualBlock(width, down) for down in (True, True, False, False)]
+    first = nn.Conv2d(3, width, 3, padding=1)
+    pooled = (nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(first, *blocks, *pooled, nn.Linear(width, 1))
+
+
 def critics() -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
     """Name: critic and the shape of one sample."""
     layers: list[nn.Module] = []
@@ -45,6 +72,7 @@ def critics() -> dict[str, tuple[nn.Sequential, tuple[int, ...]]]:
     return {
         "MLP 784-1024-512-256-1": (nn.Sequential(*layers, nn.Linear(256, 1)), (784,)),
         "conv 28x28": (convolutions, (1, 28, 28)),
+        "ResNet 32x32": (residual_critic(64), (3, 32, 32)),
     }
 
 

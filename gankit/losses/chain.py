@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,37 +40,77 @@ Up = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
 Link = tuple[Tensor, Down, Up, Tensor | None]
 
 
-def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
-    weight = m.weight.detach()
+class LinearMap(NamedTuple):
+    """What a weight makes of its input.
 
-    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        grad = linear(delta.flatten(0, -2).t(), h.flatten(0, -2).t()) if wanted else None
-        return linear(h, weight), grad
+    Attributes:
+        output: with the bias.
+        down: the gradient at the output to that at the input.
+        up: the derivative along the input to that along the output.
+        gradient: the weight's gradient, of the derivative along the input and the gradient at the
+            output.
+    """
 
-    return linear(x, weight, _value(m.bias)), lambda d: linear(d, weight.t()), up, m.weight
+    output: Tensor
+    down: Down
+    up: Down
+    gradient: Callable[[Tensor, Tensor], Tensor]
 
 
-def _convolution(m: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, fresh: bool) -> Link:
-    weight = m.weight.detach()
-    transposed = isinstance(m, nn.ConvTranspose2d)
-    extra = list(m.output_padding) if transposed else [0, 0]
-    geometry: tuple[Any, ...] = (
-        list(m.stride), _padding(m), list(m.dilation), transposed, extra, m.groups,
-    )  # fmt: skip
-    shape = x
+def linear_map(x: Tensor, weight: Tensor, bias: Tensor | None) -> LinearMap:
+    """``F.linear`` of ``x`` ``[..., inputs]``."""
+    return LinearMap(
+        linear(x, weight, bias),
+        lambda delta: linear(delta, weight.t()),
+        lambda h: linear(h, weight),
+        lambda h, delta: linear(delta.flatten(0, -2).t(), h.flatten(0, -2).t()),
+    )
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...]
+) -> LinearMap:
+    """``torch.convolution``; ``geometry`` is its stride, padding, dilation, transposed, output
+    padding and groups."""
 
     def backward(grad: Tensor, at: Tensor, mask: list[bool]) -> Any:
         return torch.ops.aten.convolution_backward(grad, at, weight, None, *geometry, mask)
 
     def down(delta: Tensor) -> Tensor:
-        result: Tensor = backward(delta, shape, [True, False, False])[0]
+        result: Tensor = backward(delta, x, [True, False, False])[0]
         return result
 
-    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-        grad = backward(delta, h, [False, True, False])[1] if wanted else None
-        return torch.convolution(h, weight, None, *geometry), grad
+    def gradient(h: Tensor, delta: Tensor) -> Tensor:
+        result: Tensor = backward(delta, h, [False, True, False])[1]
+        return result
 
-    return torch.convolution(x, weight, _value(m.bias), *geometry), down, up, m.weight
+    return LinearMap(
+        torch.convolution(x, weight, bias, *geometry),
+        down,
+        lambda h: torch.convolution(h, weight, None, *geometry),
+        gradient,
+    )
+
+
+def _linked(found: LinearMap, weight: Tensor) -> Link:
+    def up(h: Tensor, delta: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+        grad = found.gradient(h, delta) if wanted else None
+        return found.up(h), grad
+
+    return found.output, found.down, up, weight
+
+
+def _linear(m: nn.Linear, x: Tensor, fresh: bool) -> Link:
+    return _linked(linear_map(x, m.weight.detach(), _value(m.bias)), m.weight)
+
+
+def _convolution(m: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, fresh: bool) -> Link:
+    transposed = isinstance(m, nn.ConvTranspose2d)
+    extra = list(m.output_padding) if transposed else [0, 0]
+    geometry: tuple[Any, ...] = (
+        list(m.stride), _padding(m), list(m.dilation), transposed, extra, m.groups,
+    )  # fmt: skip
+    return _linked(convolution(x, m.weight.detach(), _value(m.bias), geometry), m.weight)
 
 
 def _batch_norm(m: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, fresh: bool) -> Link:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError, GankitWarning, outside_gankit
-from gankit.losses.chain import Chain, objection
+from gankit.losses.chain import Chain
+from gankit.losses.recorded import RecordedCritic, recorded
 from gankit.losses.wrapped import eagerly, innermost, module_of
 from gankit.ops import grad_norm_penalty, interpolate
 from gankit.ops.grad_norm_penalty import MODES
@@ -23,7 +24,7 @@ __all__ = ["gradient_penalty"]
 
 Critic = nn.Module | Callable[..., Tensor]
 Select = str | int | Tensor | Callable[[Tensor], Tensor] | None
-_PLACES = ("interpolates", "real", "fake", "perturbed")
+_PLACES = ("interpolates", "real", "fake", "both", "perturbed")
 _PATHS = ("auto", "analytic", "autograd")
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -51,19 +52,23 @@ def gradient_penalty(
     WGAN-LP (Petzka et al., 2017, arXiv:1709.08894)           ``mode="one-sided"``
     R1 (Mescheder et al., 2018, arXiv:1801.04406)             ``mode="zero-centred", at="real"``
     R2 (the same)                                             ``mode="zero-centred", at="fake"``
+    R1 + R2 (as in R3GAN: Huang et al., 2024,                 ``mode="zero-centred", at="both"``
+    arXiv:2501.05441)
     DRAGAN (Kodali et al., 2017, arXiv:1705.07215)            ``at="perturbed"``
     ========================================================  ====================================
 
     R1 and R2 are there written with gamma / 2 for ``weight``.
 
     Two ways lead to the same value and parameter gradients. The *analytic* path serves critics that
-    are a chain of Linear, Conv2d, ConvTranspose2d, Flatten, Unflatten, Identity, batch norm in eval
-    mode, ReLU, LeakyReLU, Dropout and ``gankit.nn.LeakyReLUDropout``, in nested ``nn.Sequential``
-    or in a model that declares itself such a chain (:mod:`gankit.nn.traits`), as those of
-    ``gankit.models.mlp`` and ``dcgan`` do. It takes four matrix products per layer instead of six,
-    can be compiled and captured in a CUDA graph. The *autograd* path is double backward and serves
-    any critic. Neither waits for the device. Of a critic behind ``torch.compile``, whose code has
-    no double backward, or behind ``DataParallel`` the module inside is called, eagerly.
+    are piecewise linear in their input: linear layers, convolutions, batch norm in eval mode, ReLU,
+    LeakyReLU and dropout, joined by sums, concatenation, average pooling, resampling, reshaping,
+    and products with what does not depend on the input, such as the embedding of a label; weights
+    may be computed, as by spectral norm. It takes four GEMMs per layer in place of six, and can be
+    captured in a CUDA graph; a critic whose layers stand in a row, in nested ``nn.Sequential`` or
+    in a model that declares itself such a chain (:mod:`gankit.nn.traits`), can be compiled too. The
+    *autograd* path is double backward and serves any critic. Neither waits for the device. Of a
+    critic behind ``torch.compile``, whose code has no double backward, or behind ``DataParallel``
+    the module inside is called, eagerly.
 
     ``functools.partial(gradient_penalty, weight=10)`` fits ``GANStep(penalty=...)``.
 
@@ -78,11 +83,12 @@ def gradient_penalty(
         mode: ``"two-sided"``, ``"one-sided"`` or ``"zero-centred"``; see
             :func:`gankit.ops.grad_norm_penalty`.
         at: where the gradient is taken: ``"interpolates"`` (a random point on the line between
-            each pair), ``"real"``, ``"fake"``, or ``"perturbed"`` (a random point between each real
-            sample and itself plus uniform noise of half the standard deviation of ``real``).
+            each pair), ``"real"``, ``"fake"``, ``"both"`` (the sum of the penalties at the two), or
+            ``"perturbed"`` (a random point between each real sample and itself plus uniform noise
+            of half the standard deviation of ``real``).
         path: ``"analytic"`` (an error where it cannot be taken), ``"autograd"``, or ``"auto"``:
             analytic where it can.
-        critic_args: further arguments of the critic, such as labels; they take the autograd path.
+        critic_args: further arguments of the critic, such as labels.
         select: what to make of a critic's output that is not one value per sample: ``"mean"`` over
             all but the batch (patch critics), a column's number, an int64 tensor ``[N]`` with a
             column for each sample (class heads), or a function of the output, which takes the
@@ -95,7 +101,7 @@ def gradient_penalty(
 
     Raises:
         ConfigError: an argument is not allowed, shapes do not fit (both are named), or
-            ``path="analytic"`` cannot be taken (the module that stops it is named).
+            ``path="analytic"`` cannot be taken (what stops it is named).
 
     Warns:
         GankitWarning: the critic has batch norm in training mode, which mixes samples.
@@ -111,18 +117,19 @@ def gradient_penalty(
         if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
             _warn_of_batch_norm(name, module)
             break
-    stops = _why_not_analytic(critic, real, fake, critic_args, select) if path != "autograd" else ""
-    if path == "analytic" and stops:
-        raise ConfigError(f"path='analytic' cannot be taken: {stops}")
+    stops = _why_not_analytic(critic, real, fake, select) if path != "autograd" else "it may not"
     with torch.autocast(real.device.type, enabled=False), eagerly():
         real, fake = _widened(known, real, fake)
-        x = _points(real, fake, at, seed)
-        if path == "autograd" or stops:
-            penalty = _by_autograd(critic, x, critic_args, select, target, mode)
-        else:
-            assert isinstance(critic, nn.Module)
-            penalty = _analytic(critic, x.detach(), select, target, mode)
-        return weight * penalty
+        penalties = []
+        for x in (real, fake) if at == "both" else (_points(real, fake, at, seed),):
+            swept = stops or recorded(critic, x.detach(), critic_args)
+            if not isinstance(swept, str):
+                penalties.append(_analytic(swept, x, select, target, mode))
+            elif path == "analytic":
+                raise ConfigError(f"path='analytic' cannot be taken: {swept}")
+            else:
+                penalties.append(_by_autograd(critic, x, critic_args, select, target, mode))
+        return weight * (penalties[0] if len(penalties) == 1 else penalties[0] + penalties[1])
 
 
 def _by_autograd(
@@ -143,10 +150,11 @@ def _by_autograd(
     return grad_norm_penalty(grad, target=target, mode=mode)
 
 
-def _analytic(critic: nn.Module, x: Tensor, select: Select, target: float, mode: str) -> Tensor:
+def _analytic(
+    chain: Chain | RecordedCritic, x: Tensor, select: Select, target: float, mode: str
+) -> Tensor:
     number = MODES[mode] if target > 0 else ZERO_CENTRED
     with torch.no_grad():
-        chain = Chain(critic, x)
         _scores(chain.output, select, x)
         grad = chain.down(_of_scores(chain.output, select))
         wide = grad.float() if grad.dtype in _HALF else grad
@@ -206,18 +214,14 @@ class _Precomputed(torch.autograd.Function):
         return None, None, *scaled, *[None] * ctx.count
 
 
-def _why_not_analytic(
-    critic: Critic, real: Tensor, fake: Tensor, critic_args: Sequence[Any], select: Select
-) -> str:
-    if len(critic_args) > 0:
-        return "critic_args are given, and a chain of layers takes one input"
+def _why_not_analytic(critic: Critic, real: Tensor, fake: Tensor, select: Select) -> str:
     if callable(select):
-        return "select is a function, whose own derivative the chain does not know"
+        return "select is a function, whose own derivative is not known"
     if torch.is_grad_enabled():
         for name, x in (("real", real), ("fake", fake)):
             if x.requires_grad:
                 return f"{name} requires grad, and the analytic path gives the weights' alone"
-    return objection(critic)
+    return ""
 
 
 def _points(real: Tensor, fake: Tensor, at: str, seed: Tensor | None) -> Tensor:

@@ -10,7 +10,6 @@ from gankit.models import (
     mlp,
     patch,
     resnet,
-    segan,
     semi_supervised,
     unet,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "mlp",
     "patch",
     "resnet",
-    "segan",
     "semi_supervised",
     "unet",
 ]
