@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.atomic import atomic_write
+from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
 from gankit.loaded import Interface, LoadedGenerator
@@ -48,7 +49,8 @@ def export(
     """Write the generator of a run, or any network, to a file.
 
     The graphs of ``"torch-export"`` and ``"onnx"`` take a batch of any size from 1, as ``z``
-    ``[N, z_dim]`` (and int64 ``labels`` ``[N]`` where the generator is conditional), and hold no op
+    ``[N, z_dim]`` (and int64 ``labels`` ``[N]`` where the generator is conditional), as ``input``
+    where it takes images or sound (and noise ``z`` beside sound), and hold no op
     of gankit's; batch norm is folded into the layers before it. Before a file is there, its very
     bytes are loaded and compared with the network at batches of 1, 2, 5 and 17, and at each of 1 to
     33 and some up to 257 where torch cannot tell that the graph holds for all. They are made on the
@@ -124,13 +126,15 @@ def _direction(network: nn.Module, direction: str | None) -> str | None:
 
 def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
     keys = (
-        *("networks", "inference", "image_shape", "fields", "z_distribution"),
+        *("networks", "inference", "image_shape", "fields", "sample_rate", "z_distribution"),
         *("classes", "class_names", "run"),
     )
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
     module = saved.module
-    if isinstance(module, LoadedTranslator):
+    if isinstance(module, LoadedEnhancer):
+        weights, metadata = module.network.state_dict(), module.metadata()
+    elif isinstance(module, LoadedTranslator):
         assert direction is not None
         description["inference"] = {direction: description["inference"][direction]}
         weights, metadata = module.networks[direction].state_dict(), module.metadata(direction)
@@ -151,8 +155,9 @@ class _Subject:
     inputs: Callable[[int], Inputs]
     names: tuple[str, ...]
     metadata: dict[str, str]
-    # Dimensions of any size beside the batch, each with what it is a multiple of and its least.
-    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    # Dimensions of any size beside the batch: by the input's number and its dimension the size's
+    # name, what the dimension is a multiple of in sizes, and the least size.
+    sizes: Mapping[tuple[int, int], tuple[str, int, int]] = field(default_factory=dict)
 
 
 def _subject(
@@ -161,6 +166,8 @@ def _subject(
     if inputs is None and isinstance(network, LoadedTranslator):
         assert direction is not None
         return _translator(network, direction)
+    if inputs is None and isinstance(network, LoadedEnhancer):
+        return _enhancer(network)
     if inputs is None and isinstance(network, LoadedGenerator):
         return _generator(network.network, network.interface)
     if inputs is None:
@@ -197,9 +204,10 @@ def _translator(module: LoadedTranslator, direction: str) -> _Subject:
     like = next(network.parameters(), torch.empty(0))
     channels, *size = module.shapes[direction[0]]
     multiple = int(getattr(network, "size_multiple", 0))
-    sizes: dict[int, tuple[int, int]] = {}
+    sizes: dict[tuple[int, int], tuple[str, int, int]] = {}
     if multiple:
-        sizes = dict.fromkeys((2, 3), (multiple, least_size(network, 1)))
+        least = least_size(network, 1) // multiple
+        sizes = {(0, dim): (f"size_{dim}", multiple, least) for dim in (2, 3)}
         size = [least_size(network, _SIDE)] * 2
 
     def inputs(n: int) -> Inputs:
@@ -214,6 +222,29 @@ def _translator(module: LoadedTranslator, direction: str) -> _Subject:
 
     name = f"the generator {type(network).__name__}"
     return _Subject(name, network, inputs, ("input",), module.metadata(direction), sizes)
+
+
+def _enhancer(module: LoadedEnhancer) -> _Subject:
+    network, window = module.network, module.window
+    like = next(network.parameters(), torch.empty(0))
+    z_shape: Any = getattr(network, "z_shape", None)
+    multiple = int(getattr(network, "size_multiple", 0))
+    sizes = {(0, 2): ("length", multiple, 1)} if multiple else {}
+    if z_shape is not None and multiple:
+        sizes[1, 2] = ("length", 1, 1)
+
+    def inputs(n: int) -> Inputs:
+        # A graph is not made for any length where it sees the least.
+        length = multiple * {TRACED: 5, 2: 3}.get(n, 2) if multiple else window
+        random = torch.Generator().manual_seed(n)
+        sound = torch.rand(n, 1, length, dtype=like.dtype, generator=random) * 2 - 1
+        if z_shape is None:
+            return (sound,)
+        return sound, torch.randn(n, *z_shape(length), dtype=like.dtype, generator=random)
+
+    name = f"the generator {type(network).__name__}"
+    names = ("input",) if z_shape is None else ("input", "z")
+    return _Subject(name, network, inputs, names, module.metadata(), sizes)
 
 
 def _generator(network: nn.Module, interface: Interface) -> _Subject:
@@ -348,10 +379,11 @@ def _no_size_is_special(subject: _Subject) -> AbstractContextManager[None]:
 
 def _any_size(network: nn.Module, subject: _Subject) -> tuple[Any, ...]:
     """The dynamic shapes of its inputs, arranged as the forward's parameters take them."""
-    dims: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
-    for dim, (multiple, least) in subject.sizes.items():
-        dims[dim] = multiple * torch.export.Dim(f"size_{dim}", min=-(-least // multiple))
-    left: list[Any] = [dims for _ in subject.names]
+    batch = torch.export.Dim("batch", min=1)
+    left: list[Any] = [{0: batch} for _ in subject.names]
+    for (number, dim), (name, multiple, least) in subject.sizes.items():
+        size = torch.export.Dim(name, min=least)
+        left[number][dim] = size if multiple == 1 else multiple * size
     shapes: list[Any] = []
     for parameter in inspect.signature(network.forward).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

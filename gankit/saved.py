@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gankit._version import __version__
+from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, GankitError, shortened
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.runs.component import create
@@ -21,6 +22,7 @@ from gankit.runs.parts import check_fits
 from gankit.runs.trust import check_own
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.config import FIELDS, RunConfig, Spec
+from gankit.training.enhancement import enhance_windows
 from gankit.training.entries import check_without_tensors
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
@@ -34,6 +36,8 @@ M = TypeVar("M", bound=nn.Module)
 CHECKPOINT = "checkpoint.pt"
 # Of an image; the test image of a loaded run takes as much memory.
 _MAX_VALUES = 2**26
+# Samples of a window of sound.
+_MAX_WINDOW = 2**22 + 1
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class SavedRun:
     step: int
     config: RunConfig
     description: dict[str, Any]
-    module: LoadedGenerator | LoadedTranslator
+    module: LoadedGenerator | LoadedTranslator | LoadedEnhancer
 
     @property
     def generator(self) -> nn.Module:
@@ -77,6 +81,11 @@ class SavedRun:
             raise ConfigError(
                 f"{self.path.parent} is a run of {self.config.recipe!r}, which makes images out of "
                 "images: gankit translate does, or gankit.load and its method translate"
+            )
+        if isinstance(self.module, LoadedEnhancer):
+            raise ConfigError(
+                f"{self.path.parent} is a run of {self.config.recipe!r}, which takes the noise out "
+                "of speech: gankit enhance does, or gankit.load and its method enhance"
             )
         return self.module
 
@@ -111,7 +120,8 @@ def load(
     """The generator of a run, ready to use: ``gankit.load(DIR).sample(16)``.
 
     A run of pix2pix or CycleGAN gives its generators of images out of images:
-    ``gankit.load(DIR).a2b(images)``.
+    ``gankit.load(DIR).a2b(images)``. A run of SEGAN gives its generator of clean speech:
+    ``gankit.load(DIR).enhance(sound, sample_rate)``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
 
@@ -129,8 +139,8 @@ def load(
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients, as
         a ``LoadedGenerator``, which knows the distribution of z, the classes and the shape of the
-        images, or as a ``LoadedTranslator`` of one or both directions. ``generator`` itself where
-        it is given.
+        images, or as a ``LoadedTranslator`` of one or both directions, or as a ``LoadedEnhancer``.
+        ``generator`` itself where it is given.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
@@ -181,7 +191,7 @@ def _module(
     path: Path,
     trust: bool,
     step: int | None,
-) -> LoadedGenerator | LoadedTranslator:
+) -> LoadedGenerator | LoadedTranslator | LoadedEnhancer:
     keys = description.get("inference")
     if isinstance(keys, dict) and keys and keys.keys() <= set(DIRECTIONS):
         networks, shapes = {}, _domains(description, path)
@@ -194,6 +204,8 @@ def _module(
             _check_translates(networks[direction], given, made, path)
         _check_step(step, path)
         return LoadedTranslator(networks, shapes, step)
+    if isinstance(keys, dict) and keys.keys() == {"enhance"}:
+        return _enhancer(description, keys["enhance"], weights_of, path, trust, step)
     key = next(iter(keys.values()), None) if isinstance(keys, dict) else keys
     shape, spec = _image_shape(description.get("image_shape"), path), _spec(description, key, path)
     if not trust:
@@ -201,6 +213,38 @@ def _module(
     G = _built(spec, weights_of(key), path)
     _check_images(G, shape, path)
     return LoadedGenerator(G, _interface(G, description, step, path))
+
+
+def _enhancer(
+    description: dict[str, Any],
+    key: Any,
+    weights_of: Callable[[Any], Any],
+    path: Path,
+    trust: bool,
+    step: int | None,
+) -> LoadedEnhancer:
+    fields, rate = description.get("fields"), description.get("sample_rate")
+    shape = fields.get("noisy") if isinstance(fields, dict) else None
+    if not _are_integers(shape, 1, _MAX_WINDOW) or len(shape) != 2 or shape[0] != 1:
+        raise CheckpointError(f"{path} is damaged: its windows have shape {shortened(shape)}")
+    if not _are_integers([rate], 1, 2**31):
+        raise CheckpointError(f"{path} is damaged: its sample rate is {shortened(rate)}")
+    spec = _spec(description, key, path)
+    if not trust:
+        _check_own(spec, weights_of(key), path)
+    network = _built(spec, weights_of(key), path)
+    _check_step(step, path)
+    try:
+        made = list(enhance_windows(network, torch.zeros(1, *shape), seed=0).shape)
+    except (GankitError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit its generator: {error}") from error
+    if made != [1, *shape]:
+        raise CheckpointError(
+            f"{path} does not fit its generator, which turns windows of shape {[1, *shape]} into "
+            f"{made}"
+        )
+    assert isinstance(rate, int)
+    return LoadedEnhancer(network, rate, shape[1], step)
 
 
 def _image_shape(shape: Any, path: Path) -> list[int]:

@@ -36,6 +36,7 @@ _FLOORS = (
     {"gans"},
     {"recipes"},
     {
+        "enhancer",
         "exporting",
         "export_check",
         "loaded",

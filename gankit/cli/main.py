@@ -27,9 +27,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
-    0: done. 1: done, but for images that `gankit translate` could not read. 2: one sentence on
-    stderr says what is wrong. 129: ended by SIGHUP. 130: interrupted. 141: nobody reads the output
-    any more. 143: ended by SIGTERM.
+    0: done. 1: done, but for files that `gankit translate` or `gankit enhance` could not read. 2:
+    one sentence on stderr says what is wrong. 129: ended by SIGHUP. 130: interrupted. 141: nobody
+    reads the output any more. 143: ended by SIGTERM.
     """
     try:
         code = _main(argv)
@@ -114,6 +114,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.attack import attack
 
         return attack(arguments)
+    if arguments.command == "enhance":
+        from gankit.cli.enhance import enhance
+
+        return enhance(arguments)
     if arguments.command == "plot":
         from gankit.cli.plot import plot
 
@@ -203,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(command("evaluate", "say how good the images of a run or a folder are"))
     _add_translate(command("translate", "turn images into those of the other domain"))
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
+    _add_enhance(command("enhance", "take the noise out of speech"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
     _add_compare(command("compare", "put runs beside one another"))
@@ -224,7 +229,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="D",
         help="digits, mnist, fashion-mnist, cifar10, celeba, folder:PATH, csv:PATH, wds:PATH, "
-        "npz:PATH, idx:PATH, pairs:PATH, unpaired:PATH, toy:NAME or an import path",
+        "npz:PATH, idx:PATH, pairs:PATH, unpaired:PATH, audio:PATH, toy:NAME or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()
@@ -367,6 +372,24 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
     add("--json", action="store_true", help="print the table as JSON")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the samples (default: 0)")
+
+
+def _add_enhance(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Take the noise out of speech, with a run of segan. Files may have any length and rate, "
+        "and keep rate, channels and format. Exit code 1: some could not be read, and were skipped."
+    )
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
+    add("input", metavar="INPUT", help="a sound file, or a folder, also in folders below it")
+    add(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="new folder for files of the same names, or a new file for one",
+    )
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the noise z (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gankit.data.audio import load_audio
 from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
 from gankit.data.folder import load_folder
@@ -11,10 +12,12 @@ from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
 from gankit.data.shards import ShardData, load_shards
 from gankit.data.sources import load
+from gankit.data.speech import SpeechData
 from gankit.data.streamed import StreamedData
 from gankit.data.table import load_csv
 from gankit.data.toy import PointData, load_toy
 from gankit.data.toy_images import DiscData, EdgeData, load_discs, load_edges
+from gankit.data.toy_speech import load_speech
 from gankit.data.unpaired import UnpairedData, UnpairedSampler, load_unpaired
 
 __all__ = [
@@ -29,15 +32,18 @@ __all__ = [
     "PointData",
     "ShardData",
     "StreamedData",
+    "SpeechData",
     "UnpairedData",
     "UnpairedSampler",
     "load",
+    "load_audio",
     "load_csv",
     "load_discs",
     "load_edges",
     "load_folder",
     "load_pairs",
     "load_shards",
+    "load_speech",
     "load_toy",
     "load_unpaired",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gankit.data.files import files_below
 from gankit.errors import DataError, GankitWarning, MissingExtra, outside_gankit, shortened
 
 if TYPE_CHECKING:
@@ -68,21 +68,7 @@ def list_image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         DataError: a folder cannot be read.
     """
-    images: list[Path] = []
-    others: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith("."):
-                kind = images if name.lower().endswith(SUFFIXES) else others
-                kind.append(Path(place, name))
-    return sorted(images), sorted(others)
+    return files_below(folder, SUFFIXES)
 
 
 def stored_channels(path: Path) -> int:
@@ -331,9 +317,11 @@ def _in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def warn_of_skipped(name: str, errors: Iterable[object], others: Iterable[Path]) -> None:
+def warn_of_skipped(
+    name: str, errors: Iterable[object], others: Iterable[Path], what: str = "an image"
+) -> None:
     """Warn (GankitWarning) of the files that were left out, with the first of them by name."""
-    reasons = [str(error) for error in errors] + [f"{path}: not an image" for path in others]
+    reasons = [str(error) for error in errors] + [f"{path}: not {what}" for path in others]
     if not reasons:
         return
     more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
@@ -343,10 +331,6 @@ def warn_of_skipped(name: str, errors: Iterable[object], others: Iterable[Path])
         GankitWarning,
         stacklevel=outside_gankit(),
     )
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
 
 
 def _name(path: Source) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gankit.data.domains import Domains, load_size, take
+from gankit.data.files import matched
 from gankit.data.image_files import (
     SUFFIXES,
     decode_all,
@@ -18,7 +18,7 @@ from gankit.data.image_files import (
     warn_of_skipped,
 )
 from gankit.data.images import ImageData
-from gankit.data.paths import existing_folder, split_folders
+from gankit.data.paths import existing_folder, places_of_two
 from gankit.data.sampler import BatchSampler
 from gankit.errors import DataError
 
@@ -142,60 +142,12 @@ def _halves(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _files(folder: Path, split: str, name: str) -> tuple[list[tuple[Path, ...]], list[Path]]:
     """The files of each pair, two or one of both halves, and the files that are no images."""
-    if _is_pair(folder):
-        a, b = (split_folders(folder / domain, split, name) for domain in "AB")
-        if [p.relative_to(folder / "A") for p in a] != [p.relative_to(folder / "B") for p in b]:
-            raise DataError(f"{name}: A and B in {folder} have different splits")
-        places: list[tuple[Path, ...]] = list(zip(a, b, strict=True))
-    else:
-        parts = split_folders(folder, split, name)
-        places = [(p / "A", p / "B") if _is_pair(p) else (p,) for p in parts]
-    if len({len(place) for place in places}) > 1:
-        raise DataError(
-            f"{name}: some splits in {folder} have folders A and B, others do not; expected is one "
-            "layout"
-        )
+    places = places_of_two(folder, split, name, ("A", "B"))
     items: list[tuple[Path, ...]] = []
     others: list[Path] = []
     for place in places:
         listed = [list_image_files(domain) for domain in place]
         others += [file for _, rest in listed for file in rest]
         images = [files for files, _ in listed]
-        items += [(f,) for f in images[0]] if len(place) == 1 else _matched(place, images, name)
+        items += [(f,) for f in images[0]] if len(place) == 1 else matched(place, images, name)
     return items, others
-
-
-def _is_pair(folder: Path) -> bool:
-    there = [(folder / domain).is_dir() for domain in "AB"]
-    if any(there) and not all(there):
-        raise DataError(f"{folder} has one of the folders A and B, expected both or none")
-    return all(there)
-
-
-def _matched(
-    folders: tuple[Path, ...], images: list[list[Path]], name: str
-) -> list[tuple[Path, ...]]:
-    by_stem: list[dict[str, Path]] = []
-    for folder, files in zip(folders, images, strict=True):
-        stems: dict[str, Path] = {}
-        for file in files:
-            # The same letters may be stored in two ways, by the system that wrote the name.
-            stem = unicodedata.normalize("NFC", str(file.relative_to(folder).with_suffix("")))
-            if stem in stems:
-                raise DataError(
-                    f"{name}: {stems[stem]} and {file} have one name, expected one image of each"
-                )
-            stems[stem] = file
-        by_stem.append(stems)
-    alone = sorted(
-        str(stems[stem])
-        for stems, other in (by_stem, by_stem[::-1])
-        for stem in stems.keys() - other.keys()
-    )
-    if alone:
-        more = ", ..." if len(alone) > 3 else ""
-        raise DataError(
-            f"{name}: {len(alone)} image{'s'[: len(alone) > 1]} without a partner of the same name "
-            f"in the other folder: {', '.join(alone[:3])}{more}"
-        )
-    return [(file, by_stem[1][stem]) for stem, file in by_stem[0].items()]

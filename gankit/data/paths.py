@@ -64,3 +64,42 @@ def split_folders(folder: Path, split: str, name: str) -> list[Path]:
         expected = "test or val" if split == "test" else split
         raise DataError(f"{name}: no folder {expected} in {folder} for split {split!r}")
     return [folder / part for part in wanted]
+
+
+def places_of_two(
+    folder: Path, split: str, name: str, two: tuple[str, str]
+) -> list[tuple[Path, ...]]:
+    """The folders of ``split`` that hold pairs: ``two`` of them each, or one where there are none.
+
+    The two may stand in each split, or the splits in each of the two.
+
+    Raises:
+        DataError: one of the two without the other, different splits in both, or splits of
+            different layouts.
+    """
+    if _has_both(folder, two):
+        a, b = (split_folders(folder / kind, split, name) for kind in two)
+        if [p.relative_to(folder / two[0]) for p in a] != [
+            p.relative_to(folder / two[1]) for p in b
+        ]:
+            raise DataError(f"{name}: {two[0]} and {two[1]} in {folder} have different splits")
+        return list(zip(a, b, strict=True))
+    parts = split_folders(folder, split, name)
+    places = [
+        tuple(part / kind for kind in two) if _has_both(part, two) else (part,) for part in parts
+    ]
+    if len({len(place) for place in places}) > 1:
+        raise DataError(
+            f"{name}: some splits in {folder} have folders {two[0]} and {two[1]}, others do not; "
+            "expected is one layout"
+        )
+    return places
+
+
+def _has_both(folder: Path, two: tuple[str, str]) -> bool:
+    there = [(folder / kind).is_dir() for kind in two]
+    if any(there) and not all(there):
+        raise DataError(
+            f"{folder} has one of the folders {two[0]} and {two[1]}, expected both or none"
+        )
+    return all(there)

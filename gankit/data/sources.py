@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 import torch
 
+from gankit.data.audio import load_audio
 from gankit.data.digits import load_digits
 from gankit.data.fields import FieldData
 from gankit.data.file_set import ImageSize
@@ -24,12 +25,13 @@ from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
 from gankit.data.toy_images import IMAGE_TOYS
+from gankit.data.toy_speech import load_speech
 from gankit.data.unpaired import load_unpaired
 from gankit.errors import DataError, shortened
 from gankit.scalars import is_integer
 
 _Loader = Callable[..., FieldData]
-_ALL_TOYS = (*TOYS, *IMAGE_TOYS)
+_ALL_TOYS = (*TOYS, *IMAGE_TOYS, "speech")
 _SETS: dict[str, _Loader] = {
     "digits": load_digits,
     "mnist": partial(load_mnist, "mnist"),
@@ -44,6 +46,7 @@ _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
     "wds": (load_shards, "wds:SHARDS"),
     "npz": (load_npz, "npz:FILE"),
     "idx": (load_idx, "idx:FOLDER or idx:FILE"),
+    "audio": (load_audio, "audio:FOLDER"),
     "pairs": (load_pairs, "pairs:FOLDER"),
     "unpaired": (load_unpaired, "unpaired:FOLDER"),
 }
@@ -102,7 +105,9 @@ def load(
             (``gankit.data.load_toy``), which have no image size, are an ``ImageData``; what is made
             of image files and does not fit into memory is a ``StreamedData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``, ``"unpaired:PATH"`` and
-            ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``).
+            ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``);
+            ``"audio:PATH"`` and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``,
+            ``load_speech``), which has no image size.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
             ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
@@ -156,6 +161,8 @@ def _loader(name: str) -> _Loader:
         return partial(made, path)
     if kind == "toy" and path in IMAGE_TOYS:
         return IMAGE_TOYS[path]
+    if kind == "toy" and path == "speech":
+        return load_speech
     if kind == "toy" and path in TOYS:
         return partial(load_toy, path)
     if kind == "toy" and colon:

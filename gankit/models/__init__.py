@@ -10,6 +10,7 @@ from gankit.models import (
     mlp,
     patch,
     resnet,
+    segan,
     semi_supervised,
     unet,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "mlp",
     "patch",
     "resnet",
+    "segan",
     "semi_supervised",
     "unet",
 ]

@@ -1,4 +1,7 @@
-"""Modules, drop-in for their ``torch.nn`` counterparts: same arguments, same ``state_dict``."""
+"""Modules, drop-in for their ``torch.nn`` counterparts: same arguments, same ``state_dict``.
+
+VirtualBatchNorm, which torch has not, takes the place of a batch norm.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from .conv_transpose2d_bn_act import ConvTransposeBNAct2d
 from .instance_norm_act import InstanceNormAct2d
 from .leaky_relu_dropout import LeakyReLUDropout
 from .linear import Linear
+from .virtual_batch_norm import VirtualBatchNorm
 
 __all__ = [
     "BCELoss",
@@ -20,4 +24,5 @@ __all__ = [
     "InstanceNormAct2d",
     "LeakyReLUDropout",
     "Linear",
+    "VirtualBatchNorm",
 ]

@@ -156,6 +156,8 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
         "inference": step.inference_keys,
         "fields": {name: list(data.fields[name]) for name in step.fields},
         "image_shape": list(data.fields["image"]) if "image" in data.fields else None,
+        # Of sound, in Hz.
+        "sample_rate": getattr(data, "sample_rate", None),
         # None where nothing is drawn from noise, as by an autoencoder without a distribution.
         "z_distribution": step.z_distribution,
         # Those of which it makes images like the data.

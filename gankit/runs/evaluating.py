@@ -10,6 +10,7 @@ from typing import Any
 
 from gankit.atomic import atomic_write
 from gankit.data import FieldData
+from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.evaluation import Evaluation, compute
@@ -102,6 +103,8 @@ def evaluate(
             raise ConfigError(f"direction is {direction!r}, but {path} is no run")
         made = picked(real_images(named(str(path), "all", image_size, data_root)), n, seed)
         generated = Generated(made, str(path), real_images(wanted.load()))
+    elif isinstance(saved.module, LoadedEnhancer):
+        raise ConfigError(f"{path} is a run of speech; the metrics are for images")
     else:
         generated = generate(
             saved.module.to(on), wanted.of_run(saved), str(path), n, seed, direction

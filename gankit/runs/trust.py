@@ -21,7 +21,7 @@ OWN: dict[str, frozenset[str]] = {
         for name in (
             *("mlp.Generator", "conditional_mlp.Generator", "dcgan.Generator"),
             *("convolutional_autoencoder.Generator", "unet.UNetGenerator"),
-            "resnet.ResNetGenerator",
+            *("resnet.ResNetGenerator", "segan.Generator"),
         )
     ),
     "discriminator": frozenset(
@@ -30,6 +30,7 @@ OWN: dict[str, frozenset[str]] = {
             *("mlp.Discriminator", "conditional_mlp.Discriminator", "dcgan.Discriminator"),
             *("convolutional_autoencoder.Discriminator", "semi_supervised.Discriminator"),
             *("autoencoder.Discriminator", "autoencoder.Encoder", "patch.PatchDiscriminator"),
+            "segan.Discriminator",
         )
     ),
     "step": frozenset({"gankit.training.GANStep"}),

@@ -93,7 +93,7 @@ def test_the_gammas_are_drawn_larger(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_every_recipe_has_a_picture_on_the_page() -> None:
     shown = {name for names in gallery.PICTURES.values() for name in names}
     others = {"points.png": ("gan-2d",), "gan-1d.png": ("gan-1d",)}
-    others |= {f"{name}.png": (name, f"{name}-toy") for name in ("pix2pix", "cyclegan")}
+    others |= {f"{name}.png": (name, f"{name}-toy") for name in ("pix2pix", "cyclegan", "segan")}
     shown |= {name for names in others.values() for name in names}
     assert shown - set(gallery.FLAGS) == set(recipes.names())
     linked = set(re.findall(r"\]\(([\w-]+\.(?:png|gif))\)", PAGE.read_text()))

@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sgan": {"image_size": 8},
     "pix2pix-toy": {"image_size": 32},
     "cyclegan-toy": {"image_size": 32},
+    "segan-toy": {},
 }
 WRONG = ("abc", {"x": 1})
 
