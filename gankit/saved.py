@@ -212,7 +212,7 @@ def _module(
         _check_makes(_check_own(spec, weights_of(key), path), shape, path)
     G = _built(spec, weights_of(key), path)
     _check_images(G, shape, path)
-    return LoadedGenerator(G, _interface(G, description, step, path))
+    return LoadedGenerator(G, interface_of(G, description, step, path))
 
 
 def _enhancer(
@@ -416,7 +416,7 @@ def _weights(state: dict[str, Any], key: Any) -> Any:
     return found
 
 
-def _interface(
+def interface_of(
     G: nn.Module, description: dict[str, Any], step: int | None, path: Path
 ) -> Interface:
     """How the generator of the run with that ``description`` in its checkpoint is sampled."""

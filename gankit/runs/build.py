@@ -114,7 +114,7 @@ def build_trainer(
         sampler,
         callbacks=callbacks,
         log_every=config.log_every,
-        config=_description(config, parts, gan_step),
+        config=_description(config, parts, gan_step, callbacks),
         schedulers=[
             _build_schedule(config.schedule, o, steps) for o in optimizers if config.schedule
         ],
@@ -137,7 +137,9 @@ def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
     return step
 
 
-def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[str, Any]:
+def _description(
+    config: RunConfig, parts: ConfiguredParts, step: Step, callbacks: Sequence[Callback]
+) -> dict[str, Any]:
     """What a checkpoint says of its run: enough to build the networks without the data."""
     data, classes, names = parts.data, None, None
     if "label" in step.fields and isinstance(data, ImageSet):
@@ -163,7 +165,10 @@ def _description(config: RunConfig, parts: ConfiguredParts, step: Step) -> dict[
         # Those of which it makes images like the data.
         "classes": classes,
         "class_names": names,
-        "curves": [[c.label, dict(c.columns), c.limits] for c in step.curves()],
+        "curves": [
+            [plot.label, dict(plot.columns), plot.limits]
+            for plot in (*step.curves(), *(plot for each in callbacks for plot in each.curves))
+        ],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from gankit.errors import CheckpointError, ConfigError
 from gankit.runs import replaced, runfiles
 from gankit.runs.component import create
+from gankit.runs.evaluator import RunEvaluator
 from gankit.runs.interrupt import SaveOnInterrupt
 from gankit.runs.lock import locked
 from gankit.runs.page import ReportPage
@@ -16,6 +17,7 @@ from gankit.runs.runfiles import CONFIG, CURVES, EVENTS, GIF, METRICS, SAMPLES
 from gankit.saved import CHECKPOINT
 from gankit.training.callbacks import (
     Callback,
+    Evaluate,
     LossCurves,
     MetricsCSV,
     Progress,
@@ -158,12 +160,17 @@ def run_callbacks(folder: Path, config: RunConfig, *, quiet: bool) -> list[Callb
         keep=config.checkpoint_keep,
         best=config.checkpoint_best,
     )
+    evaluation: list[Callback] = []
+    if config.evaluate:
+        evaluator = RunEvaluator(config, folder)
+        evaluation.append(Evaluate(evaluator, config.evaluate, every=config.evaluate_every))
     if world()[0] > 0:
-        return [checkpoint, SaveOnInterrupt(checkpoint)]
+        return [*evaluation, checkpoint, SaveOnInterrupt(checkpoint)]
     callbacks: list[Callback] = [Diagnostics()] if quiet else [Progress(), Diagnostics()]
     if config.tensorboard:
         callbacks.append(TensorBoard(folder / EVENTS))
     callbacks += [
+        *evaluation,
         MetricsCSV(folder / METRICS),
         checkpoint,
         replaced.RemoveReplaced(folder, checkpoint),

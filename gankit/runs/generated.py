@@ -19,6 +19,7 @@ from gankit.runs.build import load_data
 from gankit.runs.component import is_import_path, split_spec
 from gankit.runs.trust import check_own
 from gankit.saved import SavedRun
+from gankit.training.config import RunConfig
 from gankit.training.pictures import generate_batches, to_bytes
 from gankit.training.point_pictures import are_points
 from gankit.training.seeds import stream
@@ -129,20 +130,26 @@ class RealData:
         that is not gankit's and is not trusted.
         """
         config = saved.config
+        kind = split_spec("data", config.data)[0]
+        if self.name is None and is_import_path(kind) and not config.trusted:
+            check_own(str(saved.path), "data", config.data)
         size = config.image_size if self.image_size is None else self.image_size
         root = config.data_root if self.root is None else self.root
         if self.name is not None:
             return named(self.name, self.split or "train", size, root)
-        kind, arguments = split_spec("data", config.data)
-        if is_import_path(kind):
-            if not config.trusted:
-                check_own(str(saved.path), "data", config.data)
-        else:
-            arguments["split"] = self.split or arguments.get("split", "train")
-            if kind.startswith(("pairs:", "unpaired:")):
-                arguments["augment"] = False
-        data = {"class_path": kind, "init_args": arguments}
-        return load_data(config.updated(data=data, image_size=size, data_root=root, flip=None))
+        return data_of(config.updated(image_size=size, data_root=root), self.split)
+
+
+def data_of(config: RunConfig, split: str | None = None) -> FieldData:
+    """The data of a run, neither cropped nor flipped at random, or another split of them."""
+    kind, arguments = split_spec("data", config.data)
+    if not is_import_path(kind):
+        if split is not None:
+            arguments["split"] = split
+        if kind.startswith(("pairs:", "unpaired:")):
+            arguments["augment"] = False
+    data = {"class_path": kind, "init_args": arguments}
+    return load_data(config.updated(data=data, flip=None))
 
 
 def named(name: str, split: str, image_size: int | None, root: str | None) -> FieldData:

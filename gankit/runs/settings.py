@@ -250,6 +250,9 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if "Spec" in TYPES[name]:  # jsonargparse imports every class_path, however deep it lies
             checked[name] = _checked_spec(name, value, source)
             continue
+        if TYPES[name] == "tuple[str, ...]" and isinstance(value, (str, list)):
+            checked[name] = value  # a list of names, which the class checks
+            continue
         if isinstance(value, str) and "str" in TYPES[name].split(" | "):
             checked[name] = value  # jsonargparse would read "null" as YAML once more
             continue
@@ -289,6 +292,7 @@ _IN_WORDS = {
     "None": "null",
     "Spec": "a name, an import path, or class_path with init_args",
     "tuple[float, float]": "a list of two numbers",
+    "tuple[str, ...]": "a list of names",
     "tuple[Spec, ...]": "a list of import paths, or of class_path with init_args",
 }
 

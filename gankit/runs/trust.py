@@ -96,6 +96,8 @@ def foreign_parts(config: RunConfig) -> Iterator[tuple[str, Spec]]:
             known = name == "data" and _reads_files(split_spec(name, spec)[0])
             if spec is not None and not known:
                 yield name, spec
+    if is_import_path(config.evaluate_features):
+        yield "evaluate_features", config.evaluate_features
 
 
 def _reads_files(path: str) -> bool:

@@ -31,9 +31,10 @@ class Checkpoint(Callback):
         path: the newest checkpoint, such as ``checkpoint.pt``.
         every: steps between two checkpoints.
         keep: how many of the newest stay; those before the newest are ``checkpoint.step_N.pt``.
-        best: what a log reports, such as ``"critic_distance"``; the checkpoint at which the
-            last log had the lowest value of it stays as ``checkpoint.best.pt``. Columns such as
-            ``"g_loss"`` say little of a GAN's samples and much of an autoencoder's.
+        best: what a log reports, such as ``"fid"``; the checkpoint at which the last log had the
+            best value of it stays as ``checkpoint.best.pt``: the highest of a measure of which more
+            is better, else the lowest. The best measure so far is a checkpoint at once. Columns
+            such as ``"g_loss"`` say little of a GAN's samples and much of an autoencoder's.
 
     ``saved_at`` is the step of the newest checkpoint, and -1 before the first.
 
@@ -54,16 +55,21 @@ class Checkpoint(Callback):
                 raise ConfigError(f"{name} is {value}; allowed are integers from 1")
         self.path, self.every, self.keep, self.best = Path(path), every, keep, best
         self.saved_at = -1
+        # Of a measure of which more is better, both are its negative.
         self._latest = self._lowest = math.inf
+        self._evaluated = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.best is None else {"latest": self._latest, "lowest": self._lowest}
+        if self.best is None:
+            return {}
+        return {"latest": self._latest, "lowest": self._lowest, "best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         numbers = [state.get(name, math.inf) for name in ("latest", "lowest")]
         if not all(isinstance(number, float) for number in numbers):
             raise CheckpointError(f"the best value so far is {numbers[1]!r}; allowed is a number")
-        self._latest, self._lowest = numbers
+        if state.get("best", self.best) == self.best:  # else they are of another column
+            self._latest, self._lowest = numbers
 
     def on_start(self, trainer: Trainer) -> None:
         if self.best is not None and self.best not in trainer.metric_names:
@@ -81,11 +87,15 @@ class Checkpoint(Callback):
 
     def on_log(self, trainer: Trainer, metrics: Metrics) -> None:
         if self.best is not None:
-            value = float(metrics.values[self.best])
+            value, measure = float(metrics.values[self.best]), trainer.measures.get(self.best)
+            value = -value if measure is not None and measure.higher_is_better else value
             self._latest = math.inf if math.isnan(value) else value
+            # Else the networks that were evaluated would be gone by the next checkpoint.
+            self._evaluated = measure is not None and self._latest < self._lowest
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.step % self.every == 0:
+        if trainer.step % self.every == 0 or self._evaluated:
+            self._evaluated = False
             self.save(trainer)
 
     def on_end(self, trainer: Trainer) -> None:

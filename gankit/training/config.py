@@ -40,6 +40,10 @@ class RunConfig:
     ``callbacks`` name classes of your own that derive from ``gankit.training.Callback``; one with a
     parameter ``folder`` is told the run's.
 
+    ``evaluate`` names metrics (``gankit.metrics.METRICS``) of ``evaluate_n`` samples, or as many as
+    there are real images, which are measured every ``evaluate_every`` steps and at the end with
+    ``evaluate_features``; ``checkpoint_best`` may be one of their values.
+
     In a run of many processes ``batch_size`` counts the samples of all of them, and
     ``sync_batch_norm`` takes the statistics of batch norms over all of them.
 
@@ -87,6 +91,10 @@ class RunConfig:
     checkpoint_every: int = 1000
     checkpoint_keep: int = 2
     checkpoint_best: str | None = None
+    evaluate: tuple[str, ...] = ()
+    evaluate_every: int = 1000
+    evaluate_n: int | None = None
+    evaluate_features: str = "auto"
     tensorboard: bool = False
     callbacks: tuple[Spec, ...] = ()
     device: str = "auto"
@@ -103,6 +111,7 @@ class RunConfig:
         if not isinstance(self.callbacks, (list, tuple)):
             raise ConfigError(f"callbacks is {shortened(self.callbacks)}; allowed is a list")
         object.__setattr__(self, "callbacks", tuple(self.callbacks))
+        self._check_evaluation()
         for name in ("recipe", "data_root"):
             value = getattr(self, name)
             if not isinstance(value, str) and (name == "recipe" or value is not None):
@@ -156,6 +165,31 @@ class RunConfig:
         if self.seed >= 2**63:
             raise ConfigError(f"seed is {said(self.seed)}; allowed are integers below 2**63")
 
+    def _check_evaluation(self) -> None:
+        names: Any = self.evaluate
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",")]
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise ConfigError(
+                f"evaluate is {shortened(self.evaluate)}; allowed is a list of metrics, such as "
+                "[fid, prc]"
+            )
+        object.__setattr__(self, "evaluate", tuple(names))
+        _check_count("evaluate_every", self.evaluate_every)
+        if self.evaluate_n is not None:
+            _check_count("evaluate_n", self.evaluate_n)
+        if not isinstance(self.evaluate_features, str):
+            raise ConfigError(
+                f"evaluate_features is {said(self.evaluate_features)}; allowed is a name, or an "
+                "import path"
+            )
+        _check_count("log_every", self.log_every)
+        if self.evaluate and self.evaluate_every % self.log_every:
+            raise ConfigError(
+                f"evaluate_every is {self.evaluate_every}; allowed are multiples of log_every, "
+                f"which is {self.log_every}: what is measured stands in a log"
+            )
+
     def updated(self, **changes: Any) -> RunConfig:
         """A copy with ``changes``; setting one of epochs and steps unsets the other.
 
@@ -187,6 +221,7 @@ class RunConfig:
             **values,
             "betas": list(self.betas),
             "callbacks": list(self.callbacks),
+            "evaluate": list(self.evaluate),
         }
 
     @classmethod

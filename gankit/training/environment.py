@@ -15,6 +15,7 @@ BESIDE_TRAINING = frozenset(
     {
         *("steps", "epochs", "data_root", "log_every", "tensorboard", "callbacks"),
         *("checkpoint_every", "checkpoint_keep", "checkpoint_best"),
+        *("evaluate", "evaluate_every", "evaluate_n", "evaluate_features"),
         *("sample_first", "sample_every", "grid_rows", "grid_columns", "grid_inverted"),
     }
 )

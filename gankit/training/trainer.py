@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from gankit.data import Batch, BatchSampler, FieldData
 from gankit.data.torch_data import MapData
 from gankit.errors import CheckpointError, ConfigError, GankitError
+from gankit.metrics.metric import Value
 from gankit.scalars import plain
 from gankit.training.arguments import whole
 from gankit.training.batches import in_dtype
@@ -30,6 +31,7 @@ from gankit.training.entries import average_not_finite, check_entries, check_opt
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
 from gankit.training.inputs import as_data, check_callbacks, check_fields, order_of
 from gankit.training.modules import not_finite
+from gankit.training.reports import Curves
 from gankit.training.running import RunningMeans
 from gankit.training.step import Step
 
@@ -44,9 +46,9 @@ class DivergedError(GankitError, ArithmeticError):
 class Metrics:
     """Means over the steps since the last log.
 
-    ``values`` are those that the step reports, by name; they are attributes too, as
-    ``metrics.d_loss``. One is NaN while the step has not computed it yet, as G's loss before its
-    first update (n_critic > 1).
+    ``values`` are those that the step reports and that callbacks measure, by name; they are
+    attributes too, as ``metrics.d_loss``. One is NaN while the step has not computed it yet, as
+    G's loss before its first update (n_critic > 1), and where it was not measured for this log.
     """
 
     step: int
@@ -117,7 +119,18 @@ class Trainer:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """The names of what a log reports, in order."""
-        return tuple(self.gan_step.summarize(dict.fromkeys(self.gan_step.metrics, math.nan)))
+        of_step = self.gan_step.summarize(dict.fromkeys(self.gan_step.metrics, math.nan))
+        return (*of_step, *self.measures)
+
+    @property
+    def measures(self) -> dict[str, Value]:
+        """What callbacks measure, by the names of a log."""
+        return {name: value for each in self.callbacks for name, value in each.measures.items()}
+
+    def curves(self) -> tuple[Curves, ...]:
+        """The plots of the run: those of the step, and those of what callbacks measure."""
+        measured = (plot for each in self.callbacks for plot in each.curves)
+        return (*self.gan_step.curves(), *measured)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -365,7 +378,10 @@ class Trainer:
         rate = self._images / self._seconds if self._seconds > 0 else 0.0
         self._images, self._seconds = 0, 0.0
         epoch = self.step / self.steps_per_epoch
-        return Metrics(self.step, epoch, rate, self.gan_step.summarize(means))
+        values = {**self.gan_step.summarize(means), **dict.fromkeys(self.measures, math.nan)}
+        for callback in self.callbacks:
+            values.update(callback.measure(self))
+        return Metrics(self.step, epoch, rate, values)
 
     def _diverged(self, what: str) -> str:
         return (

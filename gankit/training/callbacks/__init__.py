@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gankit.training.callbacks.base import Callback
 from gankit.training.callbacks.curves import LossCurves, draw_curves
+from gankit.training.callbacks.evaluation import Evaluate, Evaluator
 from gankit.training.callbacks.metrics_csv import MetricsCSV, append_line, read_metrics
 from gankit.training.callbacks.progress import Progress
 from gankit.training.callbacks.sample_grid import SAMPLE_NAME, SampleGrid
@@ -12,6 +13,8 @@ from gankit.training.callbacks.samples_gif import SamplesGif, write_gif
 __all__ = [
     "SAMPLE_NAME",
     "Callback",
+    "Evaluate",
+    "Evaluator",
     "LossCurves",
     "MetricsCSV",
     "Progress",

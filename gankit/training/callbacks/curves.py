@@ -52,7 +52,7 @@ class LossCurves(Drawing):
         run = trainer.config.get("run")
         recipe = run.get("recipe") if isinstance(run, dict) else None
         title = trainer.data.name if recipe is None else f"{recipe} on {trainer.data.name}"
-        draw_curves(self.metrics, self.path, trainer.gan_step.curves(), title=title)
+        draw_curves(self.metrics, self.path, trainer.curves(), title=title)
 
 
 def curves_of(columns: Sequence[str]) -> list[Curves]:

@@ -77,6 +77,11 @@ class Progress(Callback):
             label: _written(metrics.values[name], 2 if name in ("d_real", "d_fake") else 3)
             for name, label in trainer.gan_step.metrics.items()
         }
+        self._numbers |= {
+            value.label: _written(metrics.values[name], 3)
+            for name, value in trainer.measures.items()
+            if not math.isnan(metrics.values[name])
+        }
         self._numbers["images/s"] = f"{metrics.images_per_second:,.0f}"
         if self._bar is not None or self.stream is None:
             return

@@ -1,0 +1,202 @@
+"""Evaluation while a run goes on: what is logged, what stays, and that no bit changes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gankit import runs
+from gankit.errors import ConfigError, DataError
+from gankit.runs.evaluating import evaluate
+from gankit.training import Checkpoint, Trainer, load_checkpoint
+from gankit.training.callbacks import Evaluate, MetricsCSV, read_metrics
+from tests.training.test_distributed import ended, started
+from tests.training.test_trainer import make_trainer
+
+SMALL: dict[str, Any] = {
+    "generator.hidden": [16],
+    "discriminator.hidden": [16],
+    "device": "cpu",
+    "grid_rows": 1,
+    "grid_columns": 1,
+    "log_every": 2,
+    "sample_every": 1000,
+}
+EVALUATED: dict[str, Any] = {"evaluate": ["fid", "prc"], "evaluate_every": 4, "evaluate_n": 50}
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gankit.metrics.digit_classifier._STEPS", 5)
+    monkeypatch.setenv("GANKIT_DATA", str(tmp_path / "data"))
+
+
+class Listed:
+    """Gives the numbers of a list, whatever the run."""
+
+    def __init__(self, metric: str, values: list[float]) -> None:
+        self.metric, self.values = metric, iter(values)
+
+    def prepare(self, trainer: Trainer) -> None:
+        """Nothing is needed."""
+
+    def __call__(self, trainer: Trainer) -> Mapping[str, float]:
+        return {self.metric: next(self.values)}
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"), [("fid", [5, 3, 4, 9], 6), ("is", [5, 7, 8, 9, 6], 12)]
+)
+def test_the_best_evaluation_is_a_checkpoint(
+    metric: str, values: list[float], best: int, tmp_path: Path
+) -> None:
+    def trainer() -> Trainer:
+        return make_trainer(
+            Evaluate(Listed(metric, values), [metric], every=3),
+            MetricsCSV(tmp_path / "metrics.csv"),
+            Checkpoint(tmp_path / "c.pt", every=50, best=metric),
+            log_every=1,
+        )
+
+    one = trainer()
+    one.fit(steps=3 * len(values) - 1)
+    assert load_checkpoint(tmp_path / "c.best.pt")["step"] == best
+    kept = load_checkpoint(tmp_path / "c.best.pt")["callbacks"]["Checkpoint"]
+    assert kept["best"] == metric
+    assert abs(kept["lowest"]) == values[best // 3 - 1]
+    rows = read_metrics(tmp_path / "metrics.csv")
+    measured = {int(row["step"]): float(row[metric]) for row in rows}
+    expected = {3 * (i + 1): float(v) for i, v in enumerate(values[:-1])}
+    last = 3 * len(values) - 1
+    assert {s: v for s, v in measured.items() if not math.isnan(v)} == {
+        **expected,
+        last: values[-1],
+    }
+    assert [plot.label for plot in one.curves()][-1] == metric
+
+
+def same(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
+
+
+def test_evaluation_and_a_resume_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs.train("gan", "plain", steps=10, **SMALL)
+    runs.train("gan", "whole", steps=10, **SMALL, **EVALUATED, checkpoint_best="fid")
+    runs.train("gan", "parts", steps=5, **SMALL, **EVALUATED, checkpoint_best="fid")
+    runs.resume("parts", steps=10)
+    plain, whole, parts = (
+        load_checkpoint(Path(name, "checkpoint.pt")) for name in ("plain", "whole", "parts")
+    )
+    for key in ("gan_step", "optimizers", "sampler", "rng", "pending", "generators"):
+        assert same(plain[key], whole[key]), key
+        assert same(whole[key], parts[key]), key
+    assert same(whole["callbacks"]["Checkpoint"], parts["callbacks"]["Checkpoint"])
+    tables = [read_metrics(Path(name, "metrics.csv")) for name in ("whole", "parts")]
+    for table in tables:
+        for row in table:
+            row.pop("images_per_second")
+    assert tables[0] == tables[1]
+    assert [row["step"] for row in tables[0] if row["fid"] != "nan"] == ["4", "8", "10"]
+    assert Path("whole", "checkpoint.best.pt").exists()
+
+    # The command's own numbers, which take the place of the same ones.
+    (kept,) = json.loads(Path("whole", "evaluation.json").read_text())["results"]
+    again = evaluate("whole", metrics=["fid", "prc"], n=50)
+    assert again.as_dict() == kept
+    assert f"{again.values['fid']:.6g}" == tables[0][-1]["fid"]
+
+
+def test_translations_are_compared_with_their_targets(tmp_path: Path) -> None:
+    few = {"generator.width": 2, "data.n": 8, "device": "cpu", "log_every": 1}
+    settings = {"evaluate": "l1,ssim", "evaluate_every": 2, "checkpoint_best": "ssim"}
+    runs.train("pix2pix-toy", tmp_path / "p", steps=2, **few, **settings)
+    rows = read_metrics(tmp_path / "p" / "metrics.csv")
+    # The column l1 of training, in [-1, 1], keeps its name.
+    assert [row["ssim"] == "nan" for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"evaluate": ["fit"]}, ConfigError, "metrics has 'fit'; allowed are fid"),
+        ({"evaluate": 3}, ConfigError, "evaluate is 3; allowed is a list of names"),
+        ({"evaluate": ["l1"]}, ConfigError, "l1 needs images with a target each"),
+        ({"evaluate_every": 5}, ConfigError, "evaluate_every is 5; allowed are multiples of log"),
+        ({"evaluate_features": "larg"}, ConfigError, "features is 'larg'; allowed are auto, small"),
+        ({"data": "npz:data.npz"}, DataError, "has no labels, and features small"),
+        ({"checkpoint_best": "kid"}, ConfigError, "checkpoint_best is 'kid', which this run does"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_before_anything_is_written(
+    settings: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", images=np.full((80, 28, 28), 9, dtype=np.uint8))
+    asked = {**SMALL, **EVALUATED, "evaluate_features": "small", **settings}
+    with pytest.raises(error, match=message):
+        runs.train("gan", "run", steps=4, **asked)
+    assert not Path("run").exists()
+
+
+FLAT = """
+import torch
+from pathlib import Path
+Path("ran").touch()
+class Flat(torch.nn.Module):
+    def forward(self, images):
+        return images[:, 0, ::7, ::7].float().flatten(1)
+"""
+
+
+def test_features_of_somebody_elses_run_need_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("theirs_of_features.py").write_text(FLAT)
+    own = {**EVALUATED, "evaluate_features": "theirs_of_features.Flat"}
+    runs.train("gan", "run", steps=4, **SMALL, **own)
+    Path("ran").unlink()
+    monkeypatch.delitem(sys.modules, "theirs_of_features")
+    with pytest.raises(ConfigError, match="evaluate_features is 'theirs_of_features"):
+        runs.resume("run", steps=8)
+    assert not Path("ran").exists()
+    runs.resume("run", steps=8, trust=True)
+    assert Path("ran").exists()
+
+
+def test_rank_0_evaluates_and_all_log_the_same(tmp_path: Path) -> None:
+    (tmp_path / "flat.py").write_text(FLAT)
+    asked = {**SMALL, **EVALUATED, "evaluate_every": 2, "evaluate_features": "flat.Flat"}
+    config = [f"{name}={json.dumps(value)}" for name, value in asked.items()]
+    options = [word for each in config for word in ("--set", each)]
+    train = ["-m", "gankit", "train", "gan", "--steps", "4", "--quiet", *options]
+    command = [*train, "--set", "checkpoint_best=fid", "--out", "run"]
+    for code, error in ended(started(command, cwd=tmp_path), seconds=300):
+        assert code == 0, error
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows if row["fid"] != "nan"] == ["2", "4"]
+    best = load_checkpoint(tmp_path / "run" / "checkpoint.best.pt")["step"]
+    assert best == min((float(row["fid"]), int(row["step"])) for row in rows)[1]
