@@ -61,6 +61,7 @@ def commands(record: RunRecord) -> list[Command]:
         found.append(Command(f"turn images of {source} into images of {target}", line))
     if draws or directions:
         way = f" --direction {directions[0]}" if len(directions) > 1 else ""
+        found.append(Command("measure how good it is", f"gankit evaluate{trust} {folder}{way}"))
         line = f"gankit export{trust} {folder} --format onnx{way}"
         found.append(Command("export the generator", line))
     found.append(Command("compare it", f"gankit compare {folder} OTHER_RUN --out compare.png"))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from torch import Tensor
 
 from gankit.errors import ConfigError, GankitError
 from gankit.loaded import LoadedGenerator
+from gankit.metrics.registry import METRICS, values_of
 from gankit.runs.record import RunRecord, distinct_names, read_record
 from gankit.runs.setting_rows import differing
 from gankit.runs.wording import duration, number
@@ -22,6 +24,8 @@ from gankit.training.point_pictures import are_points
 
 # Samples of a run; of points, as many make a cloud.
 IMAGES, _POINTS = 36, 1000
+# What results of one protocol may differ in.
+_OF_THE_RUN = ("values", "step", "generated")
 # Characters of a column of the table.
 _WIDEST = 44
 
@@ -57,7 +61,40 @@ class Comparison:
     def columns(self) -> list[str]:
         """The metrics of all runs, those that more runs have first."""
         every = [column for run in self.runs.values() for column in run.columns]
-        return sorted(dict.fromkeys(every), key=lambda column: -every.count(column))
+        first = values_of(METRICS)
+        return sorted(dict.fromkeys(every), key=lambda c: (c not in first, -every.count(c)))
+
+    @property
+    def evaluations(self) -> dict[str, dict[str, float]]:
+        """Values of ``gankit evaluate`` by what was measured and how, then by run.
+
+        Those of two protocols do not compare, so each has a row of its own.
+        """
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        labels: dict[tuple[str, str], str] = {}
+        for name, run in self.runs.items():
+            for result in run.evaluations:  # a newer one takes the place of an older one
+                protocol = {k: v for k, v in result.items() if k not in _OF_THE_RUN}
+                key = json.dumps(protocol, sort_keys=True)
+                for value, number_of_it in result["values"].items():
+                    if isinstance(number_of_it, (int, float)):
+                        found.setdefault((value, key), {})[name] = float(number_of_it)
+                        labels[value, key] = _label(value, result)
+        again = Counter(labels.values())
+        seen: Counter[str] = Counter()
+        rows = {}
+        for each, of_runs in sorted(found.items(), key=lambda item: -len(item[1])):
+            label = labels[each]
+            seen[label] += 1
+            rows[f"{label}, protocol {seen[label]}" if again[label] > 1 else label] = of_runs
+        return rows
+
+
+def _label(value: str, result: Mapping[str, Any]) -> str:
+    features, n = result.get("features"), result.get("n_generated")
+    words = [features] if isinstance(features, str) else []
+    words += [f"{n:,} images"] if isinstance(n, int) else []
+    return f"{value} ({', '.join(words)})" if words else value
 
 
 def compare(folders: Sequence[Path], *, seed: int, trust: bool) -> Comparison:
@@ -153,6 +190,9 @@ def as_table(comparison: Comparison) -> str:
     add("images/s", lambda run: number(run.images_per_second))
     for network in dict.fromkeys(name for run in runs.values() for name in run.parameters):
         add(f"parameters of {network}", partial(_count, network))
+    for label, measured in comparison.evaluations.items():
+        words = {name: number(value) for name, value in measured.items()}
+        rows.append([label, *(words.get(name, "-") for name in runs)])
     for column in comparison.columns:
         add(column, partial(_said, column))
     return _laid_out(rows)
@@ -167,13 +207,18 @@ def _said(column: str, run: RunRecord) -> str:
     found = run.summary(column)
     if found is None:
         return "-"
-    value, step = found.lowest
-    return f"{number(found.last)} (lowest {number(value)} at {step:,})"
+    known = values_of(METRICS).get(column)
+    value, step = found.highest if known and known.higher_is_better else found.lowest
+    return f"{number(found.last)} ({'best' if known else 'lowest'} {number(value)} at {step:,})"
 
 
 def _laid_out(rows: list[list[str]]) -> str:
-    rows = [[shorten(cell, _WIDEST, placeholder="...") or "-" for cell in row] for row in rows]
-    rows[0][0] = ""
+    rows = [[row[0], *map(_cut, row[1:])] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
+
+
+def _cut(cell: str) -> str:
+    cell = " ".join(cell.split())
+    return cell if len(cell) <= _WIDEST else f"{cell[: _WIDEST - 3]}..."

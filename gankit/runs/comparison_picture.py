@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from torch import Tensor
 from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
 from gankit.runs.comparison import Comparison
+from gankit.runs.wording import number
 from gankit.training.callbacks.curves import points_of, smoothed
 from gankit.training.pictures import drawable, to_bytes
 from gankit.training.point_pictures import are_points
 
 # Images in a row of a run's samples, runs beside one another, and curves at most.
 _COLUMNS, _RUNS, _PLOTS = 6, 6, 12
+# Results of an evaluation above the samples.
+_VALUES = 3
 
 
 def draw(comparison: Comparison, path: Path) -> None:
@@ -57,9 +61,15 @@ def _draw_samples(figure: Any, comparison: Comparison, rows: int) -> None:
     places = figure.subplots(rows, -(-len(comparison.runs) // rows), squeeze=False).flatten()
     for axes in places:
         axes.axis("off")
+    measured: dict[str, list[str]] = {}
+    shared = (row for row in comparison.evaluations.items() if len(row[1]) > 1)
+    for label, values in islice(shared, _VALUES):
+        for name, value in values.items():
+            measured.setdefault(name, []).append(f"{label}: {number(value)}")
     for axes, (name, run) in zip(places, comparison.runs.items(), strict=False):
         drawn = comparison.drawn[name]
-        axes.set_title(f"{name}\nstep {run.step:,}", fontsize=9, parse_math=False)
+        lines = [name, f"step {run.step:,}", *measured.get(name, ())]
+        axes.set_title("\n".join(lines), fontsize=9, parse_math=False)
         inverted = run.config is not None and run.config.grid_inverted
         if drawn.samples is not None and are_points(tuple(drawn.samples.shape[1:])):
             _draw_points(axes, drawn.samples)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gankit._version import __version__
 from gankit.atomic import atomic_write
+from gankit.metrics.registry import METRICS, values_of
 from gankit.runs.commands import commands
 from gankit.runs.embedded import Embedded, embedded
 from gankit.runs.html import Html, joined, table, tag
@@ -232,19 +233,24 @@ def _evaluations(record: RunRecord) -> Html:
 
 def _evaluation(result: Mapping[str, Any]) -> Html:
     """One result and its protocol, without which its numbers mean nothing."""
-    rows: list[tuple[object, ...]] = [
-        (str(name), number(value) if isinstance(value, (int, float)) else in_words(value))
-        for name, value in result["values"].items()
-    ]
+    known = values_of(METRICS)
+    rows: list[tuple[object, ...]] = []
+    for name, value in result["values"].items():
+        better = "higher" if name in known and known[name].higher_is_better else "lower"
+        words = number(value) if isinstance(value, (int, float)) else in_words(value)
+        label = f"{known[name].label} ({name})" if name in known else str(name)
+        rows.append((label, words, f"{better} is better" if name in known else ""))
     step = result.get("step")
     words = "a step that was not recorded" if step is None else f"step {in_words(step)}"
+    features = result.get("features")
+    words += "" if features is None else f", with the features {in_words(features)}"
     protocol = [
         (str(name), in_words(value))
         for name, value in result.items()
         if name not in ("values", "step") and value not in (None, {}, "")
     ]
     return joined(
-        table(("metric", "value"), rows, f"At {words}, with features {result.get('features')}."),
+        table(("metric", "value", ""), rows, f"At {words}."),
         tag(
             "details",
             tag("summary", "How it was measured"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ from typing import Any
 
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.runs.component import split_spec
-from gankit.runs.runfiles import CONFIG, EVALUATION, METRICS, SAMPLES
+from gankit.runs.evaluating import kept
+from gankit.runs.runfiles import CONFIG, METRICS, SAMPLES
 from gankit.runs.settings import read_yaml
 from gankit.saved import CHECKPOINT, run_config
 from gankit.training.callbacks import read_metrics
@@ -25,8 +25,6 @@ from gankit.training.diagnostics import warnings_in
 from gankit.training.reports import Curves
 
 _NO_METRICS = ("step", "epoch", "images_per_second")
-# More than anybody reads on a page.
-_LARGEST_FILE = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def read_record(folder: Path, state: Mapping[str, Any] | None = None) -> RunReco
         pictures=sample_pictures(folder / SAMPLES),
         warnings=warnings if callbacks else None,
         looks=looks,
-        evaluations=_evaluations(folder / EVALUATION, troubles),
+        evaluations=kept(folder),
         troubles=troubles,
     )
 
@@ -258,19 +256,3 @@ def _curves(stored: Any) -> list[Curves]:
 
 def _limits(limits: Any) -> tuple[float, float] | None:
     return None if limits is None else (float(limits[0]), float(limits[1]))
-
-
-def _evaluations(path: Path, troubles: list[str]) -> list[dict[str, Any]]:
-    """The results in evaluation.json, the newest last, those alone that are of the known form."""
-    if not path.is_file():
-        return []
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it has more than {_LARGEST_FILE:,} bytes")
-        results = json.loads(path.read_bytes())["results"]
-        good = [each for each in results if isinstance(each["values"], dict)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        what = " ".join(str(error).split()) or type(error).__name__
-        troubles.append(f"{path} is not read: {what}")
-        return []
-    return good

@@ -155,6 +155,25 @@ def test_the_code_of_others_runs_with_trust_alone(
     assert Path("ran").exists()
 
 
+def test_evaluations_of_one_protocol_compare(
+    trained: Trained, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a, b = trained("gan", "a"), trained("gan", "b")
+
+    def result(fid: float, **other: Any) -> dict[str, Any]:
+        return {"values": {"fid": fid}, "features": "small", "n_generated": 500, "seed": 0, **other}
+
+    both = [result(30.5, step=4, generated="a"), result(20.5, step=60, generated="a")]
+    (a / "evaluation.json").write_text(json.dumps({"results": both}))
+    other = [result(10.25, generated="b"), result(7.0, seed=1), {"values": {"kid": "odd"}}]
+    (b / "evaluation.json").write_text(json.dumps({"results": other}))
+    rows = table(capfd, a, b, "--out", a / "compare.png")
+    name = "fid (small, 500 images)"
+    assert rows[f"{name}, protocol 1"].split()[-2:] == ["20.5", "10.25"]
+    assert rows[f"{name}, protocol 2"].split()[-2:] == ["-", "7"]
+    assert not any(row.startswith("kid") for row in rows)
+
+
 def test_what_cannot_be_compared(trained: Trained, refused: Callable[..., str]) -> None:
     folder = trained("gan")
     same = folder.parent / "link"

@@ -239,13 +239,25 @@ def test_warnings_of_the_diagnostics_stay_with_the_run(trained: Trained) -> None
 @pytest.mark.parametrize(
     "text", ["", "[1]", "{}", '{"results": 3}', '{"results": [5]}', "[" * 100_000]
 )
-def test_an_evaluation_that_cannot_be_read_costs_no_page(
-    text: str, trained: Trained, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_evaluation_that_cannot_be_read_costs_no_page(text: str, trained: Trained) -> None:
     folder = trained("gan")
     (folder / "evaluation.json").write_text(text)
     assert "Evaluation" not in report(folder).texts["h2"]
-    assert "evaluation.json is not read" in caplog.text
+
+
+def test_an_evaluation_stands_with_its_protocol(trained: Trained) -> None:
+    folder = trained("gan")
+    result = {"values": {"fid": 12.346, "precision": 0.75, "own": 3}, "step": 60}
+    result |= {"features": "small", "n_generated": 500, "real": "digits", "features_hash": None}
+    (folder / "evaluation.json").write_text(json.dumps({"results": [result]}))
+    page = report(folder)
+    rows = {name.split("(")[-1]: cells for name, cells in page.rows().items()}
+    assert rows["fid)"] == ["12.35", "lower is better"]
+    assert rows["precision)"] == ["0.75", "higher is better"]
+    assert rows["own"] == ["3", ""]
+    assert rows["n_generated"] == ["500"]
+    assert "features_hash" not in rows
+    assert "At step 60, with the features small." in page.texts["caption"]
 
 
 def test_many_and_large_pictures(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
