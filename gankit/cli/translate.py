@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
-
-from gankit.atomic import atomic_write
-from gankit.data.image_files import decode, list_image_files
+from gankit.cli.image_files import places, report, save, shown
+from gankit.data.image_files import decode
 from gankit.data.images import normalize_bytes
-from gankit.errors import ConfigError, DataError, MissingExtra
+from gankit.errors import ConfigError, DataError
 from gankit.runs.build import pick_device
 from gankit.saved import load
 from gankit.training.image_files import check_folder
@@ -43,10 +39,10 @@ def translate(arguments: argparse.Namespace) -> int:
             f"--out is {out}, which names a file; allowed is a folder, which gets a PNG of the "
             "same name for each image"
         )
-    places, others = _places(Path(arguments.input), out)
+    found, others = places(Path(arguments.input), out)
     check_folder(out, made)
     failed = []
-    for file, place in _shown(places, quiet=not sys.stderr.isatty()):
+    for file, place in shown(found, quiet=not sys.stderr.isatty()):
         try:
             image = normalize_bytes(decode(file, channels=channels)[None])
         except DataError as error:
@@ -54,21 +50,8 @@ def translate(arguments: argparse.Namespace) -> int:
             continue
         result = translator.translate(image, direction, seed=arguments.seed)
         place.parent.mkdir(parents=True, exist_ok=True)
-        _save(place, to_bytes(result)[0])
-    done = len(places) - len(failed)
-    if not done:
-        raise (
-            failed[0]
-            if len(failed) == 1
-            else DataError(
-                f"none of {len(failed)} images in {arguments.input} can be read; {failed[0]}"
-            )
-        )
-    beside = f", and {others} other file{'s'[: others > 1]} left alone" if others else ""
-    print(f"{done} image{'s are' if done > 1 else ' is'} in {out}{beside}")
-    for reason in failed:
-        print(f"gankit: skipped {reason}", file=sys.stderr)
-    return 1 if failed else 0
+        save(place, to_bytes(result)[0])
+    return report(len(found), failed, out, others, given=arguments.input)
 
 
 def _direction(translator: LoadedTranslator, arguments: argparse.Namespace) -> str:
@@ -83,47 +66,3 @@ def _direction(translator: LoadedTranslator, arguments: argparse.Namespace) -> s
             f"{' and '.join(directions)} alone"
         )
     return translator.direction(arguments.direction)
-
-
-def _places(given: Path, out: Path) -> tuple[list[tuple[Path, Path]], int]:
-    """Each image with the PNG that it becomes, and how many files of a folder are no images.
-
-    A name keeps its suffix in front of ``.png`` where two images would have one name.
-    """
-    if given.is_dir():
-        files, others = list_image_files(given)
-        names = [file.relative_to(given) for file in files]
-        if not files:
-            raise DataError(f"{given} has no images in it")
-    elif given.exists():
-        files, names, others = [given], [Path(given.name)], []
-    else:
-        raise DataError(f"there is no file or folder {given}")
-    shared = Counter(name.with_suffix(".png") for name in names)
-    new = [
-        name.with_suffix(".png")
-        if shared[name.with_suffix(".png")] == 1
-        else name.with_name(f"{name.name}.png")
-        for name in names
-    ]
-    return [(file, out / name) for file, name in zip(files, new, strict=True)], len(others)
-
-
-def _shown(places: list[tuple[Path, Path]], *, quiet: bool) -> list[tuple[Path, Path]]:
-    """The same, with a bar on a terminal that says how many are done."""
-    if quiet:
-        return places
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise MissingExtra("tqdm", "train") from error
-    shown: list[tuple[Path, Path]] = tqdm(places, unit="image", leave=False)
-    return shown
-
-
-def _save(path: Path, image: Tensor) -> None:
-    from PIL import Image
-
-    pixels = (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
-    with atomic_write(path) as file:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
