@@ -7,6 +7,7 @@ from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
 from gankit.data.folder import load_folder
 from gankit.data.image_set import ImageSet
+from gankit.data.high_resolution import HighResolutionData, load_high_resolution
 from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler
@@ -26,6 +27,7 @@ __all__ = [
     "DiscData",
     "EdgeData",
     "FieldData",
+    "HighResolutionData",
     "ImageData",
     "ImageSet",
     "PairData",
@@ -41,6 +43,7 @@ __all__ = [
     "load_discs",
     "load_edges",
     "load_folder",
+    "load_high_resolution",
     "load_pairs",
     "load_shards",
     "load_speech",

@@ -15,6 +15,7 @@ from gankit.data.digits import load_digits
 from gankit.data.fields import FieldData
 from gankit.data.file_set import ImageSize
 from gankit.data.folder import load_folder
+from gankit.data.high_resolution import load_high_resolution, load_photographs
 from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
 from gankit.data.mnist import load_mnist
@@ -25,19 +26,22 @@ from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
 from gankit.data.toy_images import IMAGE_TOYS
+from gankit.data.toy_prints import load_prints
 from gankit.data.toy_speech import load_speech
 from gankit.data.unpaired import load_unpaired
 from gankit.errors import DataError, shortened
 from gankit.scalars import is_integer
 
 _Loader = Callable[..., FieldData]
-_ALL_TOYS = (*TOYS, *IMAGE_TOYS, "speech")
+_IMAGE_TOYS: dict[str, _Loader] = {**IMAGE_TOYS, "prints": load_prints}
+_ALL_TOYS = (*TOYS, *_IMAGE_TOYS, "speech")
 _SETS: dict[str, _Loader] = {
     "digits": load_digits,
     "mnist": partial(load_mnist, "mnist"),
     "fashion-mnist": partial(load_mnist, "fashion-mnist"),
     "cifar10": load_cifar10,
     "celeba": load_celeba,
+    "photographs": load_photographs,
 }
 # Those of the user's own, which need a path, and what stands for it in a message.
 _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
@@ -49,6 +53,7 @@ _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
     "audio": (load_audio, "audio:FOLDER"),
     "pairs": (load_pairs, "pairs:FOLDER"),
     "unpaired": (load_unpaired, "unpaired:FOLDER"),
+    "highres": (load_high_resolution, "highres:FOLDER or highres:FILE"),
 }
 NAMES = (*_SETS, *(f"{kind}:PATH" for kind in _WITH_PATHS), "toy:NAME")
 SPLITS = ("train", "test", "all")
@@ -108,6 +113,8 @@ def load(
             ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``);
             ``"audio:PATH"`` and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``,
             ``load_speech``), which has no image size.
+            ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a ``HighResolutionData``
+            (``gankit.data.load_high_resolution``), whose ``image_size`` is that of a crop.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
             ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
@@ -141,7 +148,7 @@ def load(
                 f"image_size must be an integer for data {name!r}, got {shortened(image_size)}"
             )
     offers: dict[str, Any] = {"root": root, "split": split, "progress": progress, "device": device}
-    if image_size is not None or loader not in IMAGE_TOYS.values():
+    if image_size is not None or loader not in _IMAGE_TOYS.values():
         offers["image_size"] = image_size
     data = loader(**{key: value for key, value in offers.items() if key in own}, **arguments)
     if "image_size" not in own and is_integer(image_size) and isinstance(data, ImageData):
@@ -159,8 +166,8 @@ def _loader(name: str) -> _Loader:
         if not path:
             raise DataError(f"data {name!r} lacks a path, expected {expected}")
         return partial(made, path)
-    if kind == "toy" and path in IMAGE_TOYS:
-        return IMAGE_TOYS[path]
+    if kind == "toy" and path in _IMAGE_TOYS:
+        return _IMAGE_TOYS[path]
     if kind == "toy" and path == "speech":
         return load_speech
     if kind == "toy" and path in TOYS:

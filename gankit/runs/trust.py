@@ -21,7 +21,7 @@ OWN: dict[str, frozenset[str]] = {
         for name in (
             *("mlp.Generator", "conditional_mlp.Generator", "dcgan.Generator"),
             *("convolutional_autoencoder.Generator", "unet.UNetGenerator"),
-            *("resnet.ResNetGenerator", "segan.Generator"),
+            *("resnet.ResNetGenerator", "segan.Generator", "srresnet.SRResNet"),
         )
     ),
     "discriminator": frozenset(
@@ -30,7 +30,7 @@ OWN: dict[str, frozenset[str]] = {
             *("mlp.Discriminator", "conditional_mlp.Discriminator", "dcgan.Discriminator"),
             *("convolutional_autoencoder.Discriminator", "semi_supervised.Discriminator"),
             *("autoencoder.Discriminator", "autoencoder.Encoder", "patch.PatchDiscriminator"),
-            "segan.Discriminator",
+            *("segan.Discriminator", "srresnet.VGGDiscriminator"),
         )
     ),
     "step": frozenset({"gankit.training.GANStep"}),
