@@ -28,6 +28,7 @@ from gankit.saved import SavedRun, load_run
 from gankit.training.noise import Noise, noise_for
 from gankit.training.translation import least_size
 from gankit.translator import LoadedTranslator
+from gankit.upscaler import LoadedUpscaler
 from gankit.weights_file import write_weights
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
@@ -138,6 +139,8 @@ def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
         assert direction is not None
         description["inference"] = {direction: description["inference"][direction]}
         weights, metadata = module.networks[direction].state_dict(), module.metadata(direction)
+    elif isinstance(module, LoadedUpscaler):
+        weights, metadata = module.network.state_dict(), module.metadata()
     else:
         weights, metadata = module.state_dict(), module.interface.metadata()
     try:
@@ -165,9 +168,12 @@ def _subject(
 ) -> _Subject:
     if inputs is None and isinstance(network, LoadedTranslator):
         assert direction is not None
-        return _translator(network, direction)
+        G, shape = network.networks[direction], network.shapes[direction[0]]
+        return _of_images(G, shape, network.metadata(direction))
     if inputs is None and isinstance(network, LoadedEnhancer):
         return _enhancer(network)
+    if inputs is None and isinstance(network, LoadedUpscaler):
+        return _of_images(network.network, (network.channels, _SIDE, _SIDE), network.metadata())
     if inputs is None and isinstance(network, LoadedGenerator):
         return _generator(network.network, network.interface)
     if inputs is None:
@@ -199,10 +205,10 @@ def _subject(
     )
 
 
-def _translator(module: LoadedTranslator, direction: str) -> _Subject:
-    network = module.networks[direction]
+def _of_images(network: nn.Module, shape: Sequence[int], metadata: dict[str, str]) -> _Subject:
+    """A generator of images out of images, of ``shape`` where it does not take any size."""
     like = next(network.parameters(), torch.empty(0))
-    channels, *size = module.shapes[direction[0]]
+    channels, *size = shape
     multiple = int(getattr(network, "size_multiple", 0))
     sizes: dict[tuple[int, int], tuple[str, int, int]] = {}
     if multiple:
@@ -221,7 +227,7 @@ def _translator(module: LoadedTranslator, direction: str) -> _Subject:
         return (images * 2 - 1,)
 
     name = f"the generator {type(network).__name__}"
-    return _Subject(name, network, inputs, ("input",), module.metadata(direction), sizes)
+    return _Subject(name, network, inputs, ("input",), metadata, sizes)
 
 
 def _enhancer(module: LoadedEnhancer) -> _Subject:

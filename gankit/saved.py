@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -20,6 +20,7 @@ from gankit.loaded import Interface, LoadedGenerator
 from gankit.runs.component import create
 from gankit.runs.parts import check_fits
 from gankit.runs.trust import check_own
+from gankit.saved_checks import check_translates, check_upscales
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.config import FIELDS, RunConfig, Spec
 from gankit.training.enhancement import enhance_windows
@@ -27,12 +28,13 @@ from gankit.training.entries import check_without_tensors
 from gankit.training.modules import not_finite
 from gankit.training.noise import DISTRIBUTIONS, noise_for
 from gankit.training.pictures import generate
-from gankit.training.translation import translate
 from gankit.training.weights import load_weights, weights_under
 from gankit.translator import DIRECTIONS, LoadedTranslator
+from gankit.upscaler import LoadedUpscaler
 from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
+Loaded = LoadedGenerator | LoadedTranslator | LoadedEnhancer | LoadedUpscaler
 CHECKPOINT = "checkpoint.pt"
 # Of an image; the test image of a loaded run takes as much memory.
 _MAX_VALUES = 2**26
@@ -52,7 +54,7 @@ class SavedRun:
     step: int
     config: RunConfig
     description: dict[str, Any]
-    module: LoadedGenerator | LoadedTranslator | LoadedEnhancer
+    module: Loaded
 
     @property
     def generator(self) -> nn.Module:
@@ -77,6 +79,11 @@ class SavedRun:
 
     @property
     def _of_noise(self) -> LoadedGenerator:
+        if isinstance(self.module, LoadedUpscaler):
+            raise ConfigError(
+                f"{self.path.parent} is a run of {self.config.recipe!r}, which makes small images "
+                "large: gankit upscale does, or gankit.load and its method upscale"
+            )
         if isinstance(self.module, LoadedTranslator):
             raise ConfigError(
                 f"{self.path.parent} is a run of {self.config.recipe!r}, which makes images out of "
@@ -120,7 +127,8 @@ def load(
     """The generator of a run, ready to use: ``gankit.load(DIR).sample(16)``.
 
     A run of pix2pix or CycleGAN gives its generators of images out of images:
-    ``gankit.load(DIR).a2b(images)``. A run of SEGAN gives its generator of clean speech:
+    ``gankit.load(DIR).a2b(images)``; one of SRResNet or SRGAN its generator of large images:
+    ``gankit.load(DIR).upscale(images)``. A run of SEGAN gives its generator of clean speech:
     ``gankit.load(DIR).enhance(sound, sample_rate)``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
@@ -139,8 +147,8 @@ def load(
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients, as
         a ``LoadedGenerator``, which knows the distribution of z, the classes and the shape of the
-        images, or as a ``LoadedTranslator`` of one or both directions, or as a ``LoadedEnhancer``.
-        ``generator`` itself where it is given.
+        images, or as a ``LoadedTranslator`` of one or both directions, a ``LoadedUpscaler`` or a
+        ``LoadedEnhancer``. ``generator`` itself where it is given.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
@@ -191,17 +199,28 @@ def _module(
     path: Path,
     trust: bool,
     step: int | None,
-) -> LoadedGenerator | LoadedTranslator | LoadedEnhancer:
+) -> Loaded:
     keys = description.get("inference")
+    if isinstance(keys, dict) and keys.keys() == {"upscale"}:
+        key = keys["upscale"]
+        low, high = _shapes(description, ("low", "high"), path)
+        spec = _spec(description, key, path)
+        if not trust:
+            _check_own(spec, weights_of(key), path)
+        network = _built(spec, weights_of(key), path)
+        scale = high[1] // low[1]
+        check_upscales(network, low[0], scale, path)
+        _check_step(step, path)
+        return LoadedUpscaler(network, low[0], scale, step)
     if isinstance(keys, dict) and keys and keys.keys() <= set(DIRECTIONS):
-        networks, shapes = {}, _domains(description, path)
+        networks, shapes = {}, dict(zip("ab", _shapes(description, "ab", path), strict=True))
         for direction, key in keys.items():
             spec = _spec(description, key, path)
             if not trust:
                 _check_own(spec, weights_of(key), path)
             networks[direction] = _built(spec, weights_of(key), path)
             given, made = (shapes[domain] for domain in direction.split("2"))
-            _check_translates(networks[direction], given, made, path)
+            check_translates(networks[direction], given, made, path)
         _check_step(step, path)
         return LoadedTranslator(networks, shapes, step)
     if isinstance(keys, dict) and keys.keys() == {"enhance"}:
@@ -323,34 +342,11 @@ def _spec(description: dict[str, Any], key: Any, path: Path) -> Spec:
     return spec
 
 
-def _domains(description: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the images a and b."""
+def _shapes(description: dict[str, Any], names: Iterable[str], path: Path) -> list[tuple[int, ...]]:
+    """The shapes of the images in the fields ``names``."""
     fields = description.get("fields")
     fields = fields if isinstance(fields, dict) else {}
-    return {name: tuple(_image_shape(fields.get(name), path)) for name in "ab"}
-
-
-def _check_translates(
-    network: nn.Module, given: tuple[int, ...], made: tuple[int, ...], path: Path
-) -> None:
-    """Raise CheckpointError unless ``network`` turns images ``given`` into images ``made``."""
-    channels = getattr(network, "in_channels", given[0])
-    if channels != given[0]:  # before an image of that many takes memory
-        raise CheckpointError(
-            f"{path} does not fit its generator, which takes images of {shortened(channels)} "
-            f"channels in place of {given[0]}"
-        )
-    # One pixel is continued to the least that a network of any size takes.
-    size = given[1:] if getattr(network, "size_multiple", None) is None else (1, 1)
-    try:
-        shape = list(translate(network, torch.zeros(1, given[0], *size), seed=0).shape[1:])
-    except (GankitError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit its generator: {error}") from error
-    if shape != [made[0], *size]:
-        raise CheckpointError(
-            f"{path} does not fit its generator, which turns images of {given[0]} channels into "
-            f"images of shape {shape} in place of {[made[0], *size]}"
-        )
+    return [tuple(_image_shape(fields.get(name), path)) for name in names]
 
 
 def _fill(network: M, weights: Any, path: Path) -> M:

@@ -27,9 +27,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``argv`` (default: the process's arguments) and return its exit code.
 
-    0: done. 1: done, but for files that `gankit translate` or `gankit enhance` could not read. 2:
-    one sentence on stderr says what is wrong. 129: ended by SIGHUP. 130: interrupted. 141: nobody
-    reads the output any more. 143: ended by SIGTERM.
+    0: done. 1: done, but for files that could not be read. 2: one sentence on stderr says what is
+    wrong. 129: ended by SIGHUP. 130: interrupted. 141: nobody reads the output any more. 143: ended
+    by SIGTERM.
     """
     try:
         code = _main(argv)
@@ -118,6 +118,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.enhance import enhance
 
         return enhance(arguments)
+    if arguments.command == "upscale":
+        from gankit.cli.upscale import upscale
+
+        return upscale(arguments)
     if arguments.command == "plot":
         from gankit.cli.plot import plot
 
@@ -208,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_translate(command("translate", "turn images into those of the other domain"))
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     _add_enhance(command("enhance", "take the noise out of speech"))
+    _add_upscale(command("upscale", "make images larger"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
     _add_compare(command("compare", "put runs beside one another"))
@@ -229,7 +234,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="D",
         help="digits, mnist, fashion-mnist, cifar10, celeba, folder:PATH, csv:PATH, wds:PATH, "
-        "npz:PATH, idx:PATH, pairs:PATH, unpaired:PATH, audio:PATH, toy:NAME or an import path",
+        "npz:PATH, idx:PATH, pairs:PATH, unpaired:PATH, audio:PATH, highres:PATH, photographs, "
+        "toy:NAME or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()
@@ -389,6 +395,31 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
         help="new folder for files of the same names, or a new file for one",
     )
     add("--seed", type=_seed, default=0, metavar="N", help="decides the noise z (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
+def _add_upscale(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make images larger, with a run of srresnet or srgan. Images may have any size, are grey "
+        "or in color, and keep their opacity. Exit code 1: some could not be read: they were skipped."
+    )
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
+    add("input", metavar="INPUT", help="an image, or a folder of images, also in folders below it")
+    add(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="new folder for PNGs of the same names, or a new FILE.png for one image",
+    )
+    add(
+        "--tile",
+        type=_positive,
+        default=128,
+        metavar="N",
+        help="side of the squares of INPUT that are made at once (default: 128); bounds the memory",
+    )
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 

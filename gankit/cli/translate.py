@@ -15,12 +15,17 @@ from gankit.saved import load
 from gankit.training.image_files import check_folder
 from gankit.training.pictures import to_bytes
 from gankit.translator import LoadedTranslator
+from gankit.upscaler import LoadedUpscaler
 
 
 def translate(arguments: argparse.Namespace) -> int:
     """Translate an image, or the images of a folder; 1 if one of them cannot be read."""
     device = pick_device(arguments.device)
     translator = load(arguments.run, trust=arguments.trust, device=device)
+    if isinstance(translator, LoadedUpscaler):
+        raise ConfigError(
+            f"{arguments.run} is a run that makes small images large, which gankit upscale does"
+        )
     if not isinstance(translator, LoadedTranslator):
         raise ConfigError(
             f"{arguments.run} is a run whose generator takes noise, not images: gankit sample "

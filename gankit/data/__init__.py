@@ -6,8 +6,8 @@ from gankit.data.audio import load_audio
 from gankit.data.batch import Batch
 from gankit.data.fields import FieldData
 from gankit.data.folder import load_folder
-from gankit.data.image_set import ImageSet
 from gankit.data.high_resolution import HighResolutionData, load_high_resolution
+from gankit.data.image_set import ImageSet
 from gankit.data.images import ImageData
 from gankit.data.pairs import PairData, load_pairs
 from gankit.data.sampler import BatchSampler

@@ -7,10 +7,11 @@ as the input of the network the same crops shrunk by a bicubic kernel.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from gankit.data.image_files import (
     stored_channels,
     warn_of_skipped,
 )
+from gankit.data.image_set import mirror_some
 from gankit.data.images import normalize_bytes
 from gankit.data.paths import existing_path, split_folders
 from gankit.data.sampler import BatchSampler
@@ -32,6 +34,7 @@ from gankit.scalars import is_integer
 
 __all__ = ["HighResolutionData", "load_high_resolution", "load_photographs", "shrink"]
 
+_T = TypeVar("_T")
 # The share of each photograph, from its left side, that is learnt from.
 _LEARNT = 0.75
 
@@ -146,21 +149,18 @@ class HighResolutionData:
         table = self._places.index_select(0, indices.to(self.device, non_blocking=True))
         first, size, corner = table[:, 0], table[:, 1:3], table[:, 3:]
         steps = torch.arange(self.crop, device=self.device)
-        columns = steps.expand(len(table), -1)
         if self.augment:
             # On the device, from its default generator: nothing waits, and a CUDA graph draws anew.
             u = torch.rand(len(table), 2, device=self.device, dtype=torch.float64)
             corner = (u * (size - self.crop + 1)).long()
-        if self.flip:
-            flipped = torch.randint(2, (len(table), 1), device=self.device, dtype=torch.bool)
-            columns = torch.where(flipped, columns.flip(1), columns)
         height, width = size.unbind(1)
         rows = (corner[:, :1] + steps) * width[:, None]
-        columns = corner[:, 1:] + columns
+        columns = corner[:, 1:] + steps
         planes = torch.arange(self.channels, device=self.device) * (height * width)[:, None]
         places = (first[:, None] + planes)[:, :, None, None]
         places = places + rows[:, None, :, None] + columns[:, None, None, :]
         high = normalize_bytes(self.pixels[places])
+        high = mirror_some(high) if self.flip else high
         return {"low": shrink(high, self.scale), "high": high}
 
     def flipped(self, flip: bool) -> HighResolutionData:
@@ -347,9 +347,10 @@ def _too_small(height: int, width: int, crop: int) -> str:
     )
 
 
-def _shown(read: object, total: int, name: str) -> object:
+def _shown(read: Iterable[_T], total: int, name: str) -> Iterable[_T]:
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise MissingExtra("tqdm", "train") from error
-    return tqdm(read, f"reading {name}", total, leave=False, delay=1, disable=None)
+    bar: Iterable[_T] = tqdm(read, f"reading {name}", total, leave=False, delay=1, disable=None)
+    return bar

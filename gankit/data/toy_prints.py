@@ -32,6 +32,7 @@ def load_prints(
     image_size: int = 96,
     scale: int = 4,
     n: int = 48,
+    textures: bool = True,
     split: str = "train",
     augment: bool | None = None,
 ) -> HighResolutionData:
@@ -41,6 +42,7 @@ def load_prints(
         image_size: height and width of a crop, a multiple of ``scale``.
         scale: how many times as high and wide as the small image.
         n: number of pages, at least 1.
+        textures: with areas that are hatched or stippled; False leaves letters and lines alone.
         split: ``"test"`` gives other pages of the same kind, ``"all"`` those of both.
         augment: crop at random places; None does so for split ``"train"`` alone.
 
@@ -54,7 +56,7 @@ def load_prints(
     pages: list[Tensor] = []
     for seed in _SEEDS[split]:
         random = np.random.default_rng(seed)
-        pages += [_page(max(_SIDE, image_size), random) for _ in range(n)]
+        pages += [_page(max(_SIDE, image_size), textures, random) for _ in range(n)]
     augment = split == "train" if augment is None else augment
     return HighResolutionData.from_images(
         pages,
@@ -65,7 +67,7 @@ def load_prints(
     )
 
 
-def _page(side: int, random: Generator) -> Tensor:
+def _page(side: int, textures: bool, random: Generator) -> Tensor:
     """uint8 ``[1, side, side]``."""
     try:
         from PIL import Image, ImageDraw, ImageFont
@@ -73,7 +75,7 @@ def _page(side: int, random: Generator) -> Tensor:
         raise MissingExtra("pillow", "train") from error
     large = side * _FINER
     ink = np.zeros((large, large), dtype=bool)
-    for _ in range(int(random.integers(3, 6))):
+    for _ in range(int(random.integers(3, 6)) if textures else 0):
         shape = Image.new("1", (large, large))
         draw = ImageDraw.Draw(shape)
         corners = _corners(large, int(random.integers(3, 7)), random)

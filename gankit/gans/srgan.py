@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,7 @@ class SRGANStep(UpscalingStep):
         "g_loss": "G loss",
         "d_loss": "D loss",
     }
+    augments: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -142,12 +143,14 @@ class SRGANStep(UpscalingStep):
             mse = F.mse_loss(self.run_tensor(self.networks["G"], batch["low"]), real)
             return mse, {"mse": mse.detach()}
         fake = batch["fake"]
+        both = (fake, real) if self.loss.relativistic else (fake,)
+        shown = (real, fake.detach()) if phase == "D" else both
+        outputs = [self.run_tensor(D, self.augmented(images)) for images in shown]
         if phase == "D":
-            outputs = self.run_tensor(D, real), self.run_tensor(D, fake.detach())
+            self.observe_real(outputs[0].flatten(1).mean(1), self.loss.boundary)
             loss = self.loss.discriminator(*outputs)
             return loss, {"d_loss": loss.detach()}
-        shown = (fake, real) if self.loss.relativistic else (fake,)
-        loss = self.loss.generator(*(self.run_tensor(D, images) for images in shown))
+        loss = self.loss.generator(*outputs)
         with torch.no_grad():
             target = self.run_tensor(self.features, real)
         perceptual = F.mse_loss(self.run_tensor(self.features, fake), target)

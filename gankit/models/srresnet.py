@@ -38,7 +38,9 @@ class SRResNet(nn.Module):
         scale: 2 or 4.
         width: feature maps.
         blocks: number of residual blocks, 0 to 100.
-        init: ``"pytorch"``, or a function applied to every submodule.
+        init: ``"pytorch"``; ``"zero-residual"``, with which the scale of each sum's last batch norm
+            begins at 0, so that short trainings need not undo what the blocks add (Goyal et al.,
+            2017, arXiv:1706.02677, section 5.1); or a function applied to every submodule.
 
     Attributes:
         in_channels, scale: as given.
@@ -80,7 +82,7 @@ class SRResNet(nn.Module):
         for _ in range(doublings):
             enlarging += [nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2), nn.PReLU()]
         self.tail = nn.Sequential(*enlarging, nn.Conv2d(width, in_channels, 9, 1, 4))
-        initialize(self, init)
+        initialize(self, init, **{"zero-residual": _without_effect})
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, C, H, W]`` in [-1, 1] to images ``[N, C, scale H, scale W]``.
@@ -110,6 +112,14 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.main(x)
         return y
+
+
+def _without_effect(module: nn.Module) -> None:
+    """0 on the scale of the batch norm whose output is added to what came in."""
+    last = module.main[-1] if isinstance(module, _Block) else None
+    last = module.body[-1] if isinstance(module, SRResNet) else last
+    if isinstance(last, BatchNormAct2d):
+        nn.init.zeros_(last.weight)
 
 
 @declares(any_layout=True)

@@ -219,6 +219,8 @@ def _loaded(config: RunConfig, device: torch.device | str, *, progress: bool) ->
     if is_import_path(path):
         data: FieldData = create("data", config.data, FieldData, **offers)
         return data.to(device)
+    kind, colon, rest = path.partition(":")
+    path = step_class(config.step).data_kinds.get(kind, kind) + colon + rest
     for name in arguments:
         if not isinstance(name, str) or name in ("name", "device", "progress"):
             raise ConfigError(f"data {shortened(path)} has no argument {shortened(name)}")

@@ -33,6 +33,7 @@ from gankit.runs.runfiles import EVALUATION
 from gankit.saved import CHECKPOINT, load_run
 from gankit.training.arguments import whole
 from gankit.translator import LoadedTranslator
+from gankit.upscaler import LoadedUpscaler
 
 # As many as the field's numbers are of, where the data are not fewer.
 _MOST_GENERATED = 50_000
@@ -105,6 +106,11 @@ def evaluate(
         generated = Generated(made, str(path), real_images(wanted.load()))
     elif isinstance(saved.module, LoadedEnhancer):
         raise ConfigError(f"{path} is a run of speech; the metrics are for images")
+    elif isinstance(saved.module, LoadedUpscaler):
+        raise ConfigError(
+            f"{path} is a run that makes small images large; allowed is a folder of what gankit "
+            "upscale makes with it, against the originals"
+        )
     else:
         generated = generate(
             saved.module.to(on), wanted.of_run(saved), str(path), n, seed, direction

@@ -68,6 +68,8 @@ class Step(Augmenting, nn.Module, ABC):
 
     fields: tuple[str, ...] = ("image",)
     metrics: Mapping[str, str]
+    # Kinds of data, by the name in front of a colon, that a run reads as another kind.
+    data_kinds: ClassVar[Mapping[str, str]] = {}
     # Why the step cannot be a CUDA graph; empty where it can.
     eager_reason: ClassVar[str] = ""
     # Why a batch cannot be cut into micro-batches; empty where it can.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ class UpscalingStep(Step):
     """
 
     fields = ("low", "high")
+    data_kinds: ClassVar[Mapping[str, str]] = {"folder": "highres"}
 
     @property
     def inference_keys(self) -> dict[str, str]:
@@ -94,18 +95,13 @@ def upscale(network: nn.Module, images: Tensor, scale: int, tile: int = TILE) ->
 
 @torch.no_grad()
 def upscale_tiles(
-    network: nn.Module,
-    image: Tensor,
-    scale: int,
-    tile: int = TILE,
-    done: Callable[[int], object] = lambda pixels: None,
+    network: nn.Module, image: Tensor, scale: int, tile: int = TILE
 ) -> Iterator[tuple[Tile, Tensor]]:
     """The tiles of ``image`` ``[C, H, W]`` and what ``network`` makes of each, float32 on the CPU.
 
     A tile is shown together with as much around it as the attribute ``context`` of the network
     says that a pixel depends on, so that the tiles join to what the whole image gives, up to
-    rounding; memory is that of one tile, whatever the size of the image. ``done`` is called with
-    the number of small pixels of each.
+    rounding; memory is that of one tile, whatever the size of the image.
 
     Raises ConfigError if the network makes an image of another size than ``scale`` times its own.
     """
@@ -126,7 +122,6 @@ def upscale_tiles(
             for inner, outer in ((part.rows, part.seen_rows), (part.columns, part.seen_columns))
         )
         yield part, made[:, rows, columns]
-        done((part.rows.stop - part.rows.start) * (part.columns.stop - part.columns.start))
 
 
 def tiles(height: int, width: int, tile: int, context: int) -> Iterator[Tile]:
