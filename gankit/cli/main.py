@@ -402,7 +402,7 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Make images larger, with a run of srresnet or srgan. Images may have any size, are grey "
-        "or in color, and keep their opacity. Exit code 1: some could not be read: they were skipped."
+        "or in color, and keep their opacity. Exit code 1: some could not be read."
     )
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")

@@ -149,7 +149,7 @@ def test_a_forged_run_is_refused(runs: Path, refused: Callable[..., str], tmp_pa
     given = str(tmp_path / "in")
     state = load_checkpoint(runs / "grey" / "checkpoint.pt")
     for field, shape, words in (
-        ("high", [1, 384, 96], r"allowed is [8, 12]"),
+        ("high", [1, 384, 96], r"allowed is [16, 24]"),
         ("low", [2**20, 48, 48], "takes images of 1 channels in place of 1048576"),
         ("low", [1, 0, 48], "has the image shape [1, 0, 48]"),
     ):
