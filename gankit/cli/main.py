@@ -215,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_upscale(command("upscale", "make images larger"))
     drawing = command("plot", "draw the curves and the GIF of a run")
     drawing.add_argument("run", metavar="DIR", help="folder of a run")
+    drawing.add_argument("--mp4", action="store_true", help="and a video, samples.mp4")
     _add_compare(command("compare", "put runs beside one another"))
     page = command("report", "write report.html, the page of a run")
     page.add_argument("run", metavar="DIR", help="folder of a run")

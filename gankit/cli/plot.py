@@ -9,14 +9,16 @@ from pathlib import Path
 from gankit.cli.streams import say
 from gankit.errors import ConfigError, GankitError
 from gankit.runs.record import read_record
-from gankit.runs.runfiles import CURVES, GIF, METRICS, SAMPLES
-from gankit.training.callbacks import draw_curves, write_gif
+from gankit.runs.runfiles import CURVES, GIF, METRICS, SAMPLES, VIDEO
+from gankit.training.callbacks import draw_curves, write_gif, write_mp4
 
 _LOG = logging.getLogger(__name__)
 
 
 def plot(arguments: argparse.Namespace) -> int:
     """Draw losses.png and samples.gif of a run from its metrics.csv and sample pictures.
+
+    With ``--mp4`` samples.mp4 too.
 
     Also of one that is going on. What a config.yaml names is not imported for it.
     """
@@ -36,14 +38,18 @@ def plot(arguments: argparse.Namespace) -> int:
         say(f"the curves are in {folder / CURVES}")
     except GankitError as error:
         errors.append(error)
-    try:
-        count = write_gif(samples, folder / GIF, say=_LOG.warning)
-        if count:
-            say(f"the GIF of {count} picture{'s'[: count > 1]} is in {folder / GIF}")
-        else:
-            _LOG.warning("%s has no sample picture, so %s is not drawn", samples, GIF)
-    except GankitError as error:
-        errors.append(error)
+    moving = [("GIF", GIF, write_gif)]
+    if arguments.mp4:
+        moving.append(("video", VIDEO, write_mp4))
+    for what, name, write in moving:
+        try:
+            count = write(samples, folder / name, say=_LOG.warning)
+            if count:
+                say(f"the {what} of {count} picture{'s'[: count > 1]} is in {folder / name}")
+            else:
+                _LOG.warning("%s has no sample picture, so %s is not drawn", samples, name)
+        except GankitError as error:
+            errors.append(error)
     if errors:
         raise errors[0]
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from gankit.training.seeds import drawn_seed, stream
 # Pixels of a grid: between images, between panels, of the letters, and of an image's shorter side.
 _PADDING, _GAP, _FONT_SIZE, _LEGIBLE = 2, 12, 12, 56
 _LARGEST_SCALE = 8
+# What a picture says of itself, in a text of its PNG.
+_LAYOUT = "gankit grid"
 # A longer name of a column is cut to the width of the column, but not below this.
 _FEWEST = 3
 # A panel with a caption is at least this wide, so that pictures of one run have one size.
@@ -132,7 +135,8 @@ def save_grid(
         OSError: the file cannot be written.
     """
     try:
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
     except ImportError as error:
         raise MissingExtra("pillow", "train") from error
     if scale is None:
@@ -149,6 +153,32 @@ def save_grid(
     modes = {grid.mode for grid in grids}
     if len(modes) > 1:  # two domains may have different channels
         grids = [grid.convert("RGBA" if "RGBA" in modes else "RGB") for grid in grids]
+    layout: dict[str, Any] = {
+        "columns": columns,
+        "inverted": inverted,
+        "captions": list(captions),
+        "column_names": list(column_names),
+    }
+    page, boxes = _page(grids, **layout)
+    # For `reduced`; a short side of an image is as many pixels there.
+    side = scale * min(min(panel.shape[2:]) for panel in panels)
+    info = PngInfo()
+    info.add_text(_LAYOUT, json.dumps({**layout, "boxes": boxes, "side": side}))
+    with atomic_write(path) as file:
+        page.save(file, format="PNG", pnginfo=info)
+
+
+def _page(
+    grids: Sequence[Any],
+    *,
+    columns: int,
+    inverted: bool,
+    captions: Sequence[str],
+    column_names: Sequence[str],
+) -> tuple[Any, list[tuple[int, int, int, int]]]:
+    """The grids side by side with what stands above them, and where each of them is."""
+    from PIL import Image, ImageDraw, ImageFont
+
     line = _FONT_SIZE + 6
     top = line * (bool(captions) + bool(column_names))
     widths = [max(grid.width, _CAPTION_WIDTH if captions else 0) for grid in grids]
@@ -159,7 +189,7 @@ def save_grid(
     width = sum(widths) + _GAP * (len(grids) - 1)
     page = Image.new(mode, (width, height), between)
     font = ImageFont.load_default(_FONT_SIZE) if top else None
-    left = 0
+    left, boxes = 0, []
     for number, (grid, wide) in enumerate(zip(grids, widths, strict=True)):
         panel = Image.new(mode, (wide, height), paper)
         panel.paste(grid, (0, top))
@@ -173,9 +203,32 @@ def save_grid(
                 name = name[:-1]
             draw.text(at, name, fill=ink, font=font, anchor="mm")
         page.paste(panel, (left, 0))
+        boxes.append((left, top, left + grid.width, top + grid.height))
         left += wide + _GAP
-    with atomic_write(path) as file:
-        page.save(file, format="PNG")
+    return page, boxes
+
+
+def reduced(picture: Any, width: int) -> Any:
+    """A picture of ``save_grid``, as Pillow has it, with smaller images where it is wider.
+
+    They are reduced by a whole number until the picture is ``width`` pixels wide, but keep 56 of
+    their shorter side; what stands above them keeps its size. Other pictures come back as they are.
+    """
+    try:
+        layout = json.loads(picture.info[_LAYOUT])
+        boxes, side = layout.pop("boxes"), layout.pop("side")
+        factor = max(1, min(-(-picture.width // width), side // _LEGIBLE))
+        if factor == 1 or not all(_lies_inside(box, picture.size) for box in boxes):
+            return picture
+        page: Any = _page([picture.crop(box).reduce(factor) for box in boxes], **layout)[0]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return picture  # somebody else's, or an older gankit's
+    return page
+
+
+def _lies_inside(box: Sequence[int], size: tuple[int, int]) -> bool:
+    left, top, right, bottom = box
+    return 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
 
 
 def spread(classes: Sequence[int], columns: int) -> list[int]:

@@ -9,6 +9,7 @@ from gankit.training.callbacks.metrics_csv import MetricsCSV, append_line, read_
 from gankit.training.callbacks.progress import Progress
 from gankit.training.callbacks.sample_grid import SAMPLE_NAME, SampleGrid
 from gankit.training.callbacks.samples_gif import SamplesGif, write_gif
+from gankit.training.callbacks.samples_video import write_mp4
 
 __all__ = [
     "SAMPLE_NAME",
@@ -24,4 +25,5 @@ __all__ = [
     "draw_curves",
     "read_metrics",
     "write_gif",
+    "write_mp4",
 ]

@@ -12,13 +12,16 @@ from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
 from gankit.training.callbacks.drawing import Drawing
 from gankit.training.callbacks.sample_grid import SAMPLE_NAME
+from gankit.training.pictures import reduced
 
 if TYPE_CHECKING:
     from gankit.training.trainer import Trainer
 
-MAX_GIF_FRAMES = 200
+MAX_FRAMES = 200
 # Of all frames together: bounds the time, a second or two, and the memory.
 _MAX_PIXELS = 40_000_000
+# Of a frame, in pixels, where its images stay legible.
+_WIDTH = 1280
 
 
 class SamplesGif(Drawing):
@@ -53,42 +56,14 @@ def write_gif(
 ) -> int:
     """Write the sample pictures in ``folder`` as the GIF ``path``, and return how many they are.
 
-    At most 200 of them, and fewer large ones, at equal distances up to the last. ``say`` is given a
-    sentence for each that is left out; without any nothing is written. Raises MissingExtra without
-    Pillow, DataError if no picture can be read, OSError if the GIF cannot be written.
+    At most 200 of them, and fewer large ones, at equal distances up to the last. Images of more
+    than 112 pixels are reduced where the picture is wider than 1,280. ``say`` is given a sentence
+    for each that is left out; without any nothing is written. Raises MissingExtra without Pillow,
+    DataError if no picture can be read, OSError if the GIF cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("pillow", "train") from error
-    sizes: dict[Path, tuple[int, int]] = {}
-    for file in sample_pictures(folder):
-        try:
-            if not file.is_file():  # a named pipe would be waited for
-                raise DataError("it is not a file")
-            with Image.open(file) as picture:
-                sizes[file] = picture.size
-        except Exception as error:  # Pillow raises a dozen kinds for damaged files
-            say(_left_out(file, error))
-    if not sizes:
+    frames = [_in_256_colors(frame) for frame in frames_of(folder, say=say, of="GIF")]
+    if not frames:
         return 0
-    frames: list[Any] = []
-    tried = []
-    # Of two sizes as frequent the newest comes first.
-    for usual, _ in Counter(reversed(sizes.values())).most_common():
-        files = [file for file, size in sizes.items() if size == usual]
-        most = max(1, min(MAX_GIF_FRAMES, _MAX_PIXELS // (usual[0] * usual[1])))
-        stride = -(-len(files) // most)
-        frames = list(_frames(files[::-1][::stride][::-1], say))
-        tried.append(usual)
-        if frames:
-            break
-    else:
-        raise DataError(f"none of the {len(sizes)} pictures in {folder} can be read")
-    for file, (width, height) in sizes.items():
-        if (width, height) not in tried:
-            what = f"it is of {width}x{height} pixels, most are of {usual[0]}x{usual[1]}"
-            say(_left_out(file, DataError(what)))
     with atomic_write(path) as out:
         frames[0].save(
             out,
@@ -99,6 +74,50 @@ def write_gif(
             loop=0,
         )
     return len(frames)
+
+
+def frames_of(folder: Path, *, say: Callable[[str], None], of: str) -> list[Any]:
+    """The sample pictures in ``folder`` as RGB pictures of one size; see ``write_gif``.
+
+    ``of`` is what they are the frames of, in words. Raises as ``write_gif`` does.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("pillow", "train") from error
+    say = _once(say)
+    sizes: dict[Path, tuple[int, int]] = {}
+    for file in sample_pictures(folder):
+        try:
+            if not file.is_file():  # a named pipe would be waited for
+                raise DataError("it is not a file")
+            with Image.open(file) as picture:
+                sizes[file] = picture.size
+        except Exception as error:  # Pillow raises a dozen kinds for damaged files
+            say(_left_out(file, error, of))
+    if not sizes:
+        return []
+    frames: list[Any] = []
+    tried = []
+    # Of two sizes as frequent the newest comes first.
+    for usual, _ in Counter(reversed(sizes.values())).most_common():
+        files = [file for file, size in sizes.items() if size == usual]
+        tried.append(usual)
+        # The last says how large a frame is.
+        last = next(_frames(files[::-1], say, of), None)
+        if last is None:
+            continue
+        most = max(1, min(MAX_FRAMES, _MAX_PIXELS // (last.width * last.height)))
+        stride = -(-len(files) // most)
+        frames = list(_frames(files[::-1][::stride][::-1], say, of))
+        break
+    else:
+        raise DataError(f"none of the {len(sizes)} pictures in {folder} can be read")
+    for file, (width, height) in sizes.items():
+        if (width, height) not in tried:
+            what = f"it is of {width}x{height} pixels, most are of {usual[0]}x{usual[1]}"
+            say(_left_out(file, DataError(what), of))
+    return [frame for frame in frames if frame.size == last.size]
 
 
 def sample_pictures(folder: Path) -> list[Path]:
@@ -114,21 +133,38 @@ def step_of(file: Path) -> int:
     return int(file.stem.rpartition("_")[2])
 
 
-def _frames(files: list[Path], say: Callable[[str], None]) -> Iterator[Any]:
-    from PIL import Image, ImageChops
+def _frames(files: list[Path], say: Callable[[str], None], of: str) -> Iterator[Any]:
+    from PIL import Image
 
     for file in files:
         try:
             with Image.open(file) as picture:
-                red, green, blue = (whole := picture.convert("RGB")).split()
+                picture.load()
+                yield reduced(picture, _WIDTH).convert("RGB")
         except Exception as error:
-            say(_left_out(file, error))
-            continue
-        grey = not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
-        # Pillow's own choice of 256 colours takes half a second for a large picture.
-        yield red if grey else whole.quantize(method=Image.Quantize.FASTOCTREE)
+            say(_left_out(file, error, of))
 
 
-def _left_out(file: Path, error: Exception) -> str:
+def _in_256_colors(frame: Any) -> Any:
+    from PIL import Image, ImageChops
+
+    red, green, blue = frame.split()
+    grey = not any(ImageChops.difference(red, other).getbbox() for other in (green, blue))
+    # Pillow's own choice of 256 colours takes half a second for a large picture.
+    return red if grey else frame.quantize(method=Image.Quantize.FASTOCTREE)
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    said: set[str] = set()
+
+    def each(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            say(sentence)
+
+    return each
+
+
+def _left_out(file: Path, error: Exception, of: str) -> str:
     what = " ".join(str(error).split()) or type(error).__name__
-    return f"{file} is left out of the GIF: {what}"
+    return f"{file} is left out of the {of}: {what}"
