@@ -38,6 +38,7 @@ class Pix2PixStep(TranslationStep):
     """
 
     metrics: Mapping[str, str] = {"d_loss": "D loss", "g_loss": "G loss", "l1": "L1"}
+    d_share: ClassVar[float] = 0.5  # of D's loss that it learns from
     augments: ClassVar[bool] = True
 
     def __init__(
@@ -86,7 +87,7 @@ class Pix2PixStep(TranslationStep):
         if phase == "D":
             self.observe_real(outputs[0].flatten(1).mean(1), self.loss.boundary)
             loss = self.loss.discriminator(*outputs)
-            return loss / 2, {"d_loss": loss.detach()}
+            return self.d_share * loss, {"d_loss": loss.detach()}
         loss, l1 = self.loss.generator(*outputs), (fake - real).abs().mean()
         reported = {"g_loss": loss.detach(), "l1": l1.detach()}
         return self.gan_weight * loss + self.l1_weight * l1, reported

@@ -21,23 +21,26 @@ from gankit.training.seeds import derived_seed
 class SEGANStep(Pix2PixStep):
     """Trains G to turn noisy speech into clean speech, before a D that sees both.
 
-    D and G learn as in pix2pix: by least squares, each halved, and G also by ``l1_weight`` times
-    the mean absolute difference. Both see sound behind the pre-emphasis that G asks for.
+    D learns first, on ``((D(clean) - 1)^2 + D(G(noisy))^2) / 2``; then G does, from the very
+    windows that D has seen, on ``(D(G(noisy)) - 1)^2 / 2 + l1_weight |clean - G(noisy)|``. Both see
+    sound behind the pre-emphasis that G asks for.
 
     Args:
         G: from noisy windows, and z if it has ``z_channels`` (:class:`gankit.models.segan`), to
             clean ones.
         D: from a clean or enhanced window and the noisy one, two channels, to a score.
         g_optimizer, d_optimizer: optimizers over G's and over D's parameters.
-        loss, l1_weight, gan_weight: as for :class:`gankit.gans.pix2pix.Pix2PixStep`.
+        loss: name known to ``gankit.losses.resolve``, or an ``AdversarialLoss``.
+        l1_weight, gan_weight: of the two parts of G's loss, from 0.
         execution: precision, accumulate, ema, channels_last and cuda_graph, as for ``Step``.
 
-    A call returns D's loss, before it is halved, and the two parts of G's without their weights.
+    A call returns D's loss, and the two parts of G's without their weights.
     Raises ConfigError for arguments outside what is said here.
     """
 
     fields = ("noisy", "clean")
     supplied: ClassVar[tuple[str, ...]] = ("direction",)
+    d_share = 1.0
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class SEGANStep(Pix2PixStep):
         d_optimizer: torch.optim.Optimizer,
         loss: str | AdversarialLoss = "least-squares",
         l1_weight: float = 100.0,
-        gan_weight: float = 0.5,
+        gan_weight: float = 1.0,
         **execution: Any,
     ) -> None:
         super().__init__(G, D, g_optimizer, d_optimizer, loss, l1_weight, gan_weight, **execution)
