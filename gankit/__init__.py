@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import attacks, data, losses, metrics, models, nn, ops, recipes, runs, training
+    from . import attacks, data, latent, losses, metrics, models, nn, ops, recipes, runs, training
     from .acceleration import AccelerationReport, accelerate, restore
     from .exporting import export
     from .loaded import LoadedGenerator
@@ -28,6 +28,7 @@ __all__ = [
     "backend",
     "data",
     "export",
+    "latent",
     "load",
     "losses",
     "metrics",

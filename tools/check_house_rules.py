@@ -33,6 +33,7 @@ _FLOORS = (
     {"losses"},
     {"attacks", "metrics"},
     {"training"},
+    {"latent"},
     {"gans"},
     {"recipes"},
     {

@@ -110,6 +110,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from gankit.cli.translate import translate
 
         return translate(arguments)
+    if arguments.command == "invert":
+        from gankit.cli.invert import invert
+
+        return invert(arguments)
     if arguments.command == "attack":
         from gankit.cli.attack import attack
 
@@ -210,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sample(command("sample", "draw images from a run"))
     _add_evaluate(command("evaluate", "say how good the images of a run or a folder are"))
     _add_translate(command("translate", "turn images into those of the other domain"))
+    _add_invert(command("invert", "find the noise whose images are nearest to given ones"))
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     _add_enhance(command("enhance", "take the noise out of speech"))
     _add_upscale(command("upscale", "make images larger"))
@@ -273,12 +278,27 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         default="grid.png",
         metavar="PATH",
         help="FILE.png: a grid (default: grid.png); FILE.npz: arrays images (uint8) and labels; "
-        "FOLDER/: a PNG per image",
+        "FOLDER/: a PNG per image; FILE.gif, FILE.mp4: a way through the latent space",
     )
     add("--columns", type=_positive, metavar="N", help="of the grid (default: one per class)")
     add("--scale", type=_positive, metavar="N", help="pixels of the grid per pixel of an image")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", metavar="CLASS", help="number or name of the class of all images")
+    add("--truncation", type=float, metavar="T", help="draw no value of z beyond T")
+    latent = parser.add_argument_group("the latent space, in place of samples")
+    more = latent.add_argument
+    more("--walk", type=_seed, nargs=2, metavar=("A", "B"), help="from the image of seed A to B's")
+    more("--slerp", action="store_true", help="go along the great circle, not the line")
+    more("--grid", type=_seed, nargs=4, metavar=tuple("ABCD"), help="between four seeds' images")
+    more("--toward", type=_seed, metavar="CLASS", help="along the direction of a class, a row each")
+    more("--sefa", type=_positive, metavar="N", help="along the N directions of greatest change")
+    more("--arithmetic", metavar="EXPR", help="sums of classes, as '7 - 1 + 0'")
+    more(
+        "--steps", type=_positive, metavar="N", help="images on the way (default: 9, of a movie 60)"
+    )
+    more(
+        "--classifier", metavar="MODEL", help="as of gankit attack (default: learnt from the data)"
+    )
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
@@ -329,6 +349,24 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="FOLDER", help="new folder for the PNGs, of the same names")
     add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the noise (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
+def _add_invert(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, or a checkpoint")
+    add("image", metavar="IMAGE", help="an image, or a folder of images")
+    add(
+        "--out",
+        default="invert.png",
+        metavar="PATH",
+        help="FILE.png: images above what was found (default: invert.png); FILE.npz: z and images",
+    )
+    add("--steps", type=_positive, default=400, metavar="N", help="updates of z (default: 400)")
+    add("--starts", type=_positive, default=4, metavar="N", help="tries per image (default: 4)")
+    add("--label", metavar="CLASS", help="of conditional runs (default: each is tried)")
+    add("--seed", type=_seed, default=0, metavar="N", help="decides the starts (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 

@@ -6,12 +6,15 @@ import argparse
 import logging
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gankit.cli import latent
 from gankit.errors import CheckpointError, ConfigError
+from gankit.latent import truncated
 from gankit.loaded import Interface
 from gankit.runs.build import pick_device
 from gankit.saved import CHECKPOINT, SavedRun, load_run
@@ -27,7 +30,8 @@ _FILES = "FILE.png, a grid, and FILE.npz, an array"
 
 def sample(arguments: argparse.Namespace) -> int:
     """Draw ``--n`` images from the generator of a run into a grid, an array or single files."""
-    kind = _kind(arguments)
+    mode = latent.check(arguments)
+    kind = _kind(arguments) if mode is None else mode
     run = Path(arguments.run)
     if not run.is_file() and not (run / CHECKPOINT).is_file():
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
@@ -39,6 +43,9 @@ def sample(arguments: argparse.Namespace) -> int:
             f"{arguments.run} is a run of {config.recipe!r}, an autoencoder without a distribution "
             "of codes to draw from; the pictures in its folder show what it reconstructs"
         )
+    if mode is not None:
+        latent.explore(arguments, saved, mode)
+        return 0
     out, interface = Path(arguments.out), saved.interface
     points = are_points(saved.image_shape)
     if kind == "folder":
@@ -59,13 +66,7 @@ def sample(arguments: argparse.Namespace) -> int:
     labels = interface.labels(arguments.n) if labels is None else labels
     batches = (
         batch.reshape(-1, *saved.image_shape)
-        for batch in generate_batches(
-            saved.generator.to(device),
-            arguments.n,
-            seed=arguments.seed,
-            distribution=interface.z_distribution or "normal",
-            labels=labels,
-        )
+        for batch in _batches(arguments, saved, device, labels)
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "folder":
@@ -89,6 +90,25 @@ def sample(arguments: argparse.Namespace) -> int:
         )
     print(f"{arguments.n} image{'s are' if arguments.n > 1 else ' is'} in {out}")
     return 0
+
+
+def _batches(
+    arguments: argparse.Namespace, saved: SavedRun, device: torch.device, labels: Tensor | None
+) -> Iterator[Tensor]:
+    """The images, a few hundred at a time."""
+    G, distribution = saved.generator.to(device), saved.interface.z_distribution or "normal"
+    z = None
+    if arguments.truncation is not None:
+        z = truncated(
+            arguments.n,
+            saved.interface.z_dim,
+            arguments.truncation,
+            distribution=distribution,
+            seed=arguments.seed,
+        )
+    return generate_batches(
+        G, arguments.n, seed=arguments.seed, distribution=distribution, labels=labels, z=z
+    )
 
 
 def _kind(arguments: argparse.Namespace) -> str:

@@ -59,8 +59,12 @@ def generate_batches(
     distribution: Distribution = "normal",
     batch: int = 256,
     labels: Tensor | None = None,
+    z: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """The images of ``generate``, ``batch`` at a time, so that no memory holds them all."""
+    """The images of ``generate``, ``batch`` at a time, so that no memory holds them all.
+
+    Those of ``z`` ``[n, z_dim]`` where it is given.
+    """
     if n < 1:
         raise ConfigError(f"n is {n}; allowed are integers from 1")
     n_classes = getattr(G, "n_classes", None)
@@ -75,19 +79,26 @@ def generate_batches(
             )
     # A run's weights may have been drawn with the same seed, and G may draw numbers of its own: z
     # would equal them, number by number, if their generators were seeded alike.
-    z = noise_for(G, distribution, device="cpu", random=stream(seed, "z"))(n)
-    device = next(G.parameters(), z).device
-    inputs = (z,) if labels is None else (z, labels)
-    return _batches(G, inputs, batch, stream(seed, "the generator's own"), device)
+    if z is None:
+        z = noise_for(G, distribution, device="cpu", random=stream(seed, "z"))(n)
+    return _batches(G, z, labels, batch, seed)
+
+
+def generate_from(
+    G: nn.Module, z: Tensor, labels: Tensor | None = None, *, seed: int = 0, batch: int = 256
+) -> Tensor:
+    """Images of ``z`` ``[N, z_dim]``, float32 on the CPU, N >= 1; the rest is as for ``generate``.
+
+    ``labels`` (int64 ``[N]``) are given to a conditional G and no other.
+    """
+    return torch.cat(list(_batches(G, z, labels, batch, seed)))
 
 
 def _batches(
-    G: nn.Module,
-    inputs: tuple[Tensor, ...],
-    batch: int,
-    own: torch.Generator,
-    device: torch.device,
+    G: nn.Module, z: Tensor, labels: Tensor | None, batch: int, seed: int
 ) -> Iterator[Tensor]:
+    own, device = stream(seed, "the generator's own"), next(G.parameters(), z).device
+    inputs = (z,) if labels is None else (z, labels)
     for part in zip(*(x.split(batch) for x in inputs), strict=True):
         with torch.no_grad(), eval_mode(G), seeded(drawn_seed(own), device):
             images = G(*(x.to(device) for x in part)).float().cpu()
