@@ -143,7 +143,7 @@ def test_a_conditional_run_walks_within_a_class_and_is_inverted_to_its_class(
     assert main(["sample", "run", "--n", "3", "--label", "4", "--out", "images/"]) == 0
     capfd.readouterr()
     assert (
-        main(["invert", "run", "images", "--steps", "100", "--starts", "1", "--out", "new/a.npz"])
+        main(["invert", "run", "images", "--steps", "30", "--starts", "1", "--out", "new/a.npz"])
         == 0
     )
     lines = capfd.readouterr().out.splitlines()
