@@ -100,11 +100,11 @@ def _found(
             seed=arguments.seed,
         )
 
-    if interface.n_classes is None and arguments.label is None:
-        return with_label(None), None
     if arguments.label is not None:
         label = interface.label_of(arguments.label)
         return with_label(label), interface.labels(len(images), label)
+    if interface.n_classes is None:
+        return with_label(None), None
     tried = list(interface.classes or range(interface.n_classes))
     if len(tried) > _LABELS:
         raise ConfigError(f"the run has {len(tried)} classes; --label says which one is meant")

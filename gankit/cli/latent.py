@@ -164,13 +164,14 @@ def _page(
         names = tuple(f"{amount:+.1f}" for amount in amounts)
         caption = f"SeFa, seed {arguments.seed}, {arguments.sefa} directions"
         return _Page(_kept(rows, distribution), steps, caption, names)
+    if saved.interface.n_classes is not None:
+        raise ConfigError(
+            f"--{mode} is for generators of noise alone, and that of {arguments.run} is given the "
+            "class; --label says which"
+        )
     classify = _classifier(arguments, saved)
     if mode == "toward":
         z = noise_for(G, distribution, device="cpu", random=stream(arguments.seed, "z"))(_SAMPLES)
-        if saved.interface.n_classes is not None:
-            raise ConfigError(
-                "--toward is for generators without labels; --label says the class of this one"
-            )
         scores = classify(generate_from(G, z, seed=arguments.seed).reshape(-1, *saved.image_shape))
         if arguments.toward >= scores.shape[1]:
             raise ConfigError(

@@ -46,7 +46,7 @@ def arrays(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_ways_through_the_latent_space(refused: Callable[..., str]) -> None:
     train("nsgan", "run")
-    Path("my_models.py").write_text(CLASSIFIER)
+    Path("my_classifiers.py").write_text(CLASSIFIER)
     G = gankit.load("run")
 
     def drawn(*more: str) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +69,7 @@ def test_ways_through_the_latent_space(refused: Callable[..., str]) -> None:
     moves = np.diff(z.reshape(2, 5, 8), axis=1)
     assert np.allclose(np.linalg.norm(moves, axis=2), 1.5, atol=1e-4)
     assert abs(float(moves[0, 0] @ moves[1, 0])) < 1e-4
-    by = ["--classifier", "my_models.Halves"]
+    by = ["--classifier", "my_classifiers.Halves"]
     z, images = drawn("--toward", "1", "--n", "2", "--steps", "3", *by)
     assert z.shape == (6, 8)
     lower = images[:, :, 4:].mean((1, 2, 3)) - images[:, :, :4].mean((1, 2, 3))
@@ -137,8 +137,10 @@ def test_a_conditional_run_walks_within_a_class_and_is_inverted_to_its_class(
     G = gankit.load("run")
     assert main(["sample", "run", "--walk", "3", "5", "--label", "4", "--out", "a.npz"]) == 0
     assert np.allclose(arrays("a.npz")[1][0], G.sample(1, seed=3, label=4)[0].numpy(), atol=1e-6)
-    assert "takes the class as an input" in refused("sample", "run", "--arithmetic", "7")
-    assert "--toward is for generators without labels" in refused("sample", "run", "--toward", "1")
+    for mode, value in (("arithmetic", "7"), ("toward", "1")):
+        assert f"--{mode} is for generators of noise alone" in refused(
+            "sample", "run", f"--{mode}", value
+        )
     # An image that a program has drawn is found again, with its class, from its file.
     assert main(["sample", "run", "--n", "3", "--label", "4", "--out", "images/"]) == 0
     capfd.readouterr()
