@@ -12,6 +12,7 @@ from gankit.runs.runfiles import CONFIG
 from gankit.runs.trust import check_config
 from gankit.training.config import RunConfig
 from gankit.training.distributed import world
+from gankit.training.point_pictures import are_points
 from gankit.translator import DIRECTIONS
 
 
@@ -37,9 +38,10 @@ def commands(record: RunRecord) -> list[Command]:
     folder, config = _quoted(record.folder), record.config
     if config is None:
         return []
-    again = _quoted(record.folder.with_name(f"{record.folder.name}-again"))
-    repeat = Command("repeat it", f"gankit train --config {_quoted(record.folder / CONFIG)}")
-    found = [repeat._replace(line=f"{repeat.line} --out {again}")]
+    beside = record.folder.parent if record.folder.name else record.folder / ".."
+    again = _quoted(beside / f"{record.folder.absolute().name}-again")
+    line = f"gankit train --config {_quoted(record.folder / CONFIG)} --out {again}"
+    found = [Command("repeat it", line)]
     if not record.description:
         return found
     trust = _trust(record.folder, config)
@@ -50,7 +52,8 @@ def commands(record: RunRecord) -> list[Command]:
         resume += f" --{name} {2 * (config.steps or config.epochs or 1)}"
     found.insert(0, Command("train it for longer" if record.finished else "go on", resume))
     inference = record.description.get("inference")
-    directions = [each for each in DIRECTIONS if isinstance(inference, dict) and each in inference]
+    uses = inference if isinstance(inference, dict) else {}
+    directions = [each for each in DIRECTIONS if each in uses]
     draws = record.description.get("z_distribution") is not None
     if draws:
         line = f"gankit sample{trust} {folder} --n 64 --out grid.png"
@@ -59,13 +62,26 @@ def commands(record: RunRecord) -> list[Command]:
         source, target = direction.upper().split("2")
         line = f"gankit translate{trust} {folder} IMAGES --direction {direction} --out translated/"
         found.append(Command(f"turn images of {source} into images of {target}", line))
-    if draws or directions:
+    if "enhance" in uses:
+        line = f"gankit enhance{trust} {folder} NOISY --out enhanced/"
+        found.append(Command("take the noise out of speech", line))
+        found.append(_export(trust, folder))
+    elif draws or directions:
         way = f" --direction {directions[0]}" if len(directions) > 1 else ""
-        found.append(Command("measure how good it is", f"gankit evaluate{trust} {folder}{way}"))
-        line = f"gankit export{trust} {folder} --format onnx{way}"
-        found.append(Command("export the generator", line))
+        if not _of_points(record.description.get("image_shape")):
+            line = f"gankit evaluate{trust} {folder}{way}"
+            found.append(Command("measure how good it is", line))
+        found.append(_export(trust, folder, way))
     found.append(Command("compare it", f"gankit compare {folder} OTHER_RUN --out compare.png"))
     return found
+
+
+def _of_points(shape: object) -> bool:
+    return isinstance(shape, list) and are_points(tuple(shape))
+
+
+def _export(trust: str, folder: str, way: str = "") -> Command:
+    return Command("export the generator", f"gankit export{trust} {folder} --format onnx{way}")
 
 
 def _trust(folder: Path, config: RunConfig) -> str:

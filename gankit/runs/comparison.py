@@ -123,7 +123,7 @@ def _drawn(name: str, run: RunRecord, seed: int, trust: bool, notes: list[str]) 
                 n = _POINTS if are_points(network.image_shape) else IMAGES
                 noise = (network.z_dim, network.z_distribution)
                 return Drawn(samples=network.sample(n, seed=seed), noise=noise)
-            reason = "its generator takes images"
+            reason = "it does not draw from noise alone"
         except GankitError as error:
             reason = str(error)
     if not run.pictures:

@@ -127,7 +127,7 @@ def _header(record: RunRecord) -> Html:
         "epochs": (number(record.epoch) if record.rows else "none logged")
         + ("" if epochs is None else f" of {epochs:,}"),
         "training time": duration(record.seconds) if record.rows else "unknown",
-        "speed": f"{number(record.images_per_second)} images/s" if record.rows else "unknown",
+        "images per second": number(record.images_per_second),
         "parameters": f"{sum(record.parameters.values()):,}" if record.parameters else "unknown",
     }
     words = "finished" if record.finished else "not finished"
@@ -241,7 +241,7 @@ def _evaluation(result: Mapping[str, Any]) -> Html:
         label = f"{known[name].label} ({name})" if name in known else str(name)
         rows.append((label, words, f"{better} is better" if name in known else ""))
     step = result.get("step")
-    words = "a step that was not recorded" if step is None else f"step {in_words(step)}"
+    words = f"step {step:,}" if isinstance(step, int) else "a step that was not recorded"
     features = result.get("features")
     words += "" if features is None else f", with the features {in_words(features)}"
     protocol = [

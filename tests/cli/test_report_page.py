@@ -183,15 +183,22 @@ def test_the_numbers_of_the_page_are_those_of_the_files(trained: Trained) -> Non
     assert duration(seconds) in page.texts["dd"]
 
 
-def test_how_to_go_on(trained: Trained) -> None:
+def test_how_to_go_on(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = trained("gan", "a run")
+    monkeypatch.chdir(folder)
+    codes = report(Path()).texts["code"]
+    assert "gankit train --config config.yaml --out '../a run-again'" in codes
     codes = report(folder).texts["code"]
     assert f"gankit train --resume --out '{folder}' --steps 120" in codes
     assert f"gankit sample '{folder}' --n 64 --out grid.png" in codes
     codes = report(trained("cyclegan-toy")).texts["code"]
     assert any("translate" in code and "--direction b2a" in code for code in codes)
     assert not any(code.startswith("gankit sample") for code in codes)
-    assert not any(code.startswith("gankit sample") for code in report(trained("ae")).texts["code"])
+    codes = report(trained("ae")).texts["code"]
+    assert not any(code.startswith("gankit sample") for code in codes)
+    codes = report(trained("segan-toy")).texts["code"]
+    assert any(code.startswith("gankit enhance") for code in codes)
+    assert not any(code.startswith("gankit evaluate") for code in codes)
 
 
 def test_a_run_that_goes_on(trained: Trained) -> None:
