@@ -81,13 +81,22 @@ class ADA(Augmentation):
         self.register_buffer("counts", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._seen: list[Tensor] = []
+        self._told = False
 
     def begin(self, part: int, parts: int) -> None:
         if part == 0:
             self._seen.clear()
         super().begin(part, parts)
 
+    def check_observed(self, step: object) -> None:
+        if not self._told:
+            raise ConfigError(
+                f"augment is 'ada', but {type(step).__name__} does not call observe_real with D's "
+                "output on real images; allowed are 'diffaugment' and 'none'"
+            )
+
     def observe(self, scores: Tensor, boundary: float | None) -> None:
+        self._told = True
         if boundary is None:
             raise ConfigError(
                 "augment is 'ada', whose p follows the sign of D's output on real images, but the "

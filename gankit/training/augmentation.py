@@ -99,6 +99,9 @@ class Augmentation(nn.Module, ABC):
     def observe(self, scores: Tensor, boundary: float | None) -> None:
         """See ``Step.observe_real``."""
 
+    def check_observed(self, step: object) -> None:
+        """Raise ConfigError, after all phases of ``step``, if it was not told what it follows."""
+
     def _numbers(self, images: Tensor) -> Numbers:
         n = len(images)
         if self._calls == len(self._drawn):

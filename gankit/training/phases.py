@@ -67,6 +67,8 @@ def dry_gradients(
         _begin(step, phases, parts)
         for phase in phases:
             _gradients(step, phase, parts)
+        if step.augmentation is not None:
+            step.augmentation.check_observed(step)
 
 
 def _begin(step: Step, phases: Sequence[Phase], parts: list[Batch]) -> None:

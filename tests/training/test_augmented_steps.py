@@ -251,6 +251,19 @@ def test_ada_needs_a_loss_by_which_d_decides(loss: str) -> None:
     gan(DiffAugment(), loss=loss)(batch_of())
 
 
+def test_ada_is_refused_by_a_step_that_does_not_tell_it_of_real_images() -> None:
+    class Silent(GANStep):
+        def observe_real(self, scores: Tensor, boundary: float | None) -> None:
+            pass
+
+    torch.manual_seed(0)
+    G, D = small_generator(), small_discriminator()
+    optimizers = gan_adam(G.parameters()), gan_adam(D.parameters())
+    with pytest.raises(ConfigError, match="ada', but Silent does not call observe_real with D's"):
+        Silent(G, D, *optimizers, augment=ADA()).dry_run(batch_of())
+    Silent(G, D, *optimizers, augment=DiffAugment()).dry_run(batch_of())
+
+
 def test_a_dry_run_moves_nothing() -> None:
     step = gan(ADA(images=8))
     for _ in range(9):
