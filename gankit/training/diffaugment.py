@@ -49,13 +49,16 @@ class DiffAugment(Augmentation):
 
 
 def _colored(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    """The three changes one after the other, multiplied out: large images are read twice."""
     colors, opacity = colors_of(images)
-    colors = colors + (brightness - 0.5)
+    brightness, saturation, contrast = brightness - 0.5, 2 * saturation, contrast + 0.5
     grey = colors.mean(1, keepdim=True)
+    mean = grey.mean((2, 3), keepdim=True)
+    offset = (1 - contrast) * mean + brightness
     if colors.shape[1] > 1:
-        colors = (colors - grey) * (2 * saturation) + grey
-    mean = grey.mean((2, 3), keepdim=True)  # a change of saturation leaves it
-    colors = (colors - mean) * (contrast + 0.5) + mean
+        offset = contrast * (1 - saturation) * grey + offset
+        contrast = contrast * saturation
+    colors = torch.addcmul(offset, colors, contrast)
     return colors if opacity is None else torch.cat([colors, opacity], dim=1)
 
 
