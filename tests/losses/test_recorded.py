@@ -157,15 +157,58 @@ def in_place_of_a_view(m: Own, x: Tensor) -> Tensor:
     return y
 
 
+class Reversed(torch.autograd.Function):
+    """Its backward is not the derivative of its forward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return -grad
+
+
+class Hidden(torch.autograd.Function):
+    """Computes without torch functions, as an extension does."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.from_numpy(2 * x.detach().numpy())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return 2 * grad
+
+
+def without_grad(m: Own, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = m.second(x)
+    return m.first(x) + y
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return 2 * x
+
+
 UNSUPPORTED = {
+    "a function with a backward of its own": (
+        lambda m, x: m.first(x) + Reversed.apply(x), r"under no_grad, or in an autograd\.Function"
+    ),
+    "an extension": (lambda m, x: m.first(x) + Hidden.apply(x), "no_grad|do not show"),
+    "no_grad": (without_grad, "under no_grad"),
+    "TorchScript": (lambda m, x: m.first(x) + scripted(x), "do not show"),
+    "TorchScript last": (lambda m, x: m.first(scripted(x).detach() + scripted(x)), "do not show"),
     "a square": (lambda m, x: m.first(x) ** 2, "pow"),
     "two that depend": (lambda m, x: m.first(x) * m.second(x), "of two tensors that depend"),
     "attention": (lambda m, x: m.first(x).softmax(1), "softmax"),
     "a divisor": (lambda m, x: m.first(x) / m.second(x).abs(), "div"),
     "a norm": (lambda m, x: F.layer_norm(m.first(x), (12,)), "layer_norm"),
     "a product of matrices": (lambda m, x: x @ x.t() @ m.first(x), "matmul"),
+    "rounding": (lambda m, x: m.first(x) + x.to(torch.int64), "for integers"),
     "in place of a view": (in_place_of_a_view, "of which it has views"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
