@@ -79,7 +79,10 @@ class Race:
         ready = self._build()
         if not ready:
             return
-        turns = {name: _iterations(call, self.device) for name, call in ready.items()}
+        turns = {}
+        for name, call in ready.items():
+            with self.contender(name).context():
+                turns[name] = _iterations(call, self.device)
         one_round = sum(seconds * count for seconds, count in turns.values())
         rounds = math.floor(self.seconds * len(ready) / one_round)
         rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds))
