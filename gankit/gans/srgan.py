@@ -226,6 +226,7 @@ SRRESNET = Recipe(
     RunConfig(
         "srresnet",
         generator=_G,
+        discriminator="gankit.models.srresnet.VGGDiscriminator",  # of the recipe srgan
         step="gankit.gans.srgan.SRResNetStep",
         data="photographs",
         image_size=96,
@@ -249,7 +250,6 @@ SRGAN = Recipe(
     "SRGAN (Ledig et al., 2016), the same with textures: --data highres:PATH",
     SRRESNET.config.updated(
         recipe="srgan",
-        discriminator="gankit.models.srresnet.VGGDiscriminator",
         step={
             "class_path": "gankit.gans.srgan.SRGANStep",
             "init_args": {"pretrain_steps": 1_000_000},

@@ -167,7 +167,7 @@ def _calibrate(features: FittedFeatures, low: Tensor, high: Tensor) -> None:
 
 
 def _key(low: Tensor, high: Tensor) -> str:
-    found = hashlib.sha256(f"{_VERSION} {torch.__version__} {list(low.shape)}".encode())
+    found = hashlib.sha256(f"{_VERSION} {_STEPS} {torch.__version__} {list(low.shape)}".encode())
     found.update(str(list(high.shape)).encode())
     found.update(high.contiguous().numpy().tobytes())
     return found.hexdigest()[:16]

@@ -94,6 +94,7 @@ def test_every_recipe_has_a_picture_on_the_page() -> None:
     shown = {name for names in gallery.PICTURES.values() for name in names}
     others = {"points.png": ("gan-2d",), "gan-1d.png": ("gan-1d",)}
     others |= {f"{name}.png": (name, f"{name}-toy") for name in ("pix2pix", "cyclegan", "segan")}
+    others["srgan.png"] = ("srresnet", "srgan", "srgan-toy")
     shown |= {name for names in others.values() for name in names}
     assert shown - set(gallery.FLAGS) == set(recipes.names())
     linked = set(re.findall(r"\]\(([\w-]+\.(?:png|gif))\)", PAGE.read_text()))

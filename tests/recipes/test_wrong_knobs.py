@@ -25,6 +25,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "pix2pix-toy": {"image_size": 32},
     "cyclegan-toy": {"image_size": 32},
     "segan-toy": {},
+    "srresnet": {"image_size": 16},
+    "srgan-toy": {"image_size": 16},
 }
 WRONG = ("abc", {"x": 1})
 
