@@ -17,7 +17,7 @@ from gankit import data as gankit_data
 from gankit.data import FieldData, ImageSet
 from gankit.data.labelled import absent_classes
 from gankit.errors import ConfigError, DataError, GankitError, shortened
-from gankit.runs.component import create, import_object, is_import_path, split_spec
+from gankit.runs.component import create, import_object, is_import_path, meant, split_spec
 from gankit.runs.parts import ConfiguredParts
 from gankit.runs.steps import check_knobs, step_class
 from gankit.runs.trust import check_config
@@ -236,11 +236,12 @@ def _build_schedule(
         arguments.setdefault("total_steps", total_steps)
     scheduler: Any = made
     if not isinstance(made, type) or _follows_the_step(made):
+        signature = inspect.signature(made)
         try:
-            inspect.signature(made).bind(optimizer, **arguments)
+            signature.bind(optimizer, **arguments)
             scheduler = made(optimizer, **arguments)
         except Exception as error:  # torch divides by some, and looks others up
-            what = " ".join(str(error).split())
+            what = " ".join(str(error).split()) + meant(arguments, signature)
             raise ConfigError(f"init_args of schedule {path!r} do not fit: {what}") from error
     if not _follows_the_step(type(scheduler)):
         raise ConfigError(

@@ -66,6 +66,10 @@ def commands(record: RunRecord) -> list[Command]:
         line = f"gankit enhance{trust} {folder} NOISY --out enhanced/"
         found.append(Command("take the noise out of speech", line))
         found.append(_export(trust, folder))
+    elif "upscale" in uses:
+        line = f"gankit upscale{trust} {folder} IMAGES --out larger/"
+        found.append(Command("make images larger", line))
+        found.append(_export(trust, folder))
     elif draws or directions:
         way = f" --direction {directions[0]}" if len(directions) > 1 else ""
         if not _of_points(record.description.get("image_shape")):

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -108,16 +108,20 @@ def complete(what: str, spec: Spec, positional: int = 0, **offers: Any) -> dict[
     try:
         signature.bind(*[None] * positional, **arguments)
     except TypeError as error:
-        near = [match for name in arguments for match in _near(name, signature)]
-        hint = f"; did you mean {' and '.join(near)}?" if near else ""
+        hint = meant(arguments, signature)
         raise ConfigError(f"init_args of {what} {path!r} do not fit: {error}{hint}") from error
     return {"class_path": path, "init_args": arguments}
 
 
-def _near(name: str, signature: inspect.Signature) -> list[str]:
-    if name in signature.parameters:
-        return []
-    return get_close_matches(str(name), signature.parameters, n=1, cutoff=0.7)
+def meant(arguments: Iterable[str], signature: inspect.Signature) -> str:
+    """What may be meant by those ``arguments`` that ``signature`` does not take, for an error."""
+    near = [
+        match
+        for name in arguments
+        if name not in signature.parameters
+        for match in get_close_matches(str(name), signature.parameters, n=1, cutoff=0.7)
+    ]
+    return f"; did you mean {' and '.join(near)}?" if near else ""
 
 
 def _derives(target: type, kind: type) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from gankit.errors import ConfigError
 from gankit.training.rehearsal import named_failures, rehearsed
 from gankit.training.sharing import alone_in, frozen
 
@@ -90,12 +91,22 @@ def _gradients(step: Step, phase: Phase, parts: list[Batch]) -> Scalars:
             if step.augmentation is not None:
                 step.augmentation.begin(number, len(parts))
             loss, reported = step.phase_loss(phase.name, part)
+            _check_loss(loss, step.loss_words(phase.name))
             step.stage = f"the gradient of {step.loss_words(phase.name)}"
             (loss / len(parts) if len(parts) > 1 else loss).backward()
             rows.append(reported)
     if len(rows) == 1:
         return rows[0]
     return {name: torch.stack([row[name] for row in rows]).mean() for name in rows[0]}
+
+
+def _check_loss(loss: Tensor, what: str) -> None:
+    """Raise ConfigError for a loss of many numbers, in place of autograd's own words."""
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise ConfigError(
+            f"{what} has shape {list(loss.shape)}; expected a 0-d tensor, such as a mean over the "
+            "batch"
+        )
 
 
 def _drawn(step: Step, phase: str, parts: list[Batch]) -> list[Batch]:

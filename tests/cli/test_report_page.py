@@ -199,6 +199,8 @@ def test_how_to_go_on(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None
     codes = report(trained("segan-toy")).texts["code"]
     assert any(code.startswith("gankit enhance") for code in codes)
     assert not any(code.startswith("gankit evaluate") for code in codes)
+    codes = report(trained("srgan-toy")).texts["code"]
+    assert any(code.startswith("gankit upscale") for code in codes)
 
 
 def test_a_run_that_goes_on(trained: Trained) -> None:

@@ -211,7 +211,7 @@ def test_arguments_of_the_networks() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("lr.x=1", "arguments have generator, discriminator, step, data, schedule alone"),
+        ("lr.x=1", "arguments have generator, discriminator, step, data, schedule, augment alone"),
         ("loss.margin=1", "loss is 'non-saturating'; allowed is an import path"),
         ("penalty.weight=1", "penalty is null; allowed is an import path"),
         ("generator.init_args=3", "allowed as init_args are {NAME: VALUE}"),

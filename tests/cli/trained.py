@@ -16,6 +16,7 @@ KINDS = {
     "gan-1d": {**_MLP, "steps": 4},
     "gan-2d": {**_MLP, "steps": 4},
     "pix2pix-toy": {"steps": 2, "log_every": 1, "generator.width": 4, "discriminator.width": 4},
+    "srgan-toy": {"steps": 2, "log_every": 1},
     "segan-toy": {"steps": 2, "log_every": 1},
     "cyclegan-toy": {"steps": 2, "log_every": 1, "generator.width": 4, "discriminator.width": 4},
 }

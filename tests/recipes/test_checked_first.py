@@ -140,6 +140,16 @@ HERE = "tests.recipes.test_checked_first"
             {"schedule": spec("torch.optim.lr_scheduler.OneCycleLR", max_lr=1.0, total_steps=3)},
             "OneCycleLR cannot go on: it ends after 3 steps, and the run has 4",
         ),
+        (
+            "gan",
+            {"schedule": spec("torch.optim.lr_scheduler.StepLR", step_sise=3)},
+            "init_args of schedule .* do not fit: .*; did you mean step_size\\?",
+        ),
+        (
+            "gan",
+            {"schedule": spec("gankit.training.schedules.LinearDecay", constnt=3)},
+            "init_args of schedule .*'constnt'; did you mean constant\\?",
+        ),
         ("began", {"accumulate": 4}, "accumulate is 4.*BEGAN's balance k moves once"),
         *[
             (

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.losses import AdversarialLoss
 from gankit.training import GANStep, gan_adam
 from gankit.training.modules import eval_mode
 from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator
@@ -74,6 +75,19 @@ def test_a_d_that_cannot_be_trained_is_named(code: Any, words: str) -> None:
 def test_a_g_that_cannot_be_trained_is_named(code: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make_step(G=Net(code)).dry_run(real_images())
+
+
+def test_a_loss_of_many_numbers_is_named() -> None:
+    def mean(real: Tensor, fake: Tensor) -> Tensor:
+        return (fake - real).mean()
+
+    for name, odd in (
+        ("D", AdversarialLoss("odd", lambda real, fake: (fake - real).flatten(), torch.mean)),
+        ("G", AdversarialLoss("odd", mean, lambda fake: -fake.flatten())),
+    ):
+        step = make_step(loss=odd)
+        with pytest.raises(ConfigError, match=rf"^{name}'s loss has shape \[2\]; expected a 0-d"):
+            step.dry_run(real_images())
 
 
 def test_flat_fakes_of_the_right_size_are_allowed() -> None:
