@@ -144,24 +144,29 @@ SEGAN_TOY = Recipe(
         recipe="segan-toy",
         data={
             "class_path": "toy:speech",
-            "init_args": {"window": 1024, "sample_rate": 8000, "n": 200},
+            "init_args": {"window": 512, "sample_rate": 8000, "n": 200},
         },
         generator={
             "class_path": "gankit.models.segan.Generator",
-            "init_args": {"width": 8, "init": "pytorch"},
+            "init_args": {"width": 8, "levels": 4, "preemphasis": 0.7, "init": "pytorch"},
         },
         discriminator={
             "class_path": "gankit.models.segan.Discriminator",
-            "init_args": {"width": 4, "init": "pytorch"},
+            "init_args": {"width": 2, "references": 4, "init": "pytorch"},
         },
-        epochs=10,
-        batch_size=16,
-        lr=5e-4,
+        epochs=1,
+        batch_size=8,
+        optimizer="adam",
+        lr=3e-3,
+        d_lr=1e-3,
+        schedule="gankit.training.schedules.LinearDecay",
+        grid_columns=4,
     ),
     (
-        "Losses and their weights, virtual batch norm, pre-emphasis: as in the recipe segan, arXiv "
+        "Losses and their weights, virtual batch norm, half overlap: as in the recipe segan, arXiv "
         "1703.09452",
-        "Windows of 1,024 at 8 kHz, narrow networks, batches of 16, learning rate: ours",
+        "Windows of 512 at 8 kHz, pre-emphasis 0.7, small networks, batches of 8, Adam and linear "
+        "decay: ours",
     ),
 )
 RECIPES = (SEGAN, SEGAN_TOY)

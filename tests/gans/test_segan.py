@@ -149,3 +149,34 @@ def enhanced(trainer: Trainer, sound: Tensor, window: int) -> Tensor:
     G: Any = trainer.gan_step.inference()
     blocks = enhance_blocks(G, [sound], window=window, coefficient=G.preemphasis, batch=64)
     return torch.cat(list(blocks), 1)
+
+
+SETTINGS = {"window": 512, "sample_rate": 8000}
+
+
+def trained(seed: int, steps: int | None = None, **data: Any) -> Trainer:
+    """The recipe, on other data or for fewer steps where they are given."""
+    config = recipes.get("segan-toy").config.updated(device="cpu", seed=seed, steps=steps)
+    assert isinstance(config.data, dict)
+    arguments = {**config.data["init_args"], **data}
+    trainer = build_trainer(config.updated(data={**config.data, "init_args": arguments}))
+    trainer.fit(steps=config.steps, epochs=config.epochs)
+    return trainer
+
+
+def test_loud_noise_is_taken_out_of_voices_that_it_has_not_heard() -> None:
+    loud: dict[str, Any] = {"snr": (0.0, 5.0), "noises": ["pink", "white"]}
+    trainer = trained(0, 300, n=60, **loud)
+    assert float(improvement(trainer, 12, **SETTINGS, **loud).mean()) >= 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_speech_gains_three_decibels_and_silence_stays_silent(seed: int) -> None:
+    trainer = trained(seed)
+    assert float(improvement(trainer, 30, **SETTINGS).mean()) >= 3.0
+    assert not enhanced(trainer, torch.zeros(1, 8000).double(), 512).any()
+    # The least that 16 bits can hold, at random: 96 dB below full scale.
+    dither = torch.randint(-1, 2, (1, 8000), generator=torch.Generator().manual_seed(0)) / 32768
+    loudness = enhanced(trainer, dither.double(), 512).square().mean().sqrt()
+    assert 20 * float(loudness.log10()) < -50
