@@ -41,6 +41,7 @@ class SEGANStep(Pix2PixStep):
     fields = ("noisy", "clean")
     supplied: ClassVar[tuple[str, ...]] = ("direction",)
     d_share = 1.0
+    augments = False  # they are transforms of images
 
     def __init__(
         self,
