@@ -14,17 +14,12 @@ from gankit.models import dcgan
 from gankit.training import DiffAugment, GANStep, Trainer, gan_adam, generate
 from gankit.training.augmentation import Augmentation
 
-IMAGES, STEPS = 500, 1000
+IMAGES, STEPS = 500, 2000
 
 
-@pytest.fixture(scope="module", params=["digits", "mnist"])
-def data(request: pytest.FixtureRequest) -> ImageData:
-    if request.param == "digits":
-        return load("digits", split="all")
-    file = request.getfixturevalue("mnist_folder") / "t10k-images-idx3-ubyte.gz"
-    found = load(f"idx:{file}", split="all")
-    assert isinstance(found, ImageData)
-    return found
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load("digits", split="all")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,7 @@ def test_on_500_digits_the_distance_to_others_falls_by_a_quarter(
     seed: int, data: ImageData, features: nn.Module
 ) -> None:
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(100 + seed))
-    few, others = ImageData(data.images[order[:IMAGES]]), data.gather(order[IMAGES : 9 * IMAGES])
+    few, others = ImageData(data.images[order[:IMAGES]]), data.gather(order[IMAGES:])
     expected = moments(features, others)
     plain, augmented = (
         frechet_distance(moments(features, generate(G, 2000, seed=1)), expected)
