@@ -26,7 +26,7 @@ from benchmarks.conftest import Settings
 from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
 from gankit.data import StreamedData, load
 
-COUNT, SIDE, SOURCE = 512, 64, (128, 192)
+COUNT, SIDE, SOURCE = 1024, 64, (128, 192)
 WORKERS, AHEAD = 2, 4
 
 

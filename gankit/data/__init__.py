@@ -1,4 +1,4 @@
-"""Image sets that live on the device, and the order in which training sees them."""
+"""Data sets, on the device or streamed to it, and the order in which training sees them."""
 
 from __future__ import annotations
 

@@ -46,8 +46,9 @@ _NAMED = 5
 
 
 def default_workers() -> int:
-    """Processes that decode: as many as this one may use processors, up to 8."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    """Processes that decode: this one's share of the processors under ``torchrun``, up to 8."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    return min(8, max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 class FileImages(Dataset[Any]):
