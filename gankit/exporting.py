@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.atomic import atomic_write
+from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
@@ -119,8 +120,8 @@ def _direction(network: nn.Module, direction: str | None) -> str | None:
         return network.direction(direction)
     if direction is not None:
         raise ConfigError(
-            f"direction is {direction!r}, which is for runs of pix2pix and CycleGAN; allowed is "
-            "None"
+            f"direction is {direction!r}, which is for runs of pix2pix, CycleGAN and DiscoGAN; "
+            "allowed is None"
         )
     return None
 
@@ -128,7 +129,7 @@ def _direction(network: nn.Module, direction: str | None) -> str | None:
 def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
     keys = (
         *("networks", "inference", "image_shape", "fields", "sample_rate", "z_distribution"),
-        *("classes", "class_names", "run"),
+        *("classes", "class_names", "domains", "exclusive", "run"),
     )
     description = {key: saved.description[key] for key in keys if key in saved.description}
     description["step"] = saved.step
@@ -139,7 +140,7 @@ def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
         assert direction is not None
         description["inference"] = {direction: description["inference"][direction]}
         weights, metadata = module.networks[direction].state_dict(), module.metadata(direction)
-    elif isinstance(module, LoadedUpscaler):
+    elif isinstance(module, LoadedUpscaler | DomainTranslator):
         weights, metadata = module.network.state_dict(), module.metadata()
     else:
         weights, metadata = module.state_dict(), module.interface.metadata()
@@ -170,6 +171,9 @@ def _subject(
         assert direction is not None
         G, shape = network.networks[direction], network.shapes[direction[0]]
         return _of_images(G, shape, network.metadata(direction))
+    if inputs is None and isinstance(network, DomainTranslator):
+        metadata, k = network.metadata(), len(network.domains)
+        return _of_images(network.network, network.image_shape, metadata, k)
     if inputs is None and isinstance(network, LoadedEnhancer):
         return _enhancer(network)
     if inputs is None and isinstance(network, LoadedUpscaler):
@@ -205,8 +209,11 @@ def _subject(
     )
 
 
-def _of_images(network: nn.Module, shape: Sequence[int], metadata: dict[str, str]) -> _Subject:
-    """A generator of images out of images, of ``shape`` where it does not take any size."""
+def _of_images(
+    network: nn.Module, shape: Sequence[int], metadata: dict[str, str], domains: int = 0
+) -> _Subject:
+    """A generator of images out of images, of ``shape`` where it does not take any size, and of
+    targets of so many ``domains`` if there are any."""
     like = next(network.parameters(), torch.empty(0))
     channels, *size = shape
     multiple = int(getattr(network, "size_multiple", 0))
@@ -223,11 +230,13 @@ def _of_images(network: nn.Module, shape: Sequence[int], metadata: dict[str, str
         elif n == 2:
             height += multiple
         random = torch.Generator().manual_seed(n)
-        images = torch.rand(n, channels, height, width, dtype=like.dtype, generator=random)
-        return (images * 2 - 1,)
+        images = torch.rand(n, channels, height, width, dtype=like.dtype, generator=random) * 2 - 1
+        target = torch.rand(n, domains, generator=random).round().to(like.dtype)
+        return (images, target) if domains else (images,)
 
+    names = ("input", "target") if domains else ("input",)
     name = f"the generator {type(network).__name__}"
-    return _Subject(name, network, inputs, ("input",), metadata, sizes)
+    return _Subject(name, network, inputs, names, metadata, sizes)
 
 
 def _enhancer(module: LoadedEnhancer) -> _Subject:

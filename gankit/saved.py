@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from gankit._version import __version__
+from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, GankitError, shortened
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.runs.component import create
 from gankit.runs.parts import check_fits
 from gankit.runs.trust import check_own
-from gankit.saved_checks import check_translates, check_upscales
+from gankit.saved_checks import check_translates, check_upscales, domains_of
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.config import FIELDS, RunConfig, Spec
 from gankit.training.enhancement import enhance_windows
@@ -34,7 +35,7 @@ from gankit.upscaler import LoadedUpscaler
 from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
-Loaded = LoadedGenerator | LoadedTranslator | LoadedEnhancer | LoadedUpscaler
+Loaded = LoadedGenerator | LoadedTranslator | DomainTranslator | LoadedEnhancer | LoadedUpscaler
 CHECKPOINT = "checkpoint.pt"
 # Of an image; the test image of a loaded run takes as much memory.
 _MAX_VALUES = 2**26
@@ -84,7 +85,7 @@ class SavedRun:
                 f"{self.path.parent} is a run of {self.config.recipe!r}, which makes small images "
                 "large: gankit upscale does, or gankit.load and its method upscale"
             )
-        if isinstance(self.module, LoadedTranslator):
+        if isinstance(self.module, LoadedTranslator | DomainTranslator):
             raise ConfigError(
                 f"{self.path.parent} is a run of {self.config.recipe!r}, which makes images out of "
                 "images: gankit translate does, or gankit.load and its method translate"
@@ -126,9 +127,10 @@ def load(
 ) -> nn.Module:
     """The generator of a run, ready to use: ``gankit.load(DIR).sample(16)``.
 
-    A run of pix2pix or CycleGAN gives its generators of images out of images:
-    ``gankit.load(DIR).a2b(images)``; one of SRResNet or SRGAN its generator of large images:
-    ``gankit.load(DIR).upscale(images)``. A run of SEGAN gives its generator of clean speech:
+    A run of pix2pix, CycleGAN or DiscoGAN gives its generators of images out of images:
+    ``gankit.load(DIR).a2b(images)``; one of StarGAN the generator of all its domains:
+    ``gankit.load(DIR).translate(images, "red")``; one of SRResNet or SRGAN its generator of large
+    images: ``gankit.load(DIR).upscale(images)``; one of SEGAN its generator of clean speech:
     ``gankit.load(DIR).enhance(sound, sample_rate)``.
 
     Needs torch and numpy alone, and the module of the generator where it is your own.
@@ -147,8 +149,8 @@ def load(
     Returns:
         The moving average of G where the run kept one, else G; in eval mode, without gradients, as
         a ``LoadedGenerator``, which knows the distribution of z, the classes and the shape of the
-        images, or as a ``LoadedTranslator`` of one or both directions, a ``LoadedUpscaler`` or a
-        ``LoadedEnhancer``. ``generator`` itself where it is given.
+        images, or as a ``LoadedTranslator`` of one or both directions, a ``DomainTranslator``, a
+        ``LoadedUpscaler`` or a ``LoadedEnhancer``. ``generator`` itself where it is given.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged, or of another program, or its
@@ -212,6 +214,8 @@ def _module(
         check_upscales(network, low[0], scale, path)
         _check_step(step, path)
         return LoadedUpscaler(network, low[0], scale, step)
+    if isinstance(keys, dict) and keys.keys() == {"domains"}:
+        return _of_domains(description, weights_of, path, trust, step)
     if isinstance(keys, dict) and keys and keys.keys() <= set(DIRECTIONS):
         networks, shapes = {}, dict(zip("ab", _shapes(description, "ab", path), strict=True))
         for direction, key in keys.items():
@@ -264,6 +268,24 @@ def _enhancer(
         )
     assert isinstance(rate, int)
     return LoadedEnhancer(network, rate, shape[1], step)
+
+
+def _of_domains(
+    description: dict[str, Any],
+    weights_of: Callable[[Any], Any],
+    path: Path,
+    trust: bool,
+    step: int | None,
+) -> DomainTranslator:
+    names, exclusive = domains_of(description, path)
+    shape, key = _image_shape(description.get("image_shape"), path), description["inference"]
+    spec, weights = _spec(description, key["domains"], path), weights_of(key["domains"])
+    if not trust:
+        _check_own(spec, weights, path)
+    network = _built(spec, weights, path)
+    check_translates(network, tuple(shape), tuple(shape), path, torch.zeros(1, len(names)))
+    _check_step(step, path)
+    return DomainTranslator(network, names, exclusive, tuple(shape), step)
 
 
 def _image_shape(shape: Any, path: Path) -> list[int]:

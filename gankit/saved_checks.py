@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.errors import CheckpointError, GankitError, shortened
 from gankit.training.translation import translate
 from gankit.training.upscaling import upscale
+
+_MAX_DOMAINS, _MAX_LETTERS = 1000, 200
 
 
 def check_upscales(network: nn.Module, channels: int, scale: int, path: Path) -> None:
@@ -31,10 +35,35 @@ def check_upscales(network: nn.Module, channels: int, scale: int, path: Path) ->
         )
 
 
+def domains_of(description: Mapping[str, Any], path: Path) -> tuple[list[str], bool]:
+    """The names of the domains of a StarGAN, and whether they exclude each other.
+
+    Raises CheckpointError if ``description`` says something else of them than gankit writes.
+    """
+    names, exclusive = description.get("domains"), description.get("exclusive")
+    if (
+        not isinstance(names, list)
+        or not 1 <= len(names) <= _MAX_DOMAINS
+        or not all(isinstance(name, str) and len(name) <= _MAX_LETTERS for name in names)
+        or not isinstance(exclusive, bool)
+    ):
+        raise CheckpointError(
+            f"{path} is damaged: its domains are {shortened(names)}, exclusive {exclusive!r}"
+        )
+    return names, exclusive
+
+
 def check_translates(
-    network: nn.Module, given: tuple[int, ...], made: tuple[int, ...], path: Path
+    network: nn.Module,
+    given: tuple[int, ...],
+    made: tuple[int, ...],
+    path: Path,
+    target: Tensor | None = None,
 ) -> None:
-    """Raise CheckpointError unless ``network`` turns images ``given`` into images ``made``."""
+    """Raise CheckpointError unless ``network`` turns images ``given`` into images ``made``.
+
+    It is told ``target`` ``[1, K]`` where there is one.
+    """
     channels = getattr(network, "in_channels", given[0])
     if channels != given[0]:  # before an image of that many takes memory
         raise CheckpointError(
@@ -44,7 +73,8 @@ def check_translates(
     # One pixel is continued to the least that a network of any size takes.
     size = given[1:] if getattr(network, "size_multiple", None) is None else (1, 1)
     try:
-        shape = list(translate(network, torch.zeros(1, given[0], *size), seed=0).shape[1:])
+        images = torch.zeros(1, given[0], *size)
+        shape = list(translate(network, images, seed=0, target=target).shape[1:])
     except (GankitError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit its generator: {error}") from error
     if shape != [made[0], *size]:

@@ -6,20 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
-import torch
 from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError
-from gankit.scalars import is_integer
 from gankit.training.arguments import whole
-from gankit.training.translation import translate
+from gankit.training.translation import check_images, seed_or_drawn, translate
 
 DIRECTIONS = ("a2b", "b2a")
 
 
 class LoadedTranslator(nn.Module):
-    """What ``gankit.load`` returns of pix2pix and CycleGAN: their generators, without gradients.
+    """What ``gankit.load`` returns of pix2pix, CycleGAN and DiscoGAN: generators without gradients.
 
     ``translator.a2b(images)`` turns images of domain a into images of domain b, and
     ``translator.b2a(images)`` goes back, where the run has learned that. The networks themselves
@@ -78,8 +76,9 @@ class LoadedTranslator(nn.Module):
         take the statistics of one image, as in the paper; each image goes through by itself. Any
         other network runs in eval mode. Where H or W is no multiple of the network's
         ``size_multiple``, images are continued at the right and at the bottom by their mirror
-        image, and the result is cut to their size. Neither modes nor any global random state
-        change, but where ``seed`` is None.
+        image, and the result is cut to their size; for a network of one size (a DiscoGAN with a
+        code) images are stretched to it, and the result back. Neither modes nor any global random
+        state change, but where ``seed`` is None.
 
         Args:
             images: floating point ``[N, C, H, W]`` in [-1, 1], on any device.
@@ -92,19 +91,8 @@ class LoadedTranslator(nn.Module):
             ConfigError: an argument outside what is said here.
         """
         direction, batch = self.direction(direction), whole("batch", batch)
-        channels = self.shapes[direction[0]][0]
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            came = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise ConfigError(f"images are {came}; allowed are floating-point images in [-1, 1]")
-        if images.ndim != 4 or images.shape[1] != channels or not images.numel():
-            raise ConfigError(
-                f"images have shape {list(images.shape)}; allowed for {direction} is "
-                f"[N, {channels}, H, W]"
-            )
-        if seed is not None and not is_integer(seed):
-            raise ConfigError(f"seed is {seed!r}; allowed are None and integers")
-        drawn = int(torch.randint(2**62, ()) if seed is None else seed)
-        return translate(self.networks[direction], images, seed=drawn, batch=batch)
+        check_images(images, self.shapes[direction[0]][0], f" for {direction}")
+        return translate(self.networks[direction], images, seed=seed_or_drawn(seed), batch=batch)
 
     def a2b(self, images: Tensor, **options: Any) -> Tensor:
         """``translate`` from domain a to domain b."""

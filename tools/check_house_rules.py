@@ -48,6 +48,7 @@ _FLOORS = (
         "saved_classifier",
         "translator",
         "upscaler",
+        "domain_translator",
         "weights_file",
     },
     {"doctor", "run"},

@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(command("train", "train a recipe"))
     _add_sample(command("sample", "draw images from a run"))
     _add_evaluate(command("evaluate", "say how good the images of a run or a folder are"))
-    _add_translate(command("translate", "turn images into those of the other domain"))
+    _add_translate(command("translate", "turn images into those of another domain"))
     _add_invert(command("invert", "find the noise whose images are nearest to given ones"))
     _add_attack(command("attack", "change images so that a classifier gets them wrong"))
     _add_enhance(command("enhance", "take the noise out of speech"))
@@ -340,14 +340,21 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Turn images into those of the other domain, with a run of pix2pix or CycleGAN. Images may "
-        "have any size. Exit code 1: some of them could not be read, and were skipped."
+        "Turn images into those of another domain, with a run of pix2pix, CycleGAN, DiscoGAN or "
+        "StarGAN. Images may have any size. Exit code 1: some of them could not be read, and were "
+        "skipped."
     )
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
     add("input", metavar="INPUT", help="an image, or a folder of images, also in folders below it")
     add("--out", required=True, metavar="FOLDER", help="new folder for the PNGs, of the same names")
     add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
+    add(
+        "--to",
+        metavar="DOMAIN",
+        help="name or number of a domain, for runs of many; A,B: those attributes and no others, "
+        "none: no attribute; all: a folder of FOLDER for each",
+    )
     add("--seed", type=_seed, default=0, metavar="N", help="decides the noise (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)

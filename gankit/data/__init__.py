@@ -17,11 +17,13 @@ from gankit.data.speech import SpeechData
 from gankit.data.streamed import StreamedData
 from gankit.data.table import load_csv
 from gankit.data.toy import PointData, load_toy
+from gankit.data.toy_domains import ArrowData, ShapeData, load_arrows, load_shapes
 from gankit.data.toy_images import DiscData, EdgeData, load_discs, load_edges
 from gankit.data.toy_speech import load_speech
 from gankit.data.unpaired import UnpairedData, UnpairedSampler, load_unpaired
 
 __all__ = [
+    "ArrowData",
     "Batch",
     "BatchSampler",
     "DiscData",
@@ -32,12 +34,14 @@ __all__ = [
     "ImageSet",
     "PairData",
     "PointData",
+    "ShapeData",
     "ShardData",
     "StreamedData",
     "SpeechData",
     "UnpairedData",
     "UnpairedSampler",
     "load",
+    "load_arrows",
     "load_audio",
     "load_csv",
     "load_discs",
@@ -45,6 +49,7 @@ __all__ = [
     "load_folder",
     "load_high_resolution",
     "load_pairs",
+    "load_shapes",
     "load_shards",
     "load_speech",
     "load_toy",

@@ -25,7 +25,8 @@ from gankit.data.shards import load_shards
 from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
-from gankit.data.toy_images import IMAGE_TOYS
+from gankit.data.toy_domains import load_arrows, load_shapes
+from gankit.data.toy_images import load_discs, load_edges
 from gankit.data.toy_prints import load_prints
 from gankit.data.toy_speech import load_speech
 from gankit.data.unpaired import load_unpaired
@@ -33,7 +34,13 @@ from gankit.errors import DataError, shortened
 from gankit.scalars import is_integer
 
 _Loader = Callable[..., FieldData]
-_IMAGE_TOYS: dict[str, _Loader] = {**IMAGE_TOYS, "prints": load_prints}
+_IMAGE_TOYS: dict[str, _Loader] = {
+    "edges": load_edges,
+    "discs": load_discs,
+    "arrows": load_arrows,
+    "shapes": load_shapes,
+    "prints": load_prints,
+}
 _ALL_TOYS = (*TOYS, *_IMAGE_TOYS, "speech")
 _SETS: dict[str, _Loader] = {
     "digits": load_digits,
@@ -109,15 +116,16 @@ def load(
             images file, or ``"toy:NAME"``, points of a known distribution
             (``gankit.data.load_toy``), which have no image size, are an ``ImageData``; what is made
             of image files and does not fit into memory is a ``StreamedData``.
-            ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``, ``"unpaired:PATH"`` and
-            ``"toy:discs"`` an ``UnpairedData`` (``gankit.data.load_pairs``, ``load_unpaired``);
-            ``"audio:PATH"`` and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``,
-            ``load_speech``), which has no image size.
-            ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a ``HighResolutionData``
-            (``gankit.data.load_high_resolution``), whose ``image_size`` is that of a crop.
+            ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``; ``"unpaired:PATH"``,
+            ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData`` (``gankit.data.load_pairs``,
+            ``load_unpaired``); ``"toy:shapes"`` is an ``ImageData`` with labels. ``"audio:PATH"``
+            and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``, ``load_speech``), which has
+            no image size. ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a
+            ``HighResolutionData`` (``gankit.data.load_high_resolution``), whose ``image_size`` is
+            that of a crop.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
-            ``"toy:edges"`` and ``"toy:discs"``. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
+            toys of images. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
             ``"celeba"`` also take ``[height, width]``.
         device: where the images shall live.
         split: ``"train"``, ``"test"`` or ``"all"``.

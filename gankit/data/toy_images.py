@@ -11,7 +11,7 @@ background of cold colors, in which red is always below blue.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,22 @@ from gankit.data.unpaired import UnpairedData
 from gankit.errors import DataError
 from gankit.scalars import is_integer
 
-__all__ = ["FILLS", "IMAGE_TOYS", "DiscData", "EdgeData", "disc_masks", "load_discs", "load_edges"]
+__all__ = [
+    "FILLS",
+    "DiscData",
+    "EdgeData",
+    "between",
+    "check_toy",
+    "disc_masks",
+    "grid",
+    "load_discs",
+    "load_edges",
+    "slices",
+    "texture",
+    "to_uint8",
+    "toy_seeds",
+    "waves",
+]
 
 # The possible fill colors by the number of corners, RGB.
 FILLS = {
@@ -87,8 +102,8 @@ def load_edges(*, image_size: int = 64, n: int = 1000, split: str = "train") -> 
     Raises:
         DataError: image_size or n out of range.
     """
-    _check(image_size, n)
-    parts = [_draw_edges(n, image_size, seed) for seed in _SEEDS[split]]
+    check_toy(image_size, n)
+    parts = [_draw_edges(n, image_size, seed) for seed in toy_seeds(split)]
     a, b, masks, corners, colors, chosen = (torch.cat(part) for part in zip(*parts, strict=True))
     return EdgeData(
         ImageData(a, None, "toy:edges A"),
@@ -112,9 +127,9 @@ def load_discs(*, image_size: int = 64, n: int = 1000, split: str = "train") -> 
     Raises:
         DataError: image_size or n out of range.
     """
-    _check(image_size, n)
+    check_toy(image_size, n)
     parts = []
-    for seed in _SEEDS[split]:
+    for seed in toy_seeds(split):
         generator = torch.Generator().manual_seed(seed)
         red, orange = (_draw_discs(n, image_size, c, generator) for c in (_RED, _ORANGE))
         parts.append((*red, *orange))
@@ -139,13 +154,13 @@ def disc_masks(images: Tensor) -> Tensor:
     return images[:, 0] - images[:, 2] > 0.2
 
 
-IMAGE_TOYS: dict[str, Callable[..., EdgeData | DiscData]] = {
-    "edges": load_edges,
-    "discs": load_discs,
-}
+def toy_seeds(split: str) -> tuple[int, ...]:
+    """The seeds from which the images of ``split`` are drawn."""
+    return _SEEDS[split]
 
 
-def _check(image_size: int, n: int) -> None:
+def check_toy(image_size: int, n: int) -> None:
+    """Raise DataError unless a toy can be drawn at this size, and so many of it."""
     if not is_integer(image_size) or image_size < _MIN_SIZE:
         raise DataError(f"image_size must be at least {_MIN_SIZE} for this toy, got {image_size}")
     if not is_integer(n) or n < 1:
@@ -165,14 +180,14 @@ def _draw_edges(n: int, size: int, seed: int) -> tuple[Tensor, ...]:
     for count in FILLS:
         members = (corners == count).nonzero().squeeze(1)
         normals, offsets = _polygons(len(members), count, generator)
-        for part in _parts(len(members), size):
+        for part in slices(len(members), size):
             own = members[part]
-            x, y = _grid(size)
+            x, y = grid(size)
             lines = normals[part, :, 0, None, None] * x + normals[part, :, 1, None, None] * y
             # In pixels, below 0 inside; outside it is exact beside the edges, short at corners.
             distance = (lines - offsets[part, :, None, None]).amax(dim=1, keepdim=True) * (size / 2)
-            a[own] = _bytes(255 * (distance.abs() - width / 2 + 0.5).clamp(0, 1))
-            b[own] = _bytes(
+            a[own] = to_uint8(255 * (distance.abs() - width / 2 + 0.5).clamp(0, 1))
+            b[own] = to_uint8(
                 torch.lerp(fill[own], torch.tensor(255.0), (distance + 0.5).clamp(0, 1))
             )
             masks[own] = distance[:, 0] < 0
@@ -182,13 +197,13 @@ def _draw_edges(n: int, size: int, seed: int) -> tuple[Tensor, ...]:
 def _polygons(n: int, corners: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Unit normals ``[n, corners, 2]`` and offsets ``[n, corners]`` of the sides, in [-1, 1]^2."""
     turn = torch.rand(n, 1, generator=generator)
-    uneven = _between(-0.03, 0.03, (n, corners), generator)
+    uneven = between(-0.03, 0.03, (n, corners), generator)
     angles = (turn + torch.arange(corners) + uneven) * (2 * math.pi / corners)
     normals = torch.stack([angles.cos(), angles.sin()], dim=2)
-    radius = _between(0.45, 0.75, (n, 1), generator)
+    radius = between(0.45, 0.75, (n, 1), generator)
     # So far from the border that no corner is cut off.
-    centers = _between(-1.0, 1.0, (n, 1, 2), generator) * (0.95 - 1.2 * radius)[:, :, None]
-    stretch = _between(0.94, 1.06, (n, corners), generator)
+    centers = between(-1.0, 1.0, (n, 1, 2), generator) * (0.95 - 1.2 * radius)[:, :, None]
+    stretch = between(0.94, 1.06, (n, corners), generator)
     inner = radius * math.cos(math.pi / corners) * stretch
     return normals, inner + (normals * centers).sum(dim=2)
 
@@ -196,58 +211,60 @@ def _polygons(n: int, corners: int, generator: torch.Generator) -> tuple[Tensor,
 def _draw_discs(
     n: int, size: int, color: tuple[int, int, int], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    radius = _between(0.25, 0.5, (n, 2, 1, 1), generator)
-    centers = _between(-1.0, 1.0, (n, 2, 2, 1, 1), generator) * (0.95 - radius[:, :, None])
+    radius = between(0.25, 0.5, (n, 2, 1, 1), generator)
+    centers = between(-1.0, 1.0, (n, 2, 2, 1, 1), generator) * (0.95 - radius[:, :, None])
     radius[torch.rand(n, generator=generator) < 0.5, 1] = -1.0  # no second disc
     shade = torch.tensor(color, dtype=torch.float32)[:, None, None]
-    tint = _between(0.92, 1.0, (n, 3, 1, 1), generator)
-    stripes = _waves(n, 8.0, 20.0, generator)
-    clouds = _waves(n, 1.0, 4.0, generator)
+    tint = between(0.92, 1.0, (n, 3, 1, 1), generator)
+    stripes = waves(n, 8.0, 20.0, generator)
+    clouds = waves(n, 1.0, 4.0, generator)
     # Red below 90 and blue above 110 of 255.
     low, high = torch.tensor([0.0, 60.0, 110.0]), torch.tensor([90.0, 220.0, 255.0])
     ends = low + torch.rand(2, n, 3, generator=generator) * (high - low)
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     masks = torch.empty(n, size, size, dtype=torch.bool)
-    x, y = _grid(size)
-    for part in _parts(n, size):
+    x, y = grid(size)
+    for part in slices(n, size):
         away = ((x - centers[part, :, 0]) ** 2 + (y - centers[part, :, 1]) ** 2).sqrt()
         distance = (away - radius[part]).amin(dim=1, keepdim=True) * (size / 2)
-        disc = shade * tint[part] * (0.8 + 0.2 * _texture(stripes[part], x, y))
+        disc = shade * tint[part] * (0.8 + 0.2 * texture(stripes[part], x, y))
         first, second = ends[:, part, :, None, None]
-        background = torch.lerp(first, second, 0.5 + 0.5 * _texture(clouds[part], x, y))
-        images[part] = _bytes(torch.lerp(disc, background, (distance + 0.5).clamp(0, 1)))
+        background = torch.lerp(first, second, 0.5 + 0.5 * texture(clouds[part], x, y))
+        images[part] = to_uint8(torch.lerp(disc, background, (distance + 0.5).clamp(0, 1)))
         masks[part] = distance[:, 0] < 0
     return images, masks
 
 
-def _waves(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+def waves(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     """Two waves per image, ``[n, 2, 3]``: their frequencies along x and y, and their phases."""
-    frequency = _between(low, high, (n, 2), generator)
-    angle, phase = _between(0.0, 2 * math.pi, (2, n, 2), generator)
+    frequency = between(low, high, (n, 2), generator)
+    angle, phase = between(0.0, 2 * math.pi, (2, n, 2), generator)
     return torch.stack([frequency * angle.cos(), frequency * angle.sin(), phase], dim=2)
 
 
-def _texture(waves: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def texture(waves: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The mean of two waves, ``[n, 1, H, W]`` in [-1, 1]."""
     along_x, along_y, phase = waves[..., None, None].unbind(2)
     return (along_x * x + along_y * y + phase).sin().mean(dim=1, keepdim=True)
 
 
-def _grid(size: int) -> tuple[Tensor, Tensor]:
+def grid(size: int) -> tuple[Tensor, Tensor]:
     """x ``[1, size]`` and y ``[size, 1]`` of the pixels' centers, in [-1, 1]."""
     line = (torch.arange(size) + 0.5) * (2 / size) - 1
     return line[None, :], line[:, None]
 
 
-def _parts(n: int, size: int) -> Iterator[slice]:
+def slices(n: int, size: int) -> Iterator[slice]:
     """Slices of 0..n-1 that are drawn at once, so that memory stays bounded."""
     step = max(1, _PIXELS_AT_ONCE // size**2)
     return (slice(start, start + step) for start in range(0, n, step))
 
 
-def _between(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def between(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform numbers in [low, high)."""
     return low + torch.rand(shape, generator=generator) * (high - low)
 
 
-def _bytes(images: Tensor) -> Tensor:
+def to_uint8(images: Tensor) -> Tensor:
+    """Gray levels as uint8, rounded; those outside 0 to 255 become the nearest."""
     return images.round().clamp(0, 255).to(torch.uint8)

@@ -7,11 +7,13 @@ from gankit.models import (
     conditional_mlp,
     convolutional_autoencoder,
     dcgan,
+    discogan,
     mlp,
     patch,
     resnet,
     segan,
     semi_supervised,
+    stargan,
     unet,
 )
 
@@ -20,10 +22,12 @@ __all__ = [
     "conditional_mlp",
     "convolutional_autoencoder",
     "dcgan",
+    "discogan",
     "mlp",
     "patch",
     "resnet",
     "segan",
     "semi_supervised",
+    "stargan",
     "unet",
 ]

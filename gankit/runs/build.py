@@ -156,6 +156,7 @@ def _description(
         },
         # The weights of what a finished run is used as, in the step's state.
         "inference": step.inference_keys,
+        **step.interface,
         "fields": {name: list(data.fields[name]) for name in step.fields},
         "image_shape": list(data.fields["image"]) if "image" in data.fields else None,
         # Of sound, in Hz.

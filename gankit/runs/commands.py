@@ -62,6 +62,10 @@ def commands(record: RunRecord) -> list[Command]:
         source, target = direction.upper().split("2")
         line = f"gankit translate{trust} {folder} IMAGES --direction {direction} --out translated/"
         found.append(Command(f"turn images of {source} into images of {target}", line))
+    if "domains" in uses:
+        line = f"gankit translate{trust} {folder} IMAGES --to all --out translated/"
+        found.append(Command("bring images to each domain", line))
+        found.append(_export(trust, folder))
     if "enhance" in uses:
         line = f"gankit enhance{trust} {folder} NOISY --out enhanced/"
         found.append(Command("take the noise out of speech", line))

@@ -10,6 +10,7 @@ from typing import Any
 
 from gankit.atomic import atomic_write
 from gankit.data import FieldData
+from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
@@ -110,6 +111,11 @@ def evaluate(
         raise ConfigError(
             f"{path} is a run that makes small images large; allowed is a folder of what gankit "
             "upscale makes with it, against the originals"
+        )
+    elif isinstance(saved.module, DomainTranslator):
+        raise ConfigError(
+            f"{path} is a run of many domains; allowed is the folder of what gankit translate --to "
+            "makes"
         )
     else:
         generated = generate(

@@ -89,6 +89,11 @@ def _module(trainer: Trainer) -> LoadedGenerator | LoadedTranslator:
         networks = {way: step.get_submodule(key) for way, key in keys.items()}
         shapes = {domain: tuple(trainer.data.fields[domain]) for domain in "ab"}
         return LoadedTranslator(networks, shapes, trainer.step)
+    if "domains" in keys:
+        raise ConfigError(
+            f"evaluate is for runs of one or two domains, and {type(step).__name__} has "
+            f"{len(step.interface['domains'])}; allowed is []"
+        )
     if "image_shape" not in trainer.config or trainer.config["image_shape"] is None:
         raise ConfigError(
             f"evaluate is for runs that make images; {type(step).__name__} makes "

@@ -106,12 +106,14 @@ class ConfiguredParts:
         self.specs[name] = spec
         return network
 
-    def optimizer(self, *modules: nn.Module, lr: float | None = None) -> torch.optim.Optimizer:
+    def optimizer(
+        self, *modules: nn.Module, lr: float | None = None, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
         parameters = [p for module in modules for p in module.parameters()]
         rate = self.config.lr if lr is None else lr
         if self.config.optimizer == "rmsprop":
-            return wgan_rmsprop(parameters, rate)
-        return gan_adam(parameters, rate, self.config.betas, self.config.eps)
+            return wgan_rmsprop(parameters, rate, weight_decay)
+        return gan_adam(parameters, rate, self.config.betas, self.config.eps, weight_decay)
 
     def loss(self, spec: Any, **offers: Any) -> Any:
         if isinstance(spec, (list, tuple)):  # D's loss and G's

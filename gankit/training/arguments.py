@@ -12,10 +12,10 @@ from gankit.scalars import is_bool, is_integer, is_number
 Auto = Literal["auto"] | bool
 
 
-def whole(name: str, value: object) -> int:
-    """``value`` as a Python int. Raises ConfigError unless it is an integer from 1."""
-    if not is_integer(value) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; allowed are integers from 1")
+def whole(name: str, value: object, least: int = 1) -> int:
+    """``value`` as a Python int. Raises ConfigError unless it is an integer from ``least``."""
+    if not is_integer(value) or value < least:
+        raise ConfigError(f"{name} is {value!r}; allowed are integers from {least}")
     return int(value)
 
 
@@ -39,6 +39,13 @@ def weight(name: str, value: object) -> float:
     """``value`` as a Python float. Raises ConfigError unless it is finite and at least 0."""
     if not is_number(value) or not 0.0 <= value < math.inf:
         raise ConfigError(f"{name} is {value!r}; allowed are finite numbers from 0")
+    return float(value)
+
+
+def share(name: str, value: object) -> float:
+    """``value`` as a Python float. Raises ConfigError unless it is in [0, 1]."""
+    if not is_number(value) or not 0.0 <= value <= 1.0:
+        raise ConfigError(f"{name} is {value!r}; allowed are numbers in [0, 1]")
     return float(value)
 
 

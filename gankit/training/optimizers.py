@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ def gan_adam(
     lr: float = 2e-4,
     betas: tuple[float, float] = (0.5, 0.999),
     eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> torch.optim.Adam:
     """Adam with the settings of Radford, Metz and Chintala (2015, arXiv 1511.06434).
 
@@ -26,22 +28,26 @@ def gan_adam(
     parameters' device and dtype; it computes the same update as the plain one. As after a plain
     step, a backward through the parameters of before the step is an error.
 
-    Raises ConfigError if there are no parameters, or if ``lr``, ``betas`` or ``eps`` is outside
-    what Adam allows.
+    ``weight_decay`` times each weight is added to its gradient.
+
+    Raises ConfigError if there are no parameters, or if ``lr``, ``betas``, ``eps`` or
+    ``weight_decay`` is outside what Adam allows.
     """
     parameters = list(parameters)
-    lr, betas, eps = plain(lr), plain(betas), plain(eps)
+    lr, betas = plain(lr), plain(betas)
+    more: dict[str, Any] = {"eps": plain(eps), "weight_decay": plain(weight_decay)}
     if not parameters:
         raise ConfigError("Adam got no parameters; allowed is a network that has some")
     # The fused step counts a parameter that is there twice before it updates it once.
     fused = len(set(map(id, parameters))) == len(parameters) or None
     try:
-        optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=fused)
+        optimizer = torch.optim.Adam(parameters, lr=lr, betas=betas, fused=fused, **more)
     except RuntimeError:  # no fused kernel for this device or dtype
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps)
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, **more)
     except (ValueError, TypeError, IndexError) as error:
+        decay = f", weight_decay={weight_decay}" if weight_decay else ""
         raise ConfigError(
-            f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}: {error}"
+            f"Adam cannot be built from lr={lr}, betas={betas}, eps={eps}{decay}: {error}"
         ) from error
     optimizer.register_step_post_hook(_mark_as_modified)
     return optimizer
@@ -69,16 +75,18 @@ def match_layout(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def wgan_rmsprop(parameters: Iterable[Tensor], lr: float = 5e-5) -> torch.optim.RMSprop:
+def wgan_rmsprop(
+    parameters: Iterable[Tensor], lr: float = 5e-5, weight_decay: float = 0.0
+) -> torch.optim.RMSprop:
     """RMSprop with the settings of Arjovsky et al. (2017, arXiv 1701.07875); the rest is torch's.
 
-    Raises ConfigError if ``lr`` is outside what RMSprop allows.
+    Raises ConfigError if ``lr`` or ``weight_decay`` is outside what RMSprop allows.
     """
     parameters, lr = list(parameters), plain(lr)
     if not parameters:
         raise ConfigError("RMSprop got no parameters; allowed is a network that has some")
     try:
-        return torch.optim.RMSprop(parameters, lr=lr)
+        return torch.optim.RMSprop(parameters, lr=lr, weight_decay=plain(weight_decay))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"RMSprop cannot be built from lr={lr}: {error}") from error
 

@@ -49,8 +49,13 @@ class Parts(Protocol):
     def discriminator(self, name: str = "D", **offers: Any) -> nn.Module:
         """The same of the setting ``discriminator``."""
 
-    def optimizer(self, *modules: nn.Module, lr: float | None = None) -> torch.optim.Optimizer:
-        """The settings' optimizer over the parameters of ``modules``; ``lr`` by default theirs."""
+    def optimizer(
+        self, *modules: nn.Module, lr: float | None = None, weight_decay: float = 0.0
+    ) -> torch.optim.Optimizer:
+        """The settings' optimizer over the parameters of ``modules``; ``lr`` by default theirs.
+
+        ``weight_decay`` times each weight is added to its gradient.
+        """
 
     def loss(self, spec: Any, **offers: Any) -> Any:
         """A loss that an argument of the step names: its name as it is, an import path or

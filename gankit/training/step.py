@@ -216,6 +216,11 @@ class Step(Augmenting, nn.Module, ABC):
         name = next(iter(self.networks))
         return {name: self.key_of(name)}
 
+    @property
+    def interface(self) -> dict[str, Any]:
+        """What a checkpoint says of how a finished run is used, beside networks: plain values."""
+        return {}
+
     # --- what a family uses -------------------------------------------------------------------
 
     def run(self, network: Callable[..., Any], *inputs: Tensor) -> Any:

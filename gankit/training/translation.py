@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.scalars import is_integer
 from gankit.training.modules import eval_mode
 from gankit.training.phases import Batch
 from gankit.training.pictures import seeded
@@ -55,8 +57,17 @@ class TranslationStep(Step):
 
 
 @torch.no_grad()
-def translate(network: nn.Module, images: Tensor, *, seed: int, batch: int = 16) -> Tensor:
+def translate(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    seed: int,
+    batch: int = 16,
+    target: Tensor | None = None,
+) -> Tensor:
     """What ``network`` makes of ``images`` ``[N, C, H, W]``, float32 ``[N, C', H, W]`` on the CPU.
+
+    With ``target`` ``[N, K]``, a row for each image, it is called as ``network(images, target)``.
 
     It runs in eval mode. A network with a method ``sampling`` (a context manager) whose attribute
     ``dropout_is_noise`` is true draws its noise there, as pix2pix does; then each image goes
@@ -65,21 +76,53 @@ def translate(network: nn.Module, images: Tensor, *, seed: int, batch: int = 16)
 
     Images of any size are taken: where H or W is no multiple of the network's ``size_multiple``, or
     below its ``min_size``, they are continued at the right and at the bottom by their mirror image,
-    and the result is cut to H and W.
+    and the result is cut to H and W. For a network of a ``fixed_size`` they are stretched to it,
+    bilinearly, and the result back.
     """
     like = next(network.parameters(), images)
     height, width = images.shape[2:]
-    images = _mirrored(images, *(least_size(network, size) for size in (height, width)))
+    fixed = getattr(network, "fixed_size", None)
+    if fixed is None:
+        images = _mirrored(images, *(least_size(network, size) for size in (height, width)))
+    else:
+        images = _stretched(images, fixed, fixed)
     sampling: Any = getattr(network, "sampling", None)
     noisy = sampling is not None and bool(getattr(network, "dropout_is_noise", False))
     results = []
-    for part in images.split(1 if noisy else batch):
+    size = 1 if noisy else batch
+    targets = [()] * len(images) if target is None else [(rows,) for rows in target.split(size)]
+    for part, rows in zip(images.split(size), targets, strict=False):
         with ExitStack() as stack:
             stack.enter_context(seeded(derived_seed(seed, "translation"), like.device))
             stack.enter_context(sampling() if noisy else eval_mode(network))
-            out = network(part.to(like.device, like.dtype))
-        results.append(out[:, :, :height, :width].float().cpu())
+            out = network(*(x.to(like.device, like.dtype) for x in (part, *rows)))
+        out = out[:, :, :height, :width] if fixed is None else _stretched(out, height, width)
+        results.append(out.float().cpu())
     return torch.cat(results)
+
+
+def check_images(images: object, channels: int, of: str = "") -> None:
+    """Raise ConfigError unless ``images`` are floating point ``[N, channels, H, W]``.
+
+    ``of`` says what that is allowed for.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        came = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ConfigError(f"images are {came}; allowed are floating-point images in [-1, 1]")
+    if images.ndim != 4 or images.shape[1] != channels or not images.numel():
+        raise ConfigError(
+            f"images have shape {list(images.shape)}; allowed{of} is [N, {channels}, H, W]"
+        )
+
+
+def seed_or_drawn(seed: SupportsIndex | None) -> int:
+    """``seed``, or one that torch's global generator draws where it is None.
+
+    Raises ConfigError for anything but None and integers.
+    """
+    if seed is not None and not is_integer(seed):
+        raise ConfigError(f"seed is {seed!r}; allowed are None and integers")
+    return int(torch.randint(2**62, ()) if seed is None else seed)
 
 
 def least_size(network: nn.Module, size: int) -> int:
@@ -87,6 +130,12 @@ def least_size(network: nn.Module, size: int) -> int:
     multiple = int(getattr(network, "size_multiple", 1))
     least = max(size, int(getattr(network, "min_size", 1)))
     return -(-least // multiple) * multiple
+
+
+def _stretched(images: Tensor, height: int, width: int) -> Tensor:
+    if images.shape[2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
 
 def _mirrored(images: Tensor, height: int, width: int) -> Tensor:

@@ -17,11 +17,13 @@ from gankit.training import GANStep
 
 def test_names_and_get_agree() -> None:
     assert recipes.names() == (
-        *("ae", "vae", "began", "cgan", "cyclegan", "dcgan", "ebgan"),
+        *("ae", "vae", "began", "cgan", "cyclegan", "dcgan", "discogan", "ebgan"),
         *("gan", "gan-keras", "mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "pix2pix"),
         *("segan", "segan-toy"),
         *("sgan", "srresnet", "srgan", "srgan-toy"),
-        *("pix2pix-toy", "cyclegan-toy", "wgan", "wgan-gp", "wgan-gp-conv", "gan-2d"),
+        *("sgan", "srresnet", "srgan", "srgan-toy"),
+        *("stargan", "pix2pix-toy", "cyclegan-toy", "discogan-toy", "stargan-toy"),
+        *("wgan", "wgan-gp", "wgan-gp-conv", "gan-2d"),
     )
     for name in recipes.names():
         recipe = recipes.get(name)
