@@ -424,6 +424,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
     add("--json", action="store_true", help="print the table as JSON")
     add("--seed", type=_seed, default=0, metavar="N", help="decides the samples (default: 0)")
+    _add_trust(parser)
 
 
 def _add_enhance(parser: argparse.ArgumentParser) -> None:
