@@ -15,7 +15,7 @@ from gankit.training.config import Recipe, RunConfig
 from gankit.training.enhancement import enhance_windows, pre_emphasis, spectrograms
 from gankit.training.phases import Batch
 from gankit.training.reports import Panel
-from gankit.training.seeds import derived_seed
+from gankit.training.seeds import stream
 
 
 class SEGANStep(Pix2PixStep):
@@ -26,8 +26,8 @@ class SEGANStep(Pix2PixStep):
     sound behind the pre-emphasis that G asks for.
 
     Args:
-        G: from noisy windows, and z if it has ``z_channels`` (:class:`gankit.models.segan`), to
-            clean ones.
+        G: from noisy windows, and z if it has a method ``z_shape``
+            (:class:`gankit.models.segan.Generator`), to clean ones.
         D: from a clean or enhanced window and the noisy one, two channels, to a score.
         g_optimizer, d_optimizer: optimizers over G's and over D's parameters.
         loss: name known to ``gankit.losses.resolve``, or an ``AdversarialLoss``.
@@ -67,10 +67,9 @@ class SEGANStep(Pix2PixStep):
         knobs |= {"loss": parts.loss(loss), **parts.execution}
         step = cls(G, D, parts.optimizer(G), parts.optimizer(D, lr=parts.d_lr), **knobs)
         if hasattr(D, "set_reference"):
-            order = torch.Generator().manual_seed(derived_seed(parts.seed, "reference batch"))
-            n = len(D.reference)
-            sampler = data.sampler(n, generator=order, replacement=n > len(data))
-            D.set_reference(step.pairs_of(data.batch(next(sampler))))
+            random, n = stream(parts.seed, "reference batch"), len(D.reference)
+            picks = next(data.sampler(min(n, len(data)), generator=random))
+            D.set_reference(step.pairs_of(data.batch(picks[torch.arange(n) % len(picks)])))
         return step
 
     def pairs_of(self, batch: Batch) -> Tensor:
@@ -158,7 +157,7 @@ SEGAN_TOY = Recipe(
         epochs=1,
         batch_size=8,
         optimizer="adam",
-        lr=3e-3,
+        lr=1.5e-3,
         d_lr=1e-3,
         schedule="gankit.training.schedules.LinearDecay",
         grid_columns=4,

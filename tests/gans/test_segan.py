@@ -97,9 +97,18 @@ def test_the_reference_batch_is_real_speech_behind_the_filter() -> None:
     data = load_speech(window=64, sample_rate=8000, n=3)
     windows = data.batch(torch.arange(len(data)))
     every = torch.cat([windows["noisy"], windows["clean"]], 1)
-    every = pre_emphasis(every, 0.95)
+    every = pre_emphasis(every, step.networks["G"].preemphasis)
     for pair in step.networks["D"].reference:
         assert float((every - pair).abs().amax((1, 2)).min()) == 0
+
+
+def test_fewer_windows_than_the_reference_batch_are_taken_again() -> None:
+    settings = ["data.n=1", "data.window=16384", "data.sample_rate=8000", "batch_size=1"]
+    few = config(*settings, "generator.levels=2", "discriminator.levels=2")
+    step = build_trainer(few).gan_step
+    reference = step.networks["D"].reference
+    assert torch.equal(reference[0], reference[2])
+    assert not torch.equal(reference[0], reference[1])
 
 
 def test_the_panels_of_a_sample_grid_are_spectrograms() -> None:
