@@ -29,14 +29,14 @@ from tests.gans.translation_nets import adam
 def circular_correlation(a: Tensor, b: Tensor) -> float:
     """How well angles ``b`` follow from angles ``a`` by a turn or a mirror image, 0 to 1.
 
-    It is the size of the coefficient of Jammalamadaka and SenGupta (2001, Topics in Circular
-    Statistics, section 8.2) where both are uniform on the circle: the mean resultant length of
-    b - a less that of b + a. So a constant offset does not count, nor a reflection, which are as
-    good to DiscoGAN's losses; one angle for all has 0.
+    It is the larger of the mean resultant lengths of b - a and of b + a. The coefficient of
+    Jammalamadaka and SenGupta (2001, Topics in Circular Statistics, section 8.2) is their
+    difference where both angles are uniform on the circle; the smaller one is then 0 but for the
+    number of samples. So a constant offset does not count, nor a reflection, which are as good to
+    DiscoGAN's losses.
     """
-    lengths = (torch.polar(torch.ones(len(a)), c).mean().abs() for c in (b - a, b + a))
-    same, mirrored = lengths
-    return float((same - mirrored).abs())
+    lengths = [torch.polar(torch.ones(len(a)), c).mean().abs() for c in (b - a, b + a)]
+    return float(max(lengths))
 
 
 def test_circular_correlation_is_of_turns_and_mirror_images() -> None:
@@ -47,7 +47,7 @@ def test_circular_correlation_is_of_turns_and_mirror_images() -> None:
     random = torch.rand(360, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
     assert circular_correlation(a, random) < 0.15
     folded = torch.where(a < math.pi, a, -a)  # half of it turned, half mirrored
-    assert circular_correlation(a, folded) < 1e-2
+    assert circular_correlation(a, folded) < 0.55
 
 
 def test_the_judge_of_arrows_knows_where_they_point() -> None:
@@ -161,6 +161,6 @@ def test_stargan_gives_each_shape_each_color_and_leaves_the_rest(seed: int) -> N
     optimizers = adam(G, lr=5e-3), adam(D, lr=3e-3)
     step = StarGANStep(G, D, *optimizers, data.class_names, exclusive=True, n_critic=1)
     order = torch.Generator().manual_seed(seed)
-    schedulers = [LinearDecay(optimizer, 500) for optimizer in optimizers]
-    Trainer(step, data, data.sampler(8, generator=order), schedulers=schedulers).fit(steps=500)
+    schedulers = [LinearDecay(optimizer, 700) for optimizer in optimizers]
+    Trainer(step, data, data.sampler(8, generator=order), schedulers=schedulers).fit(steps=700)
     check_shapes(G)
