@@ -46,7 +46,7 @@ def _torchmetrics() -> Any:
 
 
 def _l1(inputs: Inputs) -> dict[str, float]:
-    return {"l1": _mean(inputs, "l1", lambda a, b: (a - b).abs().flatten(1).mean(dim=1))}
+    return {"mae": _mean(inputs, "l1", lambda a, b: (a - b).abs().flatten(1).mean(dim=1))}
 
 
 def _psnr(inputs: Inputs) -> dict[str, float]:
@@ -78,7 +78,7 @@ _PAIRS = frozenset({"pairs"})
 L1 = Metric(
     "l1",
     "mean absolute difference from the target, pixels in [0, 1]",
-    {"l1": Value("L1")},
+    {"mae": Value("mean absolute error")},
     _l1,
     _PAIRS,
 )

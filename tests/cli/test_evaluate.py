@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gankit.cli import main
 from tests.small_runs import SMALL as PLAIN
+from tests.small_runs import environment
 
 pytest.importorskip("torch_fidelity")
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -107,9 +110,9 @@ def test_translated_images_are_compared_with_their_targets(
     small = ["--set", "generator.width=2", "--set", "data.n=8"]
     assert main(["train", "pix2pix-toy", "--out", "p", *FEW, *small]) == 0
     found = evaluate(capfd, "p")
-    assert [*found["values"]] == ["l1", "psnr", "ssim"]
+    assert [*found["values"]] == ["mae", "psnr", "ssim"]
     assert found["features"] is None
-    assert 0 < found["values"]["l1"] < 1
+    assert 0 < found["values"]["mae"] < 1
     test = evaluate(capfd, "p", "--split", "test", "--metrics", "l1", "--n", "4")
     assert (test["n_generated"], test["n_real"]) == (4, 4)
     assert "lpips needs https://" in refused("evaluate", "p", "--metrics", "lpips")
@@ -176,3 +179,42 @@ def test_data_of_somebody_elses_run_need_trust(
     assert not Path("ran").exists()
     evaluate(capfd, "run", "--trust", "--n", "20")
     assert Path("ran").exists()
+
+
+@pytest.mark.slow
+def test_the_numbers_are_those_of_the_command_of_torch_fidelity(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inception of random weights, which both read from one file, on the same folders."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        torch.save({}, "empty.pth")
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], "empty.pth")
+    torch.save(network.state_dict(), "weights.pth")
+    random = np.random.default_rng(0)
+    for name, size, count in (("made", (24, 32, 3), 7), ("real", (40, 20), 6)):
+        Path(name).mkdir()
+        for number in range(count):
+            pixels = random.integers(0, 256, size, dtype=np.uint8)
+            Image.fromarray(pixels).save(f"{name}/{number}.png")
+    command = [sys.executable, "-m", "torch_fidelity.fidelity", "--cpu", "--json", "--silent"]
+    command += ["--isc", "--kid", "--prc", "--kid-subset-size", "6", "--save-cpu-ram"]
+    command += ["--no-cache", "--rng-seed", "0", "--feature-extractor", "inception-v3-compat"]
+    command += ["--feature-extractor-weights-path", "weights.pth"]
+    done = subprocess.run(
+        [*command, "--input1", "made", "--input2", "real"],
+        capture_output=True, text=True, check=True, env=environment(),
+    )  # fmt: skip
+    theirs = json.loads(done.stdout)
+    arguments = ("made", "--against", "real", "--features", "inception", "--weights", "weights.pth")
+    ours = evaluate(capfd, *arguments, "--metrics", "is,kid,prc")["values"]
+    for name, key in {
+        "is": "inception_score_mean",
+        "kid": "kernel_inception_distance_mean",
+        "precision": "precision",
+        "recall": "recall",
+    }.items():
+        assert ours[name] == pytest.approx(theirs[key], rel=1e-6, abs=1e-6), name

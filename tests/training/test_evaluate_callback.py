@@ -127,8 +127,10 @@ def test_translations_are_compared_with_their_targets(tmp_path: Path) -> None:
     settings = {"evaluate": "l1,ssim", "evaluate_every": 2, "checkpoint_best": "ssim"}
     runs.train("pix2pix-toy", tmp_path / "p", steps=2, **few, **settings)
     rows = read_metrics(tmp_path / "p" / "metrics.csv")
-    # The column l1 of training, in [-1, 1], keeps its name.
     assert [row["ssim"] == "nan" for row in rows] == [True, False]
+    # Training's own L1, of values in [-1, 1], has the column l1.
+    assert all(float(row["l1"]) > 0 for row in rows)
+    assert 0 < float(rows[-1]["mae"]) < 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -56,6 +57,11 @@ class Evaluate(Callback):
         if self.every % trainer.log_every:
             raise ConfigError(
                 f"every is {self.every}; allowed are multiples of log_every, {trainer.log_every}"
+            )
+        twice = [name for name, times in Counter(trainer.metric_names).items() if times > 1]
+        if twice:
+            raise ConfigError(
+                f"evaluate gives {', '.join(twice)}, which this run has already; leave it out"
             )
         if world()[1] > 1:  # what training waits for is there sooner
             self._group = dist.new_group(timeout=_PATIENCE, backend="gloo")
