@@ -201,8 +201,15 @@ def test_the_numbers_are_those_of_the_command_of_torch_fidelity(
             pixels = random.integers(0, 256, size, dtype=np.uint8)
             Image.fromarray(pixels).save(f"{name}/{number}.png")
     command = [sys.executable, "-m", "torch_fidelity.fidelity", "--cpu", "--json", "--silent"]
-    command += ["--isc", "--kid", "--prc", "--kid-subset-size", "6", "--save-cpu-ram"]
-    command += ["--no-cache", "--rng-seed", "0", "--feature-extractor", "inception-v3-compat"]
+    command += ["--isc", "--isc-splits", "7", "--kid", "--kid-subset-size", "6", "--prc"]
+    command += [
+        "--save-cpu-ram",
+        "--no-cache",
+        "--rng-seed",
+        "0",
+        "--feature-extractor",
+        "inception-v3-compat",
+    ]
     command += ["--feature-extractor-weights-path", "weights.pth"]
     done = subprocess.run(
         [*command, "--input1", "made", "--input2", "real"],
