@@ -26,7 +26,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "cyclegan-toy": {"image_size": 32},
     "segan-toy": {},
     "srresnet": {"image_size": 16},
-    "srgan-toy": {"image_size": 16},
+    "srgan-toy": {
+        "image_size": 16,
+        "data": {"class_path": "toy:prints", "init_args": {"scale": 2, "n": 2}},
+    },
 }
 WRONG = ("abc", {"x": 1})
 
