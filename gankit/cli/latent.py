@@ -33,6 +33,7 @@ from gankit.saved_classifier import load_classifier
 from gankit.training.movies import MOVIES, check_movie, save_movie
 from gankit.training.noise import Distribution, noise_for
 from gankit.training.pictures import generate_from, save_grid
+from gankit.training.point_pictures import are_points
 from gankit.training.seeds import stream
 
 MODES = ("walk", "grid", "toward", "sefa", "arithmetic")
@@ -94,6 +95,10 @@ def check(arguments: argparse.Namespace) -> str | None:
 def explore(arguments: argparse.Namespace, saved: SavedRun, mode: str) -> None:
     """Draw, as a picture, a movie or arrays, what ``mode`` says of the latent space."""
     out = Path(arguments.out)
+    if are_points(saved.image_shape) and out.suffix.lower() != ".npz":
+        raise ConfigError(
+            f"--out is {out}, and samples of this run are points; allowed for --{mode} is FILE.npz"
+        )
     G = saved.generator.to(pick_device(arguments.device))
     z_distribution = saved.interface.z_distribution or "normal"
     page = _page(arguments, saved, G, mode, z_distribution)

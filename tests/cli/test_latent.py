@@ -171,3 +171,13 @@ def test_the_classes_of_the_data_are_learnt(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("gankit.metrics.digit_classifier._STEPS", 20)
     train("nsgan", "run")
     assert main(["sample", "run", "--toward", "3", "--n", "1", "--out", "a.png"]) == 0
+
+
+def test_points_have_no_pictures_of_a_way(refused: Callable[..., str]) -> None:
+    config = ["--config", "small.yaml", "--steps", "1", "--quiet"]
+    assert main(["train", "gan", "--data", "toy:normal", *config, "--out", "points"]) == 0
+    assert "samples of this run are points" in refused("sample", "points", "--walk", "1", "2")
+    assert main(["sample", "points", "--walk", "1", "2", "--out", "a.npz"]) == 0
+    assert arrays("a.npz")[1].shape == (9, 1, 1, 1)
+    Image.new("L", (8, 8)).save("a.png")
+    assert "which no image file has" in refused("invert", "points", "a.png")

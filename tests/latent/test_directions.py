@@ -97,7 +97,7 @@ def test_directions_rise_and_images_are_found_after_long_training(
     seed: int, classify: Callable[[Tensor], Tensor]
 ) -> None:
     G = trained(seed, LONG)
-    rising = rising_shares(G, classify, length=3.0)
+    rising = rising_shares(G, classify, length=2.0)
     assert min(rising) >= 0.8, rising
     assert_images_are_found(G)
 
