@@ -24,7 +24,7 @@ from gankit.data.image_set import ImageSet, mirror_some
 from gankit.data.images import normalize_bytes
 from gankit.data.sampler import BatchSampler
 from gankit.data.shard_stream import Packed, ShardStream, raw_samples
-from gankit.data.streamed import LoadedAhead
+from gankit.data.streamed import LoadedAhead, leave_signals_alone
 from gankit.errors import (
     CheckpointError,
     DataError,
@@ -224,6 +224,7 @@ class ShardOrder(LoadedAhead):
                 # Each has shards of its own.
                 num_workers=min(data.workers, len(data.urls) // self._size),
                 pin_memory=data.device.type == "cuda",
+                worker_init_fn=leave_signals_alone,
                 generator=torch.Generator(),  # so that it draws no number of the run's
             )
 

@@ -7,10 +7,13 @@ processes that decode. Only the decoding runs ahead; what a checkpoint keeps is 
 
 from __future__ import annotations
 
+import atexit
 import copy
 import dataclasses
 import os
+import signal
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +39,7 @@ __all__ = [
     "StreamedData",
     "StreamedOrder",
     "default_workers",
+    "leave_signals_alone",
 ]
 
 # More broken files than this share are no accident.
@@ -271,11 +275,11 @@ class LoadedAhead(Iterator[dict[str, Tensor]], ABC):
 
     def __init__(self, name: str, sampler: BatchSampler) -> None:
         self.name, self.sampler = name, sampler
-        self._batches: Iterator[Mapping[str, Any]] | None = None
+        self._batches: Any = None
 
     @abstractmethod
-    def _start(self) -> Iterator[Mapping[str, Any]]:
-        """Start the processes."""
+    def _start(self) -> Any:
+        """Start the processes: the iterator of a loader that has some."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -284,14 +288,19 @@ class LoadedAhead(Iterator[dict[str, Tensor]], ABC):
 
     def close(self) -> None:
         """End the processes; the next batch starts them again."""
-        self._batches = None
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches._shutdown_workers()
 
     def _take(self) -> Mapping[str, Any]:
         """What the loader gives next. Raises DataError if a process was ended."""
         if self._batches is None:
             self._batches = self._start()
+            # Before Python's own end of children, which waits for those that ignore SIGTERM.
+            atexit.register(_close, weakref.ref(self))
         try:
-            return next(self._batches)
+            read: Mapping[str, Any] = next(self._batches)
+            return read
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
@@ -317,7 +326,7 @@ class StreamedOrder(LoadedAhead):
         data = self.data
         return data._samples(*data._arrived(read))
 
-    def _start(self) -> Iterator[Mapping[str, Any]]:
+    def _start(self) -> Any:
         # A copy runs ahead of what training has taken.
         ahead: Any = _Lists(copy.deepcopy(self.sampler))
         loader: DataLoader[Any] = DataLoader(
@@ -327,6 +336,7 @@ class StreamedOrder(LoadedAhead):
             collate_fn=_as_it_is,
             pin_memory=self.data.device.type == "cuda",
             prefetch_factor=_AHEAD,
+            worker_init_fn=leave_signals_alone,
             generator=torch.Generator(),  # so that it draws no number of the run's
         )
         return iter(loader)
@@ -342,6 +352,22 @@ class StreamedOrder(LoadedAhead):
         """
         self.close()
         self.sampler.load_state_dict(state)
+
+
+def leave_signals_alone(worker: int) -> None:
+    """Let the process that trains decide what ends the run.
+
+    Ctrl-C and a scheduler's SIGTERM reach all processes, and it writes a checkpoint first.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # not all on Windows
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _close(order: weakref.ref[LoadedAhead]) -> None:
+    there = order()
+    if there is not None:
+        there.close()
 
 
 class _Lists:

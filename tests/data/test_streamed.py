@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -251,6 +253,20 @@ def test_without_a_place_for_decoded_images_every_epoch_decodes(table, monkeypat
     data = both(table, resident=False)
     assert "13.2 kB are more than 50% of the 20 kB of space that are free" in data.notes[1]
     assert both(table, resident=False, cache=True).source.rows is not None
+
+
+def test_signals_to_all_processes_are_left_to_the_one_that_trains(table):
+    batches = order(both(table, resident=False, workers=2))
+    next(batches)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    for child in children:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(child.pid, number)
+    for _ in range(20):
+        next(batches)
+    batches.close()
+    assert not any(child.is_alive() for child in children)
 
 
 def test_a_worker_that_is_killed_is_one_sentence(table, monkeypatch):
