@@ -37,6 +37,8 @@ def draw(comparison: Comparison, path: Path) -> None:
     except ImportError as error:
         raise MissingExtra("matplotlib", "train") from error
     columns = comparison.columns[:_PLOTS]
+    if len(comparison.columns) > _PLOTS:
+        comparison.notes.append(f"{_PLOTS} of {len(comparison.columns)} metrics have a plot")
     count = len(comparison.runs)
     wide = max(3 * min(count, _RUNS), 9)
     across = 3 if len(columns) > 2 else max(len(columns), 1)
