@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 import gankit
 from gankit.data import load_speech
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.speech", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run of segan")
     parser.add_argument("out", type=Path, help="PNG to write")
-    parser.add_argument("--n", type=int, default=3, help="recordings (default: 3)")
+    parser.add_argument("--n", type=int, default=2, help="recordings (default: 2)")
     parser.add_argument("--sounds", type=Path, metavar="FOLDER", help="also write WAV files here")
     given = parser.parse_args(argv)
     enhancer = gankit.load(given.run)
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     order = ("noisy", "enhanced", "clean")
     panels = [spectrograms(sounds[name][:, None]) for name in order]
     save_grid(given.out, panels, columns=1, captions=order, scale=1)
+    with Image.open(given.out) as picture:  # sixteen greys are half of the bytes
+        few = picture.convert("L").quantize(16)
+    few.save(given.out, optimize=True)
     if given.sounds is not None:
         given.sounds.mkdir(parents=True, exist_ok=True)
         for name in order:
