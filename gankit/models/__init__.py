@@ -10,9 +10,11 @@ from gankit.models import (
     discogan,
     mlp,
     patch,
+    r3gan,
     resnet,
     segan,
     semi_supervised,
+    srresnet,
     stargan,
     unet,
 )
@@ -25,9 +27,11 @@ __all__ = [
     "discogan",
     "mlp",
     "patch",
+    "r3gan",
     "resnet",
     "segan",
     "semi_supervised",
+    "srresnet",
     "stargan",
     "unet",
 ]
