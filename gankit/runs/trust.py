@@ -22,7 +22,7 @@ OWN: dict[str, frozenset[str]] = {
             *("mlp.Generator", "conditional_mlp.Generator", "dcgan.Generator"),
             *("convolutional_autoencoder.Generator", "unet.UNetGenerator"),
             *("resnet.ResNetGenerator", "segan.Generator", "srresnet.SRResNet"),
-            *("discogan.Generator", "stargan.Generator"),
+            *("discogan.Generator", "stargan.Generator", "r3gan.Generator"),
         )
     ),
     "discriminator": frozenset(
@@ -32,7 +32,7 @@ OWN: dict[str, frozenset[str]] = {
             *("convolutional_autoencoder.Discriminator", "semi_supervised.Discriminator"),
             *("autoencoder.Discriminator", "autoencoder.Encoder", "patch.PatchDiscriminator"),
             *("segan.Discriminator", "srresnet.VGGDiscriminator"),
-            *("discogan.Discriminator", "stargan.Discriminator"),
+            *("discogan.Discriminator", "stargan.Discriminator", "r3gan.Discriminator"),
         )
     ),
     "step": frozenset({"gankit.training.GANStep"}),

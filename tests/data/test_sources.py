@@ -65,14 +65,14 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     [
         (
             "minst",
-            "unknown data 'minst', allowed are digits, mnist, .* celeba, photographs, folder:PATH, csv:PATH",
+            "unknown data .minst., allowed are digits, .* photographs, folder:PATH, csv:PATH",
         ),
         ("files:x", "unknown data 'files:x'.* or in a run the import path of a callable that"),
         ("folder:", "'folder:' lacks a path, expected folder:FOLDER"),
         ("idx:", "'idx:' lacks a path, expected idx:FOLDER or idx:FILE"),
         ("pairs:", "'pairs:' lacks a path, expected pairs:FOLDER"),
         ("unpaired:", "'unpaired:' lacks a path, expected unpaired:FOLDER"),
-        ("pairs", "unknown data 'pairs', allowed are .* pairs:PATH, unpaired:PATH, highres:PATH, toy:NAME"),
+        ("pairs", "unknown data .pairs., .* pairs:PATH, unpaired:PATH, highres:PATH, toy:"),
         ("toy", "unknown data 'toy'"),
         ("toy:edge", "unknown toy data 'edge', allowed are .*toy:ring.* toy:edges, toy:discs"),
         ("", "unknown data ''"),

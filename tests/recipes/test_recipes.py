@@ -19,9 +19,7 @@ def test_names_and_get_agree() -> None:
     assert recipes.names() == (
         *("ae", "vae", "began", "cgan", "cyclegan", "dcgan", "discogan", "ebgan"),
         *("gan", "gan-keras", "mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "pix2pix"),
-        *("segan", "segan-toy"),
-        *("sgan", "srresnet", "srgan", "srgan-toy"),
-        *("sgan", "srresnet", "srgan", "srgan-toy"),
+        *("segan", "segan-toy", "sgan", "srresnet", "srgan", "srgan-toy"),
         *("stargan", "pix2pix-toy", "cyclegan-toy", "discogan-toy", "stargan-toy"),
         *("wgan", "wgan-gp", "wgan-gp-conv", "gan-2d"),
     )
