@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
@@ -103,6 +104,7 @@ class Call:
         self.others = [
             leaf for i, leaf in enumerate(leaves) if i not in places and isinstance(leaf, Tensor)
         ]
+        self._versions = [None if other.is_inference() else other._version for other in self.others]
         name = getattr(func, "__name__", "")
         _, kwargs = self.arguments(self.inputs)
         self.in_place = bool(
@@ -132,6 +134,12 @@ class Call:
 
     def run(self, inputs: Sequence[Tensor]) -> Tensor:
         """The function of other inputs, never in place of them."""
+        for other, version in zip(self.others, self._versions, strict=True):
+            if version is not None and other._version != version:
+                raise RuntimeError(
+                    f"a tensor of {list(other.shape)} that the critic gave to {name_of(self.func)} "
+                    "has been modified in place since"
+                )
         if self.in_place:
             inputs = [inputs[0].clone(), *inputs[1:]]
         args, kwargs = self.arguments(inputs)
@@ -140,6 +148,19 @@ class Call:
             raise self.unsupported("for several tensors")
         return result
 
+    def of_zeros(self, *kinds: type) -> Call:
+        """The same with zeros in place of what does not depend on the input and is of ``kinds``.
+
+        But for ``alpha``, the factor of what is added.
+        """
+        _, kwargs = tree_unflatten(list(range(len(self.leaves))), self.structure)
+        kept = {*self.places, kwargs.get("alpha")}
+        leaves = list(self.leaves)
+        for place, leaf in enumerate(leaves):
+            if place not in kept and isinstance(leaf, kinds):
+                leaves[place] = torch.zeros_like(leaf) if isinstance(leaf, Tensor) else 0
+        return Call(self.func, leaves, self.structure, self.places)
+
     def local(self) -> tuple[Tensor, Sweep]:
         """The result, and ``down`` by autograd through this one function."""
         inputs = [x.detach().requires_grad_() for x in self.inputs]
@@ -147,7 +168,10 @@ class Call:
             result = self.run(inputs)
 
         def down(delta: Tensor) -> Sequence[Tensor]:
-            return torch.autograd.grad(result, inputs, delta.to(result.dtype), retain_graph=True)
+            # Of one that gives its shape or dtype alone, as that of expand_as, it is zero.
+            return torch.autograd.grad(
+                result, inputs, delta.to(result.dtype), retain_graph=True, materialize_grads=True
+            )
 
         return result, down
 
@@ -164,11 +188,7 @@ def _joined(call: Call) -> tuple[Tensor, Node]:
 
     def up(derivatives: Sequence[Tensor]) -> Tensor:
         # What does not depend on the input does not vary.
-        leaves = [
-            torch.zeros_like(leaf) if isinstance(leaf, Tensor) else leaf for leaf in call.leaves
-        ]
-        still = Call(call.func, leaves, call.structure, call.places)
-        return still.run(derivatives)
+        return call.of_zeros(Tensor).run(derivatives)
 
     return result, Node(down, up if call.others else call.run)
 
@@ -182,12 +202,11 @@ def _elementwise(call: Call) -> tuple[Tensor, Node]:
 
 def _sum(call: Call) -> tuple[Tensor, Node]:
     result, down = call.local()
-    # What is added and does not vary is the value at 0; two inputs alone add nothing.
-    if len(call.inputs) == 2:
-        return result, Node(down, call.run)
-    with torch.no_grad():
-        constant = call.run([torch.zeros_like(x) for x in call.inputs])
-    return result, Node(down, lambda derivatives: call.run(derivatives) - constant)
+    args, _ = call.arguments(call.inputs)
+    if len(args) > 2:
+        raise call.unsupported("of three operands")
+    # Not the value less that at 0: a large constant would swallow a small derivative.
+    return result, Node(down, lambda derivatives: call.of_zeros(Tensor, Number).run(derivatives))
 
 
 def _product(call: Call) -> tuple[Tensor, Node]:
@@ -258,9 +277,10 @@ def _of_map(made: LinearMap, weight: Tensor) -> tuple[Tensor, Node]:
 
 def _normalized(call: Call) -> tuple[Tensor, Node]:
     """Batch norm by running statistics: a factor and a shift for each channel."""
-    given = call.named(
-        "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"
-    )
+    names = ["running_mean", "running_var", "weight", "bias"]
+    if call.func is torch.batch_norm:  # torch.nn.functional's has another order
+        names = names[2:] + names[:2]
+    given = call.named("input", *names, "training", "momentum", "eps")
     x, mean, var = given["input"], given.get("running_mean"), given.get("running_var")
     if given.get("training") or mean is None or var is None or call.places != [0]:
         raise call.unsupported("in training mode, where it mixes samples")

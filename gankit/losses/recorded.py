@@ -15,6 +15,7 @@ flow that looks at shapes or values is then followed as it runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,6 +35,8 @@ _CUTS = functions(
     *("detach", "new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like"),
     *("empty_like", "full_like", "rand_like", "randn_like"),
 )
+# What functions return that compute nothing and change nothing.
+_PLAIN = (Number, str, torch.Size, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 class RecordedCritic:
@@ -88,7 +91,7 @@ class RecordedCritic:
         for number, node in self._nodes.items():
             inputs = [derivatives[before] for before in node.inputs]
             if node.weight is not None and node.gradient is not None:
-                delta = self._deltas.pop(number, None)
+                delta = self._deltas.get(number)  # not pop: a graph may be gone through again
                 grads.append(
                     torch.zeros_like(node.weight) if delta is None
                     else node.gradient(inputs[0], delta).reshape(node.weight.shape)
@@ -112,7 +115,8 @@ class _Tape(TorchFunctionMode):
         self.values: list[Tensor] = [x.detach().requires_grad_()]
         self.nodes: dict[int, Node] = {}
         self._numbers = {id(self.values[0]): 0}
-        self._seen: dict[int, Tensor] = {}
+        self._cuts: list[Tensor] = []
+        self._seen: dict[int, Any] = {}
 
     def number(self, value: object) -> int | None:
         """The number of a value that depends on the input, None of any other."""
@@ -124,13 +128,18 @@ class _Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         leaves, structure = tree_flatten((args, kwargs))
         places = [place for place, leaf in enumerate(leaves) if self.number(leaf) is not None]
-        if not places or func in _CUTS:
+        if not places:
             return func(*args, **kwargs)
+        if func in _CUTS:
+            self._cuts.append(func(*args, **kwargs))
+            return self._cuts[-1]
         if not torch.is_grad_enabled() and not _is_property(func):
             raise UnsupportedError(
                 f"the critic calls {name_of(func)} under no_grad, or in an autograd.Function whose "
                 "backward is its own"
             )
+        if torch.is_autocast_enabled(self.values[0].device.type):
+            raise UnsupportedError(f"the critic calls {name_of(func)} under an autocast of its own")
         for leaf in leaves:
             if isinstance(leaf, Tensor):
                 self.check_seen(leaf)
@@ -153,10 +162,11 @@ class _Tape(TorchFunctionMode):
 
     def check_seen(self, value: Tensor) -> None:
         """Raise UnsupportedError if ``value`` depends on the input in a way that was not seen."""
-        if value.grad_fn is None or id(value) in self._seen:
+        last = value.grad_fn
+        if last is None or id(last) in self._seen:
             return
-        self._seen[id(value)] = value
-        stack, known = [value.grad_fn], set()
+        self._seen[id(last)] = last
+        stack, known = [last], set()
         while stack:
             node = stack.pop()
             if self.number(getattr(node, "variable", None)) is not None:
@@ -170,20 +180,32 @@ class _Tape(TorchFunctionMode):
                     stack.append(before)
 
     def _without_gradient(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Of a function that is not known: shapes, numbers and masks, which have no gradient."""
-        with torch.no_grad():
-            result = func(*args, **kwargs)
-        for leaf in tree_flatten(result)[0]:
-            if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex()):
-                raise UnsupportedError(
-                    f"the critic calls {name_of(func)}, which is not known to be piecewise linear"
-                )
+        """Of a function that is not known: shapes, numbers and masks, which have no gradient.
+
+        One that returns nothing, or another object, is called for what it does to its arguments, as
+        ``y[mask] = 0`` or a hook are.
+        """
+        unknown = UnsupportedError(
+            f"the critic calls {name_of(func)}, which is not known to be piecewise linear"
+        )
+        try:
+            with torch.no_grad():
+                result = func(*args, **kwargs)
+        except RuntimeError as error:  # what it misses may be autograd's graph
+            raise unknown from error
+        for leaf in [result] if result is None else tree_flatten(result)[0]:
+            if isinstance(leaf, Tensor):
+                allowed = not (leaf.is_floating_point() or leaf.is_complex())
+            else:
+                allowed = isinstance(leaf, _PLAIN) or (leaf is None and _is_property(func))
+            if not allowed:
+                raise unknown
         return result
 
     def _assign(self, target: Tensor, result: Tensor) -> Tensor:
         """Let ``target`` be ``result``, as a function that works in place does."""
         storage = target.untyped_storage().data_ptr()
-        for value in self.values:
+        for value in (*self.values, *self._cuts):
             if value is not target and value.untyped_storage().data_ptr() == storage:
                 raise UnsupportedError("the critic modifies a tensor of which it has views")
         target.data = result.detach()

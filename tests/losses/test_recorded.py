@@ -187,6 +187,41 @@ def without_grad(m: Own, x: Tensor) -> Tensor:
     return m.first(x) + y
 
 
+def part_of_a_constant(m: Own, x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, :6] = m.first(x)[:, :6]
+    return y + m.second(x)
+
+
+def part_of_a_value(m: Own, x: Tensor) -> Tensor:
+    y = m.first(x) + 0
+    y[y < 0] = 0.0
+    return m.second(y)
+
+
+def hooked(m: Own, x: Tensor) -> Tensor:
+    y = m.first(x)
+    y.register_hook(lambda grad: 2 * grad)
+    return m.second(y)
+
+
+def in_place_of_what_is_detached(m: Own, x: Tensor) -> Tensor:
+    y = m.first(x) + 0
+    detached = y.detach()
+    y += 1
+    return y * detached
+
+
+def gradient_inside(m: Own, x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(m.first(x).relu().sum(), x, create_graph=True)
+    return m.second(x) + gradient
+
+
+def under_autocast(m: Own, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return m.first(x) + x
+
+
 @torch.jit.script
 def scripted(x: Tensor) -> Tensor:
     return 2 * x
@@ -208,6 +243,12 @@ UNSUPPORTED = {
     "a product of matrices": (lambda m, x: x @ x.t() @ m.first(x), "matmul"),
     "rounding": (lambda m, x: m.first(x) + x.to(torch.int64), "for integers"),
     "in place of a view": (in_place_of_a_view, "of which it has views"),
+    "in place of a detached": (in_place_of_what_is_detached, "of which it has views"),
+    "into a constant": (part_of_a_constant, "__setitem__"),
+    "into a value": (part_of_a_value, "__setitem__"),
+    "a hook": (hooked, "register_hook"),
+    "a gradient": (gradient_inside, "calls grad,"),
+    "autocast": (under_autocast, "under an autocast of its own"),
 }  # fmt: skip
 
 
@@ -235,6 +276,58 @@ def test_what_autograd_does_not_follow_is_not_followed() -> None:
 
     torch.manual_seed(0)
     assert_paths_agree(Own(forward).double(), (5, 12))
+
+
+def test_tensors_that_give_their_shape_alone() -> None:
+    torch.manual_seed(0)
+    critic = Own(lambda m, x: m.second(m.first(x)[:, :1].expand_as(x).view_as(x).to(x)))
+    assert_paths_agree(critic.double(), (5, 12))
+
+
+def test_batch_norm_of_torch_has_its_arguments_in_another_order() -> None:
+    torch.manual_seed(0)
+    mean, var, weight, bias = torch.rand(4, 12, dtype=torch.float64)
+    critic = Own(
+        lambda m, x: torch.batch_norm(
+            m.first(x), weight, bias, mean, var, False, 0.1, 1e-5, False
+        ).relu()
+    )
+    assert_paths_agree(critic.double(), (5, 12))
+
+
+def test_a_graph_that_is_kept_gives_the_same_gradients_again() -> None:
+    torch.manual_seed(0)
+    critic = Own(lambda m, x: m.first(x).relu() + x).double()
+    penalty = gradient_penalty(critic, *torch.randn(2, 5, 12).double(), path="analytic")
+    first = torch.autograd.grad(penalty, critic.first.weight, retain_graph=True)
+    again = torch.autograd.grad(penalty, critic.first.weight)
+    assert first[0].abs().max() > 0
+    assert torch.equal(first[0], again[0])
+
+
+def test_large_constants_cost_no_precision() -> None:
+    torch.manual_seed(0)
+    critic = Own(lambda m, x: m.second((2000.0 - (m.first(x) + 1000.0)).relu()))
+    real, fake = torch.randn(2, 5, 12)
+    grads = []
+    for path in ("analytic", "autograd"):
+        critic.zero_grad()
+        gradient_penalty(
+            critic, real, fake, weight=1e-3, seed=torch.tensor([1]), path=path
+        ).backward()
+        grads.append(critic.second.weight.grad)
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=0)
+
+
+def test_a_factor_that_was_modified_since_is_an_error() -> None:
+    """As in autograd: the derivative is no longer that of what was computed."""
+    torch.manual_seed(0)
+    factor = torch.ones(12)
+    critic = Own(lambda m, x: m.second(m.first(x) * factor))
+    penalty = gradient_penalty(critic, *torch.randn(2, 5, 12), path="analytic")
+    factor += 1
+    with pytest.raises(RuntimeError, match="modified in place since"):
+        penalty.backward()
 
 
 class Counting(nn.Module):
