@@ -20,8 +20,8 @@ from gankit.losses.autoencoder import (
     kl_to_standard_normal,
     resolve_autoencoder,
 )
+from gankit.nn.inference import eval_mode
 from gankit.training.config import Recipe, RunConfig
-from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, noise_for
 from gankit.training.parts import Parts
 from gankit.training.phases import Batch, Phase, Scalars

@@ -16,13 +16,13 @@ from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.losses.fitted_features import fit_features
 from gankit.losses.perceptual import PerceptualFeatures, VGG19Features, vgg19_file
+from gankit.nn.inference import seeded
 from gankit.scalars import is_integer
 from gankit.training.arguments import weight
 from gankit.training.config import Recipe, RunConfig
 from gankit.training.optimizers import check_owner
 from gankit.training.pairing import ends_in_sigmoid
 from gankit.training.phases import Batch, Phase, Scalars
-from gankit.training.pictures import seeded
 from gankit.training.seeds import derived_seed
 from gankit.training.upscaling import UpscalingStep
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from gankit.data.image_set import ImageSet
 from gankit.errors import ConfigError, DataError
 from gankit.latent.paths import inside
+from gankit.nn.inference import eval_mode, seeded
 from gankit.scalars import is_number
 from gankit.training.arguments import whole
-from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, noise_for
-from gankit.training.pictures import generate_from, seeded
+from gankit.training.pictures import generate_from
 from gankit.training.seeds import stream
 
 # Images whose inversion is searched at a time, and samples among which it begins.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gankit.metrics.features import to_channels
 from gankit.metrics.lpips import vgg16_lpips
 from gankit.metrics.metric import Inputs, LatentGenerator, Metric, Value, torch_fidelity
+from gankit.nn.inference import eval_mode, seeded
 
 _EPSILON = 1e-4
 _RESIZE = 64
@@ -36,26 +37,29 @@ def _compute(inputs: Inputs) -> dict[str, float]:
     NOISE_SOURCE_REGISTRY[_UNIFORM] = _uniform
     SAMPLE_SIMILARITY_REGISTRY[_SMALL] = lambda name, **_: _similarity(inputs)
     device = torch.device(inputs.generated.device)
-    model = _model(fidelity, inputs.generator, z_type, device)
+    network = inputs.generator.network
     try:
-        # Rounded to bytes, images a step of 1e-4 apart would mostly be one image. The percentiles
-        # are taken here: those of torch-fidelity 0.4 need an argument that NumPy 2.4 lacks.
-        raw = calculate_ppl(
-            1,
-            input1=model,
-            input1_model_num_samples=len(inputs.generated),
-            input1_model_num_classes=model.num_classes,
-            batch_size=inputs.generated.batch_size,
-            cuda=device.type == "cuda",
-            verbose=False,
-            rng_seed=inputs.seed,
-            ppl_epsilon=_EPSILON,
-            ppl_sample_similarity=_SMALL,
-            ppl_sample_similarity_dtype=None,
-            ppl_reduction="none",
-            ppl_discard_percentile_lower=None,
-            ppl_discard_percentile_higher=None,
-        )[KEY_METRIC_PPL_RAW]
+        with eval_mode(network), seeded(inputs.seed, device):
+            model = _model(fidelity, inputs.generator, z_type, device)
+            # Rounded to bytes, images a step of 1e-4 apart would mostly be one image. The
+            # percentiles are taken here: those of torch-fidelity 0.4 need an argument that NumPy
+            # 2.4 lacks.
+            raw = calculate_ppl(
+                1,
+                input1=model,
+                input1_model_num_samples=len(inputs.generated),
+                input1_model_num_classes=model.num_classes,
+                batch_size=inputs.generated.batch_size,
+                cuda=device.type == "cuda",
+                verbose=False,
+                rng_seed=inputs.seed,
+                ppl_epsilon=_EPSILON,
+                ppl_sample_similarity=_SMALL,
+                ppl_sample_similarity_dtype=None,
+                ppl_reduction="none",
+                ppl_discard_percentile_lower=None,
+                ppl_discard_percentile_higher=None,
+            )[KEY_METRIC_PPL_RAW]
     finally:
         del NOISE_SOURCE_REGISTRY[_UNIFORM], SAMPLE_SIMILARITY_REGISTRY[_SMALL]
     low, high = _PERCENTILES

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from gankit.errors import ConfigError
 from gankit.losses.wrapped import eagerly
+from gankit.nn.inference import eval_mode
 from gankit.training.arguments import Auto
 from gankit.training.labelling import Labelling, check_takes_labels
-from gankit.training.modules import eval_mode
 from gankit.training.outputs import Output, PerImage, read_output
 from gankit.training.pairing import PairedPass
 from gankit.training.phases import Batch

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gankit.training.modules import eval_mode
+from gankit.nn.inference import eval_mode
 from gankit.training.seeds import stream
 
 __all__ = ["enhance_blocks", "enhance_windows", "pre_emphasis", "spectrograms"]

@@ -18,6 +18,7 @@ from gankit.data import Batch as Resident
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss, resolve
 from gankit.losses.adversarial import Functions
+from gankit.nn.inference import eval_mode
 from gankit.training.arguments import (
     Auto,
     auto,
@@ -32,7 +33,6 @@ from gankit.training.batches import warn_of_range
 from gankit.training.critic import Critic
 from gankit.training.gan_reports import CLASS_METRICS, GANReports
 from gankit.training.labelling import Labelling
-from gankit.training.modules import eval_mode
 from gankit.training.noise import Distribution, NoiseSource, noise_for
 from gankit.training.optimizers import check_owner
 from gankit.training.outputs import Output, classification_loss, over_scales

@@ -15,18 +15,6 @@ from gankit.training.sharing import tied_images_weights
 
 
 @contextmanager
-def eval_mode(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every submodule gets back the mode that it had."""
-    training = [child for child in module.modules() if child.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for child in training:
-            child.training = True
-
-
-@contextmanager
 def state_kept(*modules: nn.Module) -> Iterator[None]:
     """Put back what training in the block did to ``modules``: weights, gradients, buffers, modes.
 

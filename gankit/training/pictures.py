@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from gankit.atomic import atomic_write
 from gankit.errors import ConfigError, MissingExtra
-from gankit.training.modules import eval_mode
+from gankit.nn.inference import eval_mode, seeded
 from gankit.training.noise import Distribution, noise_for
 from gankit.training.seeds import drawn_seed, stream
 
@@ -103,18 +102,6 @@ def _batches(
         with torch.no_grad(), eval_mode(G), seeded(drawn_seed(own), device):
             images = G(*(x.to(device) for x in part)).float().cpu()
         yield images
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of the CPU and of ``device``, and put their states back at the end."""
-    on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def save_grid(

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.nn.inference import eval_mode, seeded
 from gankit.scalars import is_integer
-from gankit.training.modules import eval_mode
 from gankit.training.phases import Batch
-from gankit.training.pictures import seeded
 from gankit.training.reports import Panel
 from gankit.training.seeds import derived_seed
 from gankit.training.step import Step

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
-from gankit.training.modules import eval_mode
+from gankit.nn.inference import eval_mode
 from gankit.training.phases import Batch
 from gankit.training.reports import Curves, Panel
 from gankit.training.step import Step

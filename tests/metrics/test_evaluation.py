@@ -192,6 +192,26 @@ def test_path_length_is_the_slope_of_the_features(
     assert 0 < 1.5 * found < steeper
 
 
+def test_path_length_leaves_modes_and_random_states(
+    extractor: FeatureExtractor, digits: ImageData
+) -> None:
+    class Noisy(Affine):
+        """A network in training mode that draws numbers of its own."""
+
+        def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+            assert not self.training
+            return super().forward(z, labels) + 1e-9 * torch.rand(())
+
+    G = Noisy()
+    latent = LatentGenerator(G, 4, "normal", (1, 28, 28))
+    some = part(digits, torch.arange(64))
+    before = torch.get_rng_state()
+    first, second = (values(("ppl",), some, some, extractor, generator=latent) for _ in range(2))
+    assert first == second
+    assert G.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_pixels_of_pairs() -> None:
     target = noise(6)
     darker = ImageData((target.images // 2 + 64).to(torch.uint8))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from gankit.errors import ConfigError
 from gankit.losses import AdversarialLoss
+from gankit.nn.inference import eval_mode
 from gankit.training import GANStep, gan_adam
-from gankit.training.modules import eval_mode
 from tests.training.nets import SHAPE, Z_DIM, small_discriminator, small_generator
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from gankit.data import ImageSet
 from gankit.errors import ConfigError
+from gankit.nn.inference import seeded
 from gankit.training.callbacks.base import Callback
-from gankit.training.pictures import channels_in_words, save_grid, seeded, spread
+from gankit.training.pictures import channels_in_words, save_grid, spread
 from gankit.training.point_pictures import are_points, save_points
 
 if TYPE_CHECKING:
