@@ -1,9 +1,12 @@
-"""Frames as a moving picture: GIF, and MP4 where the package av is installed."""
+"""Frames as a moving picture: GIF, and MP4 where PyAV is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -25,13 +28,30 @@ def check_movie(path: Path) -> None:
         except ImportError as error:
             raise MissingExtra("pillow", "train") from error
         return
+    import_av()
+
+
+def import_av() -> Any:
+    """PyAV, which writes MP4; raises MissingExtra without it."""
     try:
-        import av  # noqa: F401
+        return import_module("av")
     except ImportError as error:
-        raise ConfigError(
-            f"{path} needs the package av, which writes MP4 (pip install av); allowed without it "
-            "is .gif"
-        ) from error
+        raise MissingExtra("av", "video") from error
+
+
+def encode_mp4(out: IO[bytes], pages: Iterable[np.ndarray], rate: Fraction) -> None:
+    """Write uint8 ``[H, W, 3]`` pages of one even size as MP4 (H.264), ``rate`` a second."""
+    av, stream = import_av(), None
+    with av.open(out, "w", format="mp4") as container:
+        for page in pages:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate)
+                stream.height, stream.width = page.shape[:2]
+                stream.pix_fmt, stream.options = "yuv420p", {"crf": "12"}
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(page), format="rgb24")
+            container.mux(stream.encode(picture))
+        if stream is not None:
+            container.mux(stream.encode(None))
 
 
 def save_movie(
@@ -74,15 +94,7 @@ def save_movie(
                 loop=0,
             )
             return
-        import av
-
-        with av.open(file, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=frames_per_second)
-            stream.height, stream.width = pages[0].shape[:2]
-            stream.pix_fmt = "yuv420p"
-            for page in pages:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")))
-            container.mux(stream.encode())
+        encode_mp4(file, pages, Fraction(frames_per_second))
 
 
 def _page(images: Tensor, scale: int, inverted: bool) -> np.ndarray:

@@ -119,7 +119,7 @@ def test_a_movie_of_mp4(refused: Callable[..., str], monkeypatch: pytest.MonkeyP
     walk = ["sample", "run", "--walk", "1", "2", "--steps", "5", "--out", "a.mp4"]
     with monkeypatch.context() as without:
         without.setitem(__import__("sys").modules, "av", None)
-        assert "a.mp4 needs the package av, which writes MP4" in refused(*walk)
+        assert "pip install 'gankit[video]'" in refused(*walk)
     assert not Path("a.mp4").exists()
     av = pytest.importorskip("av", reason="av is not installed")
     assert main(walk) == 0

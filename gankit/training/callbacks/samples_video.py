@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from gankit.atomic import atomic_write
-from gankit.errors import MissingExtra
 from gankit.training.callbacks.samples_gif import frames_of
+from gankit.training.movies import encode_mp4, import_av
 
 # Pictures that the last one stays.
 _LAST = 8
@@ -26,20 +26,13 @@ def write_mp4(
     is written. Raises MissingExtra without PyAV or Pillow, DataError if no picture can be read,
     OSError if the video cannot be written.
     """
-    try:
-        av: Any = import_module("av")
-    except ImportError as error:
-        raise MissingExtra("av", "video") from error
+    import_av()
     frames = frames_of(folder, say=say, of="video")
     if not frames:
         return 0
     width, height = (size - size % 2 for size in frames[0].size)
-    with atomic_write(path) as out, av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(1000, milliseconds))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "12"}
-        for frame in [*frames, *[frames[-1]] * (_LAST - 1)]:
-            picture = av.VideoFrame.from_image(frame.crop((0, 0, width, height)))
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+    shown = [*frames, *[frames[-1]] * (_LAST - 1)]
+    pages = (np.asarray(frame.convert("RGB").crop((0, 0, width, height))) for frame in shown)
+    with atomic_write(path) as out:
+        encode_mp4(out, pages, Fraction(1000, milliseconds))
     return len(frames)
