@@ -11,6 +11,7 @@ from torch import Tensor
 from gankit import data as gankit_data
 from gankit.data import FieldData, ImageData, PairData
 from gankit.data.domains import Domains
+from gankit.data.file_set import ImageSize
 from gankit.data.image_set import UNLABELLED, ImageSet
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
@@ -133,26 +134,39 @@ class RealData:
         kind = split_spec("data", config.data)[0]
         if self.name is None and is_import_path(kind) and not config.trusted:
             check_own(str(saved.path), "data", config.data)
-        size = config.image_size if self.image_size is None else self.image_size
         root = config.data_root if self.root is None else self.root
         if self.name is not None:
+            size = _size(saved) if self.image_size is None else self.image_size
             return named(self.name, self.split or "train", size, root)
-        return data_of(config.updated(image_size=size, data_root=root), self.split)
+        return data_of(config.updated(data_root=root), self.split, self.image_size)
 
 
-def data_of(config: RunConfig, split: str | None = None) -> FieldData:
-    """The data of a run, neither cropped nor flipped at random, or another split of them."""
+def _size(saved: SavedRun) -> ImageSize:
+    """Height and width of what a run makes, which its data may have chosen."""
+    module = saved.module
+    if not isinstance(module, LoadedGenerator) or are_points(module.image_shape):
+        return saved.config.image_size
+    height, width = module.image_shape[1:]
+    return height if height == width else (height, width)
+
+
+def data_of(
+    config: RunConfig, split: str | None = None, image_size: int | None = None
+) -> FieldData:
+    """The data of a run, neither cropped nor flipped at random, or other ones of that name.
+
+    Raises ConfigError if they are a callable that takes no such argument.
+    """
     kind, arguments = split_spec("data", config.data)
-    if not is_import_path(kind):
-        if split is not None:
-            arguments["split"] = split
-        if kind.startswith(("pairs:", "unpaired:")):
-            arguments["augment"] = False
+    others = {"split": split, "image_size": image_size}
+    arguments |= {name: value for name, value in others.items() if value is not None}
+    if kind.startswith(("pairs:", "unpaired:")):
+        arguments["augment"] = False
     data = {"class_path": kind, "init_args": arguments}
     return load_data(config.updated(data=data, flip=None))
 
 
-def named(name: str, split: str, image_size: int | None, root: str | None) -> FieldData:
+def named(name: str, split: str, image_size: ImageSize, root: str | None) -> FieldData:
     """The images of a folder, or of a data set by its name."""
     if ":" not in name and Path(name).is_dir():
         name = f"folder:{name}"

@@ -179,6 +179,29 @@ def test_data_of_somebody_elses_run_need_trust(
     assert not Path("ran").exists()
     evaluate(capfd, "run", "--trust", "--n", "20")
     assert Path("ran").exists()
+    assert "argument 'split'" in refused("evaluate", "run", "--trust", "--split", "test")
+
+
+def test_real_images_have_the_size_of_those_the_run_makes_or_that_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("plain.yaml").write_text(PLAIN)
+    Path("pictures").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(60):
+        pixels = random.integers(0, 256, (24, 24), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"pictures/{number}.png")
+    Path("mean.py").write_text(
+        "import torch\nclass Mean(torch.nn.Module):\n"
+        "    def forward(self, images):\n        return images.float().mean((2, 3))\n"
+    )
+    train = ["train", "gan", "--config", "plain.yaml", "--data", "folder:pictures", *FEW]
+    assert main([*train, "--set", "data.image_size=16", "--out", "sized"]) == 0
+    for against in ([], ["--against", "pictures"]):
+        arguments = ["sized", *against, "--metrics", "fid", "--features", "mean.Mean"]
+        assert evaluate(capfd, *arguments)["preprocessing"].startswith("uint8, 1x16x16;")
+        other = evaluate(capfd, *arguments, "--image-size", "20")
+        assert other["preprocessing"].startswith("uint8, 1x16x16 and 1x20x20;")
 
 
 @pytest.mark.slow
