@@ -136,6 +136,13 @@ class ShardData(ImageSet):
         """The same set, of which batches mirror every second image on average, or none."""
         return dataclasses.replace(self, flip=flip)
 
+    def holding(self, count: int) -> ShardData:
+        """The same set, which holds the first ``count`` samples, or all, in the host's memory."""
+        held, labels = _first(self.urls, self.packed, min(count, self.length), self.name)
+        return dataclasses.replace(
+            self, held=held, labels=None if self.packed.label is None else labels
+        )
+
     def gather(self, indices: Tensor) -> Tensor:
         """The held images at ``indices`` (int64 ``[B]``, any device), float32 ``[B, C, H, W]``."""
         return normalize_bytes(self.held.index_select(0, indices.to(self.device)))
@@ -426,7 +433,7 @@ def _count(path: Path, name: str) -> int:
 
 
 def _first(shards: Sequence[str], packed: Packed, count: int, name: str) -> tuple[Tensor, Tensor]:
-    """The first samples that can be read."""
+    """The first samples that can be read, ``count`` or as many as there are."""
     found: list[tuple[np.ndarray, int]] = []
     reasons: list[str] = []
     samples = itertools.chain.from_iterable(raw_samples(shard) for shard in shards)
@@ -435,7 +442,7 @@ def _first(shards: Sequence[str], packed: Packed, count: int, name: str) -> tupl
             found.append(packed.unpacked(sample))
         except DataError as error:
             reasons.append(str(error))
-        if len(found) == count or len(reasons) > 100:
+        if len(found) == count or (not found and len(reasons) > 100):
             break
     if not found:
         raise DataError(f"{name}: no sample can be read; {reasons[0] if reasons else 'none'}")

@@ -22,8 +22,10 @@ from gankit.runs import runfiles
 from gankit.runs.build import pick_device
 from gankit.runs.features import check_features, features_for
 from gankit.runs.generated import (
+    MOST_IMAGES,
     Generated,
     RealData,
+    enough,
     named,
     picked,
     real_images,
@@ -36,8 +38,6 @@ from gankit.training.arguments import whole
 from gankit.translator import LoadedTranslator
 from gankit.upscaler import LoadedUpscaler
 
-# As many as the field's numbers are of, where the data are not fewer.
-_MOST_GENERATED = 50_000
 _OF_IMAGES = ("fid", "kid", "prc", "coverage")
 _OF_PAIRS = ("l1", "psnr", "ssim")
 
@@ -103,7 +103,7 @@ def evaluate(
             raise ConfigError(f"{path} is no run; give --against, the real images")
         if direction is not None:
             raise ConfigError(f"direction is {direction!r}, but {path} is no run")
-        made = picked(real_images(named(str(path), "all", image_size, data_root)), n, seed)
+        made = picked(real_images(enough(named(str(path), "all", image_size, data_root))), n, seed)
         generated = Generated(made, str(path), real_images(wanted.load()))
     elif isinstance(saved.module, LoadedEnhancer):
         raise ConfigError(f"{path} is a run of speech; the metrics are for images")
@@ -162,7 +162,7 @@ def generate(
     if direction is not None:
         raise ConfigError(f"direction is {direction!r}, but {name} turns no images into others")
     real = real_images(data)
-    n = min(len(real), _MOST_GENERATED) if n is None else n
+    n = min(len(real), MOST_IMAGES) if n is None else n
     return sampled(module, real, n=n, seed=seed, name=name)
 
 

@@ -16,7 +16,7 @@ from gankit.metrics.metric import Images, Inputs
 from gankit.metrics.registry import metrics_named
 from gankit.runs.evaluating import generate, keep, preprocessing, reads_features
 from gankit.runs.features import check_features, features_for
-from gankit.runs.generated import Generated, data_of
+from gankit.runs.generated import Generated, data_of, enough
 from gankit.saved import interface_of
 from gankit.training.config import RunConfig
 from gankit.training.trainer import Trainer
@@ -44,7 +44,7 @@ class RunEvaluator:
         data = trainer.data
         if isinstance(data, Domains) and (data.crop_size is not None or data.flip):
             data = data_of(self.config).to(data.device)
-        self._data = data
+        self._data = enough(data)
         some = self._generated(trainer, 8)
         features = self.config.evaluate_features
         reads = reads_features(self.config.evaluate)

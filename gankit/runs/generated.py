@@ -13,6 +13,7 @@ from gankit.data import FieldData, ImageData, PairData
 from gankit.data.domains import Domains
 from gankit.data.file_set import ImageSize
 from gankit.data.image_set import UNLABELLED, ImageSet
+from gankit.data.shards import ShardData
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.metric import LatentGenerator
@@ -26,6 +27,8 @@ from gankit.training.point_pictures import are_points
 from gankit.training.seeds import stream
 from gankit.translator import LoadedTranslator
 
+# As many as the field's numbers are of, where the data are not fewer.
+MOST_IMAGES = 50_000
 # Images that a generator makes at a time; the noise of some generators depends on it.
 _BATCH = 256
 
@@ -122,7 +125,7 @@ class RealData:
     def load(self) -> FieldData:
         """The set of that name, which is given."""
         assert self.name is not None
-        return named(self.name, self.split or "train", self.image_size, self.root)
+        return enough(named(self.name, self.split or "train", self.image_size, self.root))
 
     def of_run(self, saved: SavedRun) -> FieldData:
         """The set of that name, or that of the run, at the size of the run's images.
@@ -137,8 +140,13 @@ class RealData:
         root = config.data_root if self.root is None else self.root
         if self.name is not None:
             size = _size(saved) if self.image_size is None else self.image_size
-            return named(self.name, self.split or "train", size, root)
-        return data_of(config.updated(data_root=root), self.split, self.image_size)
+            return enough(named(self.name, self.split or "train", size, root))
+        return enough(data_of(config.updated(data_root=root), self.split, self.image_size))
+
+
+def enough(data: FieldData) -> FieldData:
+    """``data``, or of a set that holds few of its images at hand, one that holds more."""
+    return data.holding(MOST_IMAGES) if isinstance(data, ShardData) else data
 
 
 def _size(saved: SavedRun) -> ImageSize:

@@ -21,6 +21,7 @@ from PIL import Image
 import gankit
 from gankit.data import ShardData, load, load_shards
 from gankit.errors import CheckpointError, ConfigError, DataError, GankitWarning, MissingExtra
+from gankit.runs.generated import enough
 from gankit.runs.trust import check_config
 from gankit.training.config import RunConfig
 
@@ -262,3 +263,23 @@ def test_absent_shards_and_packages(shards, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(MissingExtra, match=r"webdataset .* pip install 'gankit\[stream\]'"):
         loaded(shards)
+
+
+def test_an_evaluation_reads_more_samples_than_are_held(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s-000.tar", "w") as shard:
+        for number in range(200):
+            member(shard, f"{number:04}.png", b"damaged" if 10 <= number < 130 else png(number))
+            member(shard, f"{number:04}.cls", f"{number % 10}".encode())
+    with tarfile.open(tmp_path / "s-001.tar", "w") as shard:
+        for number in range(200, 400):
+            member(shard, f"{number:04}.png", png(number % 200))
+            member(shard, f"{number:04}.cls", f"{number % 10}".encode())
+    arguments = {"label": "cls", "classes": 10, "image_size": 4, "channels": 1}
+    data = load_shards(f"{tmp_path}/s-{{000..001}}.tar", **arguments)
+    assert len(data) == 256
+    more = enough(data)
+    assert len(more) == 280
+    assert more.labels is not None
+    numbers = [n for n in range(400) if not 10 <= n < 130]
+    assert more.labels.tolist() == [n % 10 for n in numbers]
+    assert more.held[:, 0, 0, 0].tolist() == [n % 200 for n in numbers]
