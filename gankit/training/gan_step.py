@@ -272,16 +272,6 @@ class GANStep(GANReports):
     def loss_words(self, phase: str) -> str:
         return "G's loss" if phase == "G" else "D's loss"
 
-    def check_outputs(self, batch: Batch) -> None:
-        real, n = batch["image"], len(batch["image"])
-        with torch.no_grad():
-            fake = self._generate({**batch, "z": self.noise(n)})
-        if fake.ndim == 0 or fake.shape[0] != n or fake[0].numel() != real[0].numel():
-            raise ConfigError(
-                f"G returned images of shape {list(fake.shape)} for {n} noise vectors; allowed is "
-                f"the shape of the real ones, {list(real.shape)}"
-            )
-
     def fakes(self, batch: Batch) -> Tensor:
         """The images that G learns from: those of D's update, or of new noise."""
         fake = batch.get("fake")
@@ -301,7 +291,15 @@ class GANStep(GANReports):
         return self.augmented(images.reshape(batch["image"].shape))
 
     def _generate(self, batch: Batch) -> Tensor:
-        return self.run_tensor(self.G, batch["z"], *self.labelling.of_g(batch))
+        real, z = batch["image"], batch["z"]
+        fake = self.run_tensor(self.G, z, *self.labelling.of_g(batch))
+        # A fully convolutional D takes images of any size, and tells them apart by it.
+        if fake.shape[:1] != z.shape[:1] or fake.numel() * len(real) != real.numel() * len(z):
+            raise ConfigError(
+                f"G returned images of shape {list(fake.shape)} for {len(z)} noise vectors; "
+                f"allowed is the shape of the real ones, {list(real.shape)}"
+            )
+        return fake
 
     def _check_fields(self, batch: Any) -> Batch:
         given = super()._check_fields(batch)

@@ -77,6 +77,14 @@ def test_a_g_that_cannot_be_trained_is_named(code: Any, words: str) -> None:
         make_step(G=Net(code)).dry_run(real_images())
 
 
+def test_images_of_another_size_are_named_in_a_call_too() -> None:
+    """A fully convolutional D would take them, and tell them apart by their size."""
+    D = Net(lambda net, x: x.mean((1, 2, 3))[:, None] * net.layer.weight.sum())
+    step = make_step(D=D, G=Net(lambda net, z: net.layer.weight[:1, :1].expand(len(z), 9)))
+    with pytest.raises(ConfigError, match=r"G returned images of shape \[2, 9\]"):
+        step(real_images())
+
+
 def test_a_loss_of_many_numbers_is_named() -> None:
     def mean(real: Tensor, fake: Tensor) -> Tensor:
         return (fake - real).mean()
