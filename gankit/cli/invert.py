@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ _LABELS, _COLUMNS = 32, 16
 
 
 def invert(arguments: argparse.Namespace) -> int:
-    """Find the z of an image, or of the images of a folder; print errors and write the images."""
+    """Find the z of an image, or of the images of a folder; print errors and write the images.
+
+    1 if an image of the folder cannot be read.
+    """
     out = Path(arguments.out)
     if out.suffix.lower() not in (".png", ".npz"):
         raise ConfigError(f"--out is {out}; allowed are FILE.png, a picture, and FILE.npz, arrays")
@@ -35,7 +39,7 @@ def invert(arguments: argparse.Namespace) -> int:
             f"{arguments.run} is a run of {saved.config.recipe!r}, an autoencoder without a "
             "distribution of codes to begin from"
         )
-    files, images = _images(Path(arguments.image), saved)
+    files, images, failed = _images(Path(arguments.image), saved)
     saved.generator.to(device)
     found, labels = _found(arguments, saved, images)
     width = max(len(file.name) for file in files)
@@ -61,11 +65,16 @@ def invert(arguments: argparse.Namespace) -> int:
             captions=[f"image, inversion: step {saved.step}"],
         )
     print(f"{'the picture is' if out.suffix.lower() == '.png' else 'z and images are'} in {out}")
-    return 0
+    for reason in failed:
+        print(f"gankit: skipped {reason}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _images(given: Path, saved: SavedRun) -> tuple[list[Path], Tensor]:
-    """The files, and their images at the size of the generator's, ``[N, C, H, W]`` in [-1, 1]."""
+def _images(given: Path, saved: SavedRun) -> tuple[list[Path], Tensor, list[DataError]]:
+    """The files, and their images at the size of the generator's, ``[N, C, H, W]`` in [-1, 1].
+
+    Also why others cannot be read; DataError if none can.
+    """
     channels, height, width = saved.image_shape
     if channels not in (1, 3, 4) or height == 1:
         raise ConfigError(
@@ -79,8 +88,23 @@ def _images(given: Path, saved: SavedRun) -> tuple[list[Path], Tensor]:
         files = [given]
     else:
         raise DataError(f"there is no file or folder {given}")
-    decoded = [resize(decode(f, channels=channels), (height, width), fit="crop") for f in files]
-    return files, normalize_bytes(torch.stack(decoded))
+    read: list[Path] = []
+    decoded: list[Tensor] = []
+    failed: list[DataError] = []
+    for file in files:
+        try:
+            decoded.append(resize(decode(file, channels=channels), (height, width), fit="crop"))
+        except DataError as error:
+            failed.append(error)
+            continue
+        read.append(file)
+    if not read:
+        raise (
+            failed[0]
+            if len(failed) == 1
+            else DataError(f"none of {len(failed)} images in {given} can be read; {failed[0]}")
+        )
+    return read, normalize_bytes(torch.stack(decoded)), failed
 
 
 def _found(

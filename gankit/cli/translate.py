@@ -11,6 +11,7 @@ from gankit.cli.image_files import places, report, save, shown
 from gankit.data.image_files import decode
 from gankit.data.images import normalize_bytes
 from gankit.domain_translator import DomainTranslator
+from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError, DataError
 from gankit.runs.build import pick_device
 from gankit.saved import load
@@ -27,6 +28,10 @@ def translate(arguments: argparse.Namespace) -> int:
     if isinstance(translator, LoadedUpscaler):
         raise ConfigError(
             f"{arguments.run} is a run that makes small images large, which gankit upscale does"
+        )
+    if isinstance(translator, LoadedEnhancer):
+        raise ConfigError(
+            f"{arguments.run} takes the noise out of speech, which gankit enhance does"
         )
     ways, channels, made = _ways(translator, arguments)
     if channels not in (1, 3):

@@ -158,6 +158,14 @@ def test_a_conditional_run_walks_within_a_class_and_is_inverted_to_its_class(
         assert (found["labels"] == 4).all()
         images = G(torch.from_numpy(found["z"]), torch.full((3,), 4))
         assert np.allclose(images, found["images"], atol=1e-5)
+    # A file that is none is named, and left out.
+    Path("images/00001_bad.png").write_text("no image")
+    some = ["invert", "run", "images", "--label", "4", "--steps", "2", "--out", "some.npz"]
+    assert main(some) == 1
+    assert "skipped images/00001_bad.png: not an image" in capfd.readouterr().err
+    with np.load("some.npz") as found:
+        assert len(found["z"]) == 3
+    assert "not an image" in refused("invert", "run", "images/00001_bad.png")
     one = ["invert", "run", "images/00000_class_4.png", "--label", "4", "--steps", "2"]
     assert main(one) == 0
     with Image.open("invert.png") as picture:
