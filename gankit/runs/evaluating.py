@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gankit.atomic import atomic_write
 from gankit.data import FieldData
 from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
-from gankit.errors import ConfigError
+from gankit.errors import ConfigError, GankitWarning, outside_gankit
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.evaluation import Evaluation, compute
 from gankit.metrics.features import FeatureExtractor
@@ -185,13 +186,23 @@ def preprocessing(generated: Generated, extractor: FeatureExtractor | None) -> s
 
 
 def keep(folder: Path, result: Evaluation) -> None:
-    """Put ``result`` into the folder's evaluation.json, in place of one of the same protocol."""
+    """Put ``result`` into the folder's evaluation.json, in place of one of the same protocol.
+
+    A warning (GankitWarning) says so where that is not possible, as in the folder of somebody else.
+    """
     place = folder / EVALUATION
     new = result.as_dict()
-    others = [each for each in kept(folder) if _protocol(each) != _protocol(new)]
-    text = json.dumps({"results": [*others, new]}, indent=1)
-    with atomic_write(place) as file:
-        file.write(text.encode())
+    try:
+        others = [each for each in kept(folder) if _protocol(each) != _protocol(new)]
+        text = json.dumps({"results": [*others, new]}, indent=1)
+        with atomic_write(place) as file:
+            file.write(text.encode())
+    except OSError as error:
+        warnings.warn(
+            f"the result cannot be kept in {place} ({error.strerror or error})",
+            GankitWarning,
+            stacklevel=outside_gankit(),
+        )
 
 
 def kept(folder: Path) -> list[dict[str, Any]]:

@@ -161,6 +161,17 @@ def test_what_is_refused(run: Path, refused: Callable[..., str]) -> None:
     assert not (run / "evaluation.json").exists()
 
 
+def test_a_result_that_cannot_be_kept_is_still_printed(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (run / "evaluation.json").mkdir()
+    capfd.readouterr()
+    assert main(["evaluate", "run", "--n", "50", "--metrics", "fid"]) == 0
+    out, error = capfd.readouterr()
+    assert out.startswith("fid ")
+    assert "the result cannot be kept in run/evaluation.json (" in error
+
+
 def test_data_of_somebody_elses_run_need_trust(
     capfd: pytest.CaptureFixture[str], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
