@@ -162,14 +162,13 @@ def test_what_is_refused(run: Path, refused: Callable[..., str]) -> None:
 
 
 def test_a_result_that_cannot_be_kept_is_still_printed(
-    run: Path, capfd: pytest.CaptureFixture[str]
+    run: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (run / "evaluation.json").mkdir()
     capfd.readouterr()
     assert main(["evaluate", "run", "--n", "50", "--metrics", "fid"]) == 0
-    out, error = capfd.readouterr()
-    assert out.startswith("fid ")
-    assert "the result cannot be kept in run/evaluation.json (" in error
+    assert capfd.readouterr().out.startswith("fid ")
+    assert f"the result cannot be kept in {run / 'evaluation.json'} (" in caplog.text
 
 
 def test_data_of_somebody_elses_run_need_trust(
