@@ -48,7 +48,7 @@ class BatchSampler(Iterator[Tensor]):
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if batch_size > n:
             raise DataError(
-                f"batch_size is {batch_size} but the data has only {n} images, "
+                f"batch_size is {batch_size} but the data has only {n} samples, "
                 f"at most {n} is allowed"
             )
         if generator is None:

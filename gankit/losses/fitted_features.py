@@ -68,7 +68,7 @@ class FittedFeatures(PerceptualFeatures):
         return (
             "Perceptual features are those of a small network fitted to the data, as there are no "
             f"weights of VGG19: it tells the turn of {float(self.accuracy):.0%} of unseen images, "
-            "by chance 25 %."
+            "by chance 25%."
         )
 
     def forward(self, images: Tensor) -> Tensor:

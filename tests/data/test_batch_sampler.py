@@ -91,7 +91,7 @@ def test_the_default_generator_is_left_alone_while_drawing():
 
 @pytest.mark.parametrize("replacement", [False, True])
 def test_fewer_images_than_a_batch(replacement):
-    with pytest.raises(DataError, match=r"batch_size is 60 .* only 10 images"):
+    with pytest.raises(DataError, match=r"batch_size is 60 .* only 10 samples"):
         BatchSampler(10, 60, replacement=replacement)
 
 
