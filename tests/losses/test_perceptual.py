@@ -109,15 +109,17 @@ def test_fitted_features_are_the_same_again_and_kept(
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
     (file,) = tmp_path.iterdir()
-    monkeypatch.setattr(fitted_features, "_fit", None)  # is not called again
-    assert torch.equal(fit_features(low, high, tmp_path)(high), one(high))
-    monkeypatch.undo()
-    monkeypatch.setattr(fitted_features, "_STEPS", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(fitted_features, "_fit", None)  # is not called again
+        assert torch.equal(fit_features(low, high, tmp_path)(high), one(high))
+    size = file.stat().st_size
     file.write_bytes(file.read_bytes()[:100])
-    again = fit_features(low, high, tmp_path)
-    assert not torch.equal(again(high), one(high))  # fitted, by fewer steps
-    assert fit_features(-low, -high, tmp_path).gain.ne(again.gain).any()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert torch.equal(fit_features(low, high, tmp_path)(high), one(high))  # fitted again
+    assert file.stat().st_size == size
+    assert fit_features(-low, -high, tmp_path).gain.ne(one.gain).any()
+    monkeypatch.setattr(fitted_features, "_STEPS", 2)
+    assert not torch.equal(fit_features(low, high, tmp_path)(high), one(high))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_fitted_features_have_the_scale_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
