@@ -78,7 +78,8 @@ class Evaluation:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    # The PSNR of an image that equals its target is infinite.
+    return f"{value:.0f}" if abs(value) < 1e15 and value == int(value) else f"{value:.6g}"
 
 
 def check_needs(metrics: Sequence[Metric], inputs: Inputs) -> None:

@@ -17,6 +17,7 @@ from gankit.data import ImageData, load
 from gankit.errors import ConfigError, DataError, MissingExtra
 from gankit.metrics import FeatureExtractor, Images, Inputs, LatentGenerator, small_features
 from gankit.metrics.density_coverage import density_and_coverage
+from gankit.metrics.evaluation import Evaluation
 from gankit.metrics.fidelity_features import fidelity_features
 
 pytest.importorskip("torch_fidelity")
@@ -210,6 +211,11 @@ def test_path_length_leaves_modes_and_random_states(
     assert first == second
     assert G.training
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_infinite_values_are_printed() -> None:
+    found = Evaluation({"psnr": math.inf, "ssim": 1.0}, "a", "b", 1, 1, None, None, "uint8", 0)
+    assert str(found).splitlines()[:2] == ["psnr  inf", "ssim  1"]
 
 
 def test_pixels_of_pairs() -> None:
