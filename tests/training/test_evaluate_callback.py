@@ -128,11 +128,11 @@ def test_no_metric_changes_a_bit(tmp_path: Path) -> None:
     """A generator with batch norms learns otherwise once it is in eval mode."""
     all_of_them = ["fid", "kid", "is", "prc", "coverage", "ppl", "classes", "nearest"]
     asked = {"evaluate": all_of_them, "evaluate_every": 2, "evaluate_n": 20}
-    few = {"width": 2, "batch_size": 4, "image_size": 28, "device": "cpu", "log_every": 2}
-    few = {**few, "sample_every": 1000}
+    few = {"generator.width": 2, "discriminator.width": 2, "batch_size": 4, "device": "cpu"}
+    few = {**few, "log_every": 2, "sample_every": 1000, "data": "digits"}
     states = []
     for name, settings in {"plain": {}, "measured": asked}.items():
-        runs.train("dcgan", tmp_path / name, steps=4, data="digits", **few, **settings)
+        runs.train("dcgan", tmp_path / name, steps=4, **few, **settings)
         states.append(load_checkpoint(tmp_path / name / "checkpoint.pt"))
     for key in ("gan_step", "optimizers", "sampler", "rng", "pending", "generators"):
         assert same(states[0][key], states[1][key]), key
