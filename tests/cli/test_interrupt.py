@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gankit.cli import main
-from gankit.runs import folder as rundir
+from gankit.runs import commands
 from gankit.training import GANStep
 from gankit.training.config import RunConfig
 
@@ -141,6 +141,6 @@ def test_an_ignored_signal_stays_ignored(ctrl_c: Callable[..., None]) -> None:
 def test_the_command_that_resumes_is_one_for_a_shell() -> None:
     folder = Path("my runs", "it's")
     ours, own = RunConfig(), RunConfig(generator="my.G")
-    assert shlex.split(rundir.how_to_resume(folder, ours))[-2:] == ["--out", str(folder)]
-    assert "--trust" not in rundir.how_to_resume(folder, ours)
-    assert "train --resume --trust --out" in rundir.how_to_resume(folder, own)
+    assert shlex.split(commands.how_to_resume(folder, ours))[-2:] == ["--out", str(folder)]
+    assert "--trust" not in commands.how_to_resume(folder, ours)
+    assert "train --resume --trust --out" in commands.how_to_resume(folder, own)

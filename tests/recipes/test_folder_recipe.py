@@ -90,7 +90,7 @@ def test_arguments_of_a_named_set_by_set_and_in_a_file(pictures):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        (["data.flip=true"], DataError, r"no argument 'flip', allowed are background, channels"),
+        (["data.flip=true"], DataError, r"no argument 'flip', allowed are background, cache, ch"),
         (["data.device=cpu"], ConfigError, "has no argument 'device'"),
         (["data.labels=yes_please"], DataError, "labels is 'yes_please', expected folders or none"),
         (["data=digits", "data.resize=pad"], DataError, "'digits' has no argument 'resize'"),

@@ -53,7 +53,7 @@ def test_a_class_without_images_is_told_when_it_is_drawn(
 ) -> None:
     interface = Interface(5, "normal", (1, 8, 8), n_classes=27, classes=tuple(range(1, 27)))
     for label, said in ((1, 0), (0, 1)):
-        arguments = argparse.Namespace(run="run", label=label, n=3)
+        arguments = argparse.Namespace(run="run", label=str(label), n=3)
         drawn = _labels(arguments, interface)
         assert drawn is not None
         assert drawn.tolist() == [label] * 3
