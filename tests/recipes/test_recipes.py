@@ -155,7 +155,7 @@ def test_every_recipe_takes_both_kinds_of_noise(name: str) -> None:
     # The code of a vae is normal by its loss, that of an ae is no noise, and images are none.
     if (
         name in ("ae", "vae")
-        or config.data in ("toy:edges", "toy:discs")
+        or config.data in ("toy:edges", "toy:discs", "toy:arrows", "toy:shapes")
         or name.startswith(("segan", "sr"))
     ):
         with pytest.raises(ConfigError, match="has no argument 'z_distribution'"):

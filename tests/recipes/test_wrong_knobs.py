@@ -24,6 +24,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "sgan": {"image_size": 8},
     "pix2pix-toy": {"image_size": 32},
     "cyclegan-toy": {"image_size": 32},
+    "discogan-toy": {"image_size": 32},
+    "stargan-toy": {"image_size": 32},
     "segan-toy": {},
     "srresnet": {"image_size": 16},
     "srgan-toy": {
