@@ -34,7 +34,7 @@ PACKAGES = (
 # A test whose numbers can move computes with torch in this process and has a bound. Left out is
 # what compares words, bytes or files, starts processes, or compiles.
 EXACT = {
-    "": ("benchmarks", "build", "cli", "data", "test_plain.py"),
+    "": ("benchmarks", "build", "cli", "data", "test_atomic.py", "test_plain.py"),
     "accelerate": ("test_run.py", "test_run_module.py"),
     "ops": (
         *("test_backends.py", "test_batch_norm_act_synchronised.py", "test_raw_calls.py"),
@@ -48,7 +48,7 @@ EXACT = {
         *("test_gallery.py", "test_labels_with_gaps.py", "test_yaml_text.py"),
     ),
     "training": (
-        *("test_atomic.py", "test_callbacks.py", "test_checkpoint.py", "test_checkpointing.py"),
+        *("test_callbacks.py", "test_checkpoint.py", "test_checkpointing.py"),
         *("test_distributed.py", "test_dry_run.py", "test_given_data.py", "test_memory.py"),
         *("test_metrics_csv.py", "test_numpy_numbers.py", "test_own_program.py"),
         *("test_pictures.py", "test_point_pictures.py", "test_progress.py"),
