@@ -63,9 +63,9 @@ def gradient_penalty(
     are piecewise linear in their input: linear layers, convolutions, batch norm in eval mode, ReLU,
     LeakyReLU and dropout, joined by sums, concatenation, average pooling, resampling, reshaping,
     and products with what does not depend on the input, such as the embedding of a label; weights
-    may be computed, as by spectral norm. It takes four GEMMs per layer in place of six, and can be
-    captured in a CUDA graph; a critic whose layers stand in a row, in nested ``nn.Sequential`` or
-    in a model that declares itself such a chain (:mod:`gankit.nn.traits`), can be compiled too. The
+    may be computed, as by spectral norm. It takes four GEMMs per layer in place of six. A critic
+    whose layers stand in a row, in nested ``nn.Sequential`` or in a model that declares itself such
+    a chain (:mod:`gankit.nn.traits`), can be compiled and captured in a CUDA graph. The
     *autograd* path is double backward and serves any critic. Neither waits for the device. Of a
     critic behind ``torch.compile``, whose code has no double backward, or behind ``DataParallel``
     the module inside is called, eagerly.

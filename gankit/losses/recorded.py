@@ -1,4 +1,4 @@
-"""Any critic whose output is piecewise linear in its input, recorded while it runs.
+"""Critics whose output is piecewise linear in their input, recorded while they run.
 
 :mod:`gankit.losses.chain` knows layers in a row. Here the forward may be any Python: residual sums,
 concatenations, poolings, upsampling, label projections, weights that are computed (spectral norm,

@@ -16,7 +16,6 @@ from gankit.training.sharing import alone_in, frozen
 if TYPE_CHECKING:
     from gankit.training.step import Step
 
-
 Scalars = dict[str, Tensor]
 # Tensors by field, all of the same first dimension.
 Batch = dict[str, Tensor]
