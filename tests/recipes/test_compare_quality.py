@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from examples import compare_quality
-from gankit import recipes
 from gankit.runs.build import build_trainer
 
 pytest.importorskip("torch_fidelity")
@@ -16,9 +15,9 @@ pytest.importorskip("torch_fidelity")
 
 @pytest.mark.parametrize("recipe", compare_quality.RECIPES)
 def test_plain_networks_compute_what_the_recipes_do(recipe: str) -> None:
-    config = recipes.get(recipe).config.updated(device="cpu", steps=1, batch_size=4)
+    config = compare_quality._config(recipe, 8, steps=1, batch_size=4)
     ours = build_trainer(config).gan_step
-    G, step = compare_quality._plain(recipe, ours)
+    G, step = compare_quality._plain(recipe, ours, 8)
     z = torch.randn(4, 100)
     with torch.no_grad():
         torch.testing.assert_close(G(z).flatten(), ours.networks["G"](z).flatten())
