@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 import gankit
+from gankit.json_text import json_text
 from gankit.ops import backends
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def main() -> None:
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default, choices=("cpu", "cuda"))
     arguments = parser.parse_args()
-    print(json.dumps(collect(torch.device(arguments.device)), indent=2))
+    print(json_text(collect(torch.device(arguments.device)), indent=2))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError, shortened
+from gankit.json_text import text_values
 from gankit.scalars import is_integer
 from gankit.training.arguments import whole
 from gankit.training.translation import check_images, seed_or_drawn, translate
@@ -111,8 +111,7 @@ class DomainTranslator(nn.Module):
             "image_shape": list(self.image_shape),
             "value_range": list(self.value_range),
         }
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return {k: text for k, text in texts.items() if values[k] is not None}
+        return text_values(values)
 
     def extra_repr(self) -> str:
         return f"domains={self.domains}, image_shape={self.image_shape}, step={self.step}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from gankit._version import __version__
 from gankit.data.resampling import resampled_blocks
 from gankit.errors import ConfigError
+from gankit.json_text import text_values
 from gankit.scalars import is_integer
 from gankit.training.arguments import whole
 from gankit.training.enhancement import enhance_blocks
@@ -128,8 +128,7 @@ class LoadedEnhancer(nn.Module):
             "preemphasis": self.preemphasis,
             "value_range": list(self.value_range),
         }
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return {k: text for k, text in texts.items() if values[k] is not None}
+        return text_values(values)
 
     def extra_repr(self) -> str:
         return f"sample_rate={self.sample_rate}, window={self.window}, step={self.step}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
+from gankit.json_text import json_text
 from gankit.loaded import Interface, LoadedGenerator
 from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
@@ -307,7 +307,7 @@ def _torch_export(subject: _Subject, plain: nn.Module, expected: Expected) -> by
             "torch's"
         )
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={PT2_METADATA: json.dumps(subject.metadata)})
+    torch.export.save(program, buffer, extra_files={PT2_METADATA: json_text(subject.metadata)})
     data = buffer.getvalue()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

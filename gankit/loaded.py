@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError, GankitWarning, outside_gankit
+from gankit.json_text import text_values
 from gankit.scalars import is_integer
 from gankit.training.arguments import whole
 from gankit.training.noise import Distribution
@@ -105,8 +105,7 @@ class Interface:
             "image_shape": list(self.image_shape),
             "value_range": list(self.value_range),
         }
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return {k: text for k, text in texts.items() if values[k] is not None}
+        return text_values(values)
 
 
 def _within(labels: Tensor, n_classes: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError
+from gankit.json_text import text_values
 from gankit.training.arguments import whole
 from gankit.training.translation import check_images, seed_or_drawn, translate
 
@@ -113,8 +113,7 @@ class LoadedTranslator(nn.Module):
             "image_shape": list(self.shapes[target]),
             "value_range": list(self.value_range),
         }
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return {k: text for k, text in texts.items() if values[k] is not None}
+        return text_values(values)
 
     def extra_repr(self) -> str:
         return f"shapes={self.shapes}, step={self.step}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from torch import Tensor, nn
 
 from gankit._version import __version__
 from gankit.errors import ConfigError
+from gankit.json_text import text_values
 from gankit.training.arguments import whole
 from gankit.training.upscaling import TILE, upscale
 
@@ -72,8 +71,7 @@ class LoadedUpscaler(nn.Module):
             "channels": self.channels,
             "value_range": list(self.value_range),
         }
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return {k: text for k, text in texts.items() if values[k] is not None}
+        return text_values(values)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, scale={self.scale}, step={self.step}"

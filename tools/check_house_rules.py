@@ -24,7 +24,7 @@ MACHINE_PATHS = re.compile(r"(?<![\w.:/])/(work|root|home|Users|opt)/\w")
 
 # The rooms of gankit, from the ground up: what a file imports lies no higher than itself.
 _FLOORS = (
-    {"_version", "atomic", "errors", "scalars"},
+    {"_version", "atomic", "errors", "json_text", "scalars"},
     {"ops"},
     {"nn"},
     {"acceleration"},
@@ -55,6 +55,8 @@ _FLOORS = (
     {"cli"},
     {"__main__"},
 )
+# The home of json_text, and a file that gankit alone reads and must read the same numbers of.
+_WRITE_JSON = {Path("gankit/json_text.py"), Path("gankit/weights_file.py")}
 FLOOR = {room: number for number, rooms in enumerate(_FLOORS) for room in rooms}
 
 
@@ -110,6 +112,17 @@ def imports_upwards(file: Path, text: str) -> list[str]:
     return found
 
 
+def json_of_its_own(file: Path, text: str) -> list[str]:
+    """Calls of ``json.dump`` and ``json.dumps``, whose infinities and NaN are no JSON."""
+    if file.parts[0] not in ("gankit", "benchmarks") or file.suffix != ".py" or file in _WRITE_JSON:
+        return []
+    return [
+        f"{file}:{number}: json.dump; allowed is gankit.json_text.json_text"
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(r"\bjson\.dumps?\b", line)
+    ]
+
+
 def _rooms(node: ast.AST) -> list[str]:
     """The rooms of gankit that an import statement names."""
     if isinstance(node, ast.Import):
@@ -136,7 +149,8 @@ def main() -> int:
     found = []
     for file in files:
         name, text = file.relative_to(ROOT), file.read_text()
-        found += [*complaints(name, text), *imports_upwards(name, text)]
+        found += complaints(name, text)
+        found += [*imports_upwards(name, text), *json_of_its_own(name, text)]
     found += shared_names(files)
     print("\n".join([*found, f"check: house rules: {len(files)} files, {len(found)} complaints"]))
     return 1 if found else 0

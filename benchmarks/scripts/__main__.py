@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import gankit
 from benchmarks.environment import cpu_name
 from benchmarks.scripts.networks import CASES, Case
+from gankit.json_text import json_text
 from gankit.run import measure
 from gankit.training import keep_freed_memory
 
@@ -175,7 +176,7 @@ def main() -> int:
         data[kind][name] = entry
         print(row(name, entry), flush=True)
         if options.json:
-            options.json.write_text(json.dumps(data, indent=1) + "\n")
+            options.json.write_text(json_text(data, indent=1) + "\n")
     print(summary(data[kind]))
     return 0
 

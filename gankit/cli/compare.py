@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
 from gankit.cli.streams import say
 from gankit.errors import ConfigError
+from gankit.json_text import json_text
 from gankit.runs.comparison import as_dict, as_table
 from gankit.runs.comparison import compare as compared
 from gankit.runs.comparison_picture import draw
@@ -28,7 +28,7 @@ def compare(arguments: argparse.Namespace) -> int:
     for note in comparison.notes:
         _LOG.warning("%s", note)
     if arguments.json:
-        say(json.dumps({**as_dict(comparison), "picture": str(out)}, indent=2, allow_nan=False))
+        say(json_text({**as_dict(comparison), "picture": str(out)}, indent=2))
     else:
         say(as_table(comparison))
         say(f"the picture is in {out}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from gankit.cli.streams import warnings_as_sentences
+from gankit.json_text import json_text
 from gankit.runs.evaluating import evaluate as evaluated
 
 
@@ -15,7 +15,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     metrics = None if arguments.metrics is None else _names(arguments.metrics)
     with warnings_as_sentences():
         result = evaluated(arguments.path, metrics=metrics, **options)
-    print(json.dumps(result.as_dict(), indent=1) if arguments.json else result)
+    print(json_text(result.as_dict(), indent=1) if arguments.json else result)
     return 0
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from gankit.atomic import atomic_write
 from gankit.data.image_files import Fit, decode_all, resize
 from gankit.errors import DataError, GankitWarning, outside_gankit
+from gankit.json_text import json_text
 
 __all__ = ["decoded", "fingerprint", "one_process_at_a_time", "place_in"]
 
@@ -126,7 +127,7 @@ def place_in(
         "fit": fit,
         "background": background,
     }
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json_text(settings).encode()).hexdigest()[:16]
     stem = re.sub(r"[^A-Za-z0-9-]", "_", owner.name)[:40]
     return cache / f"{stem}-{key}{suffix}"
 
@@ -149,7 +150,7 @@ def fingerprint(files: Sequence[Path], folder: Path) -> str:
 
 def _keep(place: Path, images: Tensor, about: Mapping[str, Any]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(about).encode()
+    text = json_text(about).encode()
     with atomic_write(place) as file:
         np.lib.format.write_array(file, images.numpy(), allow_pickle=False)
         file.write(text + len(text).to_bytes(_LENGTH, "little"))

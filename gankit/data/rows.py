@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from gankit.atomic import atomic_write
+from gankit.json_text import json_text
 
 __all__ = ["Rows"]
 
@@ -65,7 +66,7 @@ class Rows:
         Raises:
             OSError: it cannot be written.
         """
-        text = json.dumps(dict(about)).encode()
+        text = json_text(dict(about)).encode()
         header = len(text).to_bytes(_LENGTH, "little") + text
         size = len(header) + about["count"] * (4 + math.prod(about["shape"]))
         with atomic_write(path) as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from typing import Any
 
 from gankit._version import __version__
 from gankit.errors import ConfigError
+from gankit.json_text import plain
 from gankit.metrics.metric import Inputs, Metric
 from gankit.metrics.registry import METRICS, metrics_named
 
@@ -35,7 +35,7 @@ class Evaluation:
         real: what they are compared with.
         n_generated, n_real: how many images there were of each.
         features: name of the feature extractor, or None where no metric needs one.
-        features_hash: of its weights.
+        features_hash: of its layers, code, preprocessing and weights (``FeatureExtractor.hash``).
         preprocessing: what becomes of an image before it is compared.
         seed: of the noise, and of the metrics' own random numbers.
         settings: of the metrics, such as the size of KID's subsets.
@@ -57,9 +57,9 @@ class Evaluation:
     step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        """What JSON has: a number that it lacks is a text, as ``"Infinity"``."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
     def __str__(self) -> str:
         width = max(map(len, self.values))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,6 +18,10 @@ __all__ = ["Extracted", "FeatureExtractor", "digest", "to_channels"]
 
 # Hexadecimal digits of a hash: 64 bits, which no two networks that meet share.
 _DIGITS = 16
+# Their versions stand in a result, and their layers go by their names.
+_LIBRARIES = frozenset({"gankit", "torch", "torchvision", "torch_fidelity"})
+# Of an object whose text says no more than where it lies.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class FeatureExtractor:
         preprocessing: what becomes of an image before the network sees it, in words.
         has_logits: whether ``run`` gives logits.
         classifier: the classifier whose features they are, where its classes are those of the data.
+
+    Attributes:
+        hash: of all that decides the features: ``name``, ``channels``, ``preprocessing``, layers
+            and their settings, the source of layers that are no library's, weights and buffers.
     """
 
     name: str
@@ -57,7 +67,8 @@ class FeatureExtractor:
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
-        object.__setattr__(self, "hash", digest(self.network))
+        words = f"{self.name}\0{self.channels}\0{self.preprocessing}"
+        object.__setattr__(self, "hash", digest(self.network, words))
 
     @torch.no_grad()
     def __call__(
@@ -86,9 +97,16 @@ class FeatureExtractor:
         return Extracted(every, torch.cat(logits) if logits else None)
 
 
-def digest(network: nn.Module) -> str:
-    """A hash of the weights and buffers of ``network``."""
-    found = hashlib.sha256()
+def digest(network: nn.Module, words: str = "") -> str:
+    """A hash of what ``network`` computes, and of ``words``."""
+    found = hashlib.sha256(f"{words}\0".encode())
+    sources = set()
+    for name, layer in network.named_modules():
+        kind = type(layer)
+        settings = _ADDRESS.sub("", layer.extra_repr())
+        found.update(f"{name} {kind.__module__}.{kind.__qualname__}({settings})\0".encode())
+        sources.add(_source(kind))
+    found.update("\0".join(sorted(sources)).encode())
     for name, value in network.state_dict().items():
         if isinstance(value, Tensor):
             found.update(f"{name} {value.dtype} {list(value.shape)}\0".encode())
@@ -96,6 +114,16 @@ def digest(network: nn.Module) -> str:
                 value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
             )
     return found.hexdigest()[:_DIGITS]
+
+
+def _source(kind: type[nn.Module]) -> str:
+    """The code of a class that has no version of a library; two may have the same weights."""
+    if kind.__module__.split(".")[0] in _LIBRARIES:
+        return ""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # made in a console, or compiled
+        return ""
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:

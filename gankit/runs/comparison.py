@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 from gankit.errors import ConfigError, GankitError
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.registry import METRICS, values_of
+from gankit.runs.protocols import Measured, by_protocol, protocol_notes
 from gankit.runs.record import RunRecord, distinct_names, read_record
 from gankit.runs.setting_rows import differing
 from gankit.runs.wording import duration, number
@@ -24,8 +23,6 @@ from gankit.training.point_pictures import are_points
 
 # Samples of a run; of points, as many make a cloud.
 IMAGES, _POINTS = 36, 1000
-# What results of one protocol may differ in.
-_OF_THE_RUN = ("values", "step", "generated")
 # Characters of a column of the table.
 _WIDEST = 44
 
@@ -65,36 +62,9 @@ class Comparison:
         return sorted(dict.fromkeys(every), key=lambda c: (c not in first, -every.count(c)))
 
     @property
-    def evaluations(self) -> dict[str, dict[str, float]]:
-        """Values of ``gankit evaluate`` by what was measured and how, then by run.
-
-        Those of two protocols do not compare, so each has a row of its own.
-        """
-        found: dict[tuple[str, str], dict[str, float]] = {}
-        labels: dict[tuple[str, str], str] = {}
-        for name, run in self.runs.items():
-            for result in run.evaluations:  # a newer one takes the place of an older one
-                protocol = {k: v for k, v in result.items() if k not in _OF_THE_RUN}
-                key = json.dumps(protocol, sort_keys=True)
-                for value, number_of_it in result["values"].items():
-                    if isinstance(number_of_it, (int, float)):
-                        found.setdefault((value, key), {})[name] = float(number_of_it)
-                        labels[value, key] = _label(value, result)
-        again = Counter(labels.values())
-        seen: Counter[str] = Counter()
-        rows = {}
-        for each, of_runs in sorted(found.items(), key=lambda item: -len(item[1])):
-            label = labels[each]
-            seen[label] += 1
-            rows[f"{label}, protocol {seen[label]}" if again[label] > 1 else label] = of_runs
-        return rows
-
-
-def _label(value: str, result: Mapping[str, Any]) -> str:
-    features, n = result.get("features"), result.get("n_generated")
-    words = [features] if isinstance(features, str) else []
-    words += [f"{n:,} images"] if isinstance(n, int) else []
-    return f"{value} ({', '.join(words)})" if words else value
+    def evaluations(self) -> dict[str, Measured]:
+        """What ``gankit evaluate`` found, by metric and protocol (``protocols.by_protocol``)."""
+        return by_protocol({name: run.evaluations for name, run in self.runs.items()})
 
 
 def compare(folders: Sequence[Path], *, seed: int, trust: bool) -> Comparison:
@@ -109,6 +79,7 @@ def compare(folders: Sequence[Path], *, seed: int, trust: bool) -> Comparison:
     runs = {name: read_record(folder) for name, folder in zip(names, folders, strict=True)}
     notes = [f"{name}: {trouble}" for name, run in runs.items() for trouble in run.troubles]
     drawn = {name: _drawn(name, run, seed, trust, notes) for name, run in runs.items()}
+    notes += protocol_notes(runs)
     if len({each.noise for each in drawn.values() if each.noise is not None}) > 1:
         notes.append("the runs draw from noise of other shapes, so not all have the same z")
     return Comparison(runs, drawn, notes)
@@ -191,8 +162,7 @@ def as_table(comparison: Comparison) -> str:
     for network in dict.fromkeys(name for run in runs.values() for name in run.parameters):
         add(f"parameters of {network}", partial(_count, network))
     for label, measured in comparison.evaluations.items():
-        words = {name: number(value) for name, value in measured.items()}
-        rows.append([label, *(words.get(name, "-") for name in runs)])
+        rows.append([label, *(measured.words(name) for name in runs)])
     for column in comparison.columns:
         add(column, partial(_said, column))
     return _laid_out(rows)

@@ -14,7 +14,6 @@ from torch import Tensor
 from gankit.atomic import atomic_write
 from gankit.errors import DataError, MissingExtra
 from gankit.runs.comparison import Comparison
-from gankit.runs.wording import number
 from gankit.training.callbacks.curves import points_of, smoothed
 from gankit.training.pictures import drawable, to_bytes
 from gankit.training.point_pictures import are_points
@@ -64,10 +63,10 @@ def _draw_samples(figure: Any, comparison: Comparison, rows: int) -> None:
     for axes in places:
         axes.axis("off")
     measured: dict[str, list[str]] = {}
-    shared = (row for row in comparison.evaluations.items() if len(row[1]) > 1)
-    for label, values in islice(shared, _VALUES):
-        for name, value in values.items():
-            measured.setdefault(name, []).append(f"{label}: {number(value)}")
+    shared = (row for row in comparison.evaluations.items() if len(row[1].numbers) > 1)
+    for label, row in islice(shared, _VALUES):
+        for name, value in row.numbers.items():
+            measured.setdefault(name, []).append(f"{label}: {value}")
     for axes, (name, run) in zip(places, comparison.runs.items(), strict=False):
         drawn = comparison.drawn[name]
         lines = [name, f"step {run.step:,}", *measured.get(name, ())]

@@ -14,6 +14,7 @@ from gankit.data import FieldData
 from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError, GankitWarning, outside_gankit
+from gankit.json_text import json_text
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.evaluation import Evaluation, compute
 from gankit.metrics.features import FeatureExtractor
@@ -194,7 +195,7 @@ def keep(folder: Path, result: Evaluation) -> None:
     new = result.as_dict()
     try:
         others = [each for each in kept(folder) if _protocol(each) != _protocol(new)]
-        text = json.dumps({"results": [*others, new]}, indent=1)
+        text = json_text({"results": [*others, new]}, indent=1)
         with atomic_write(place) as file:
             file.write(text.encode())
     except OSError as error:

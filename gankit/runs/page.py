@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gankit._version import __version__
 from gankit.atomic import atomic_write
+from gankit.json_text import as_number
 from gankit.metrics.registry import METRICS, values_of
 from gankit.runs.commands import commands
 from gankit.runs.embedded import Embedded, embedded
@@ -237,7 +238,8 @@ def _evaluation(result: Mapping[str, Any]) -> Html:
     rows: list[tuple[object, ...]] = []
     for name, value in result["values"].items():
         better = "higher" if name in known and known[name].higher_is_better else "lower"
-        words = number(value) if isinstance(value, (int, float)) else in_words(value)
+        known_number = as_number(value)
+        words = in_words(value) if known_number is None else number(known_number)
         label = f"{known[name].label} ({name})" if name in known else str(name)
         rows.append((label, words, f"{better} is better" if name in known else ""))
     step = result.get("step")

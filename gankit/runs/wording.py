@@ -10,7 +10,9 @@ from gankit.errors import shortened
 
 def number(value: float) -> str:
     """Four digits of ``value``, thousands apart."""
-    if not math.isfinite(value):
+    if math.isinf(value):  # as the PSNR of an image that equals its target
+        return "infinite" if value > 0 else "-infinite"
+    if math.isnan(value):
         return "unknown"
     if 1000 <= abs(value) < 1e7:
         return f"{value:,.0f}"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gankit.atomic import atomic_write
 from gankit.errors import ConfigError, MissingExtra
+from gankit.json_text import json_text
 from gankit.nn.inference import eval_mode, seeded
 from gankit.training.noise import Distribution, noise_for
 from gankit.training.seeds import drawn_seed, stream
@@ -161,7 +162,7 @@ def save_grid(
     # For `reduced`; a short side of an image is as many pixels there.
     side = scale * min(min(panel.shape[2:]) for panel in panels)
     info = PngInfo()
-    info.add_text(_LAYOUT, json.dumps({**layout, "boxes": boxes, "side": side}))
+    info.add_text(_LAYOUT, json_text({**layout, "boxes": boxes, "side": side}))
     with atomic_write(path) as file:
         page.save(file, format="PNG", pnginfo=info)
 

@@ -210,3 +210,20 @@ def test_an_import_upwards_is_refused(
 ) -> None:
     rules = tool(monkeypatch, "check_house_rules")
     assert bool(rules.imports_upwards(Path(file), line)) is refused
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "refused"),
+    [
+        ("gankit/cli/evaluate.py", "print(json.dumps(result))", True),
+        ("benchmarks/environment.py", "json.dump(record, file)", True),
+        ("gankit/runs/evaluating.py", "found = json.loads(text)", False),
+        ("gankit/json_text.py", "return json.dumps(plain(value), allow_nan=False)", False),
+        ("tests/test_json_text.py", "json.dumps(found)", False),
+    ],
+)
+def test_json_is_written_in_one_place(
+    file: str, line: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tool(monkeypatch, "check_house_rules")
+    assert bool(rules.json_of_its_own(Path(file), line)) is refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 import gankit
 from gankit.cli import main
 from gankit.runs.comparison import IMAGES, compare
+from gankit.runs.protocols import by_protocol
 
 Trained = Callable[..., Path]
 
@@ -169,9 +171,44 @@ def test_evaluations_of_one_protocol_compare(
     (b / "evaluation.json").write_text(json.dumps({"results": other}))
     rows = table(capfd, a, b, "--out", a / "compare.png")
     name = "fid (small, 500 images)"
-    assert rows[f"{name}, protocol 1"].split()[-2:] == ["20.5", "10.25"]
+    assert re.split("  +", rows[f"{name}, protocol 1"])[-2:] == ["20.5 at step 60", "10.25"]
     assert rows[f"{name}, protocol 2"].split()[-2:] == ["-", "7"]
     assert not any(row.startswith("kid") for row in rows)
+    note = f"{name}: protocols differ in seed (0 and 1), so their numbers do not compare"
+    assert note in compare([a, b], seed=0, trust=False).notes
+
+
+def test_settings_of_other_metrics_make_no_other_protocol() -> None:
+    one = {"values": {"fid": 3.0}, "settings": {"classifier_accuracy": 0.99}, "step": 4}
+    more = {"kid_subsets": 100, "prc_neighborhood": 3, **one["settings"]}  # type: ignore[dict-item]
+    values = {"fid": 2.0, "kid": 1.0, "psnr": "Infinity"}
+    other = {"values": values, "settings": more, "step": 6}
+    rows = by_protocol({"a": [one], "b": [other]})
+    assert {label: row.words("b") for label, row in rows.items()} == {
+        "fid": "2 at step 6",
+        "kid": "1 at step 6",
+        "psnr": "infinite at step 6",
+    }
+    assert rows["fid"].words("a") == "3 at step 4"
+    assert rows["kid"].words("a") == "-"
+    assert "kid_subsets" not in rows["fid"].protocol["settings"]
+    assert rows["kid"].protocol["settings"] == {"kid_subsets": 100, "classifier_accuracy": 0.99}
+
+
+def test_numbers_in_the_logs_of_other_protocols_are_told_apart(trained: Trained) -> None:
+    a, b = trained("gan", "a"), trained("gan", "b")
+    for folder, n in ((a, 50), (b, 100)):
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)
+        state["config"]["run"]["evaluate_n"] = n
+        torch.save(state, folder / "checkpoint.pt")
+        lines = (folder / "metrics.csv").read_text().splitlines()
+        (folder / "metrics.csv").write_text(
+            "\n".join([f"{lines[0]},fid", *(f"{line},{n}" for line in lines[1:])]) + "\n"
+        )
+    (note,) = compare([a, b], seed=0, trust=False).notes
+    assert note == (
+        "fid in the logs: runs differ in evaluate_n (50 and 100), so their numbers do not compare"
+    )
 
 
 def test_what_cannot_be_compared(trained: Trained, refused: Callable[..., str]) -> None:
