@@ -95,7 +95,11 @@ class DiscoGANStep(TranslationStep):
     def from_parts(
         cls, parts: Any, *, loss: Any = "non-saturating", weight_decay: float = 0.0, **knobs: Any
     ) -> DiscoGANStep:
-        """``weight_decay`` is Adam's, an L2 penalty on all weights."""
+        """Two generators, two discriminators, an optimizer for each two.
+
+        Args:
+            weight_decay: Adam's, an L2 penalty on all weights.
+        """
         shapes, decay = parts.data.fields, weight("weight_decay", weight_decay)
         networks = []
         for x, y in ("ab", "ba"):

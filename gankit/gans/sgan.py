@@ -91,7 +91,11 @@ class SGANStep(GANStep):
 
     @classmethod
     def from_parts(cls, parts: Parts, *, labelled: int = 100, **knobs: Any) -> SGANStep:
-        """``labelled`` images of the data keep their label, spread evenly over the classes."""
+        """The parts of a GAN, and the labels of a few images of the data.
+
+        Args:
+            labelled: how many images keep their label, spread evenly over the classes.
+        """
         if not isinstance(parts.data, ImageSet):
             raise ConfigError(f"{parts.data.name} has no labels, and {cls.__name__} needs some")
         data = keep_labels(parts.data, whole("labelled", labelled), seed=parts.seed)

@@ -48,7 +48,9 @@ class StarGANStep(Step):
         exclusive: an image is of one domain: the step reads ``label``, int64 ``[N]``, and H is the
             cross entropy of K classes. Else it reads ``attributes``, 0 or 1 each, ``[N, K]``, and H
             adds up the cross entropies of K pairs.
-        class_weight, cycle_weight, penalty_weight: from 0.
+        class_weight: of the cross entropies of the domains, from 0.
+        cycle_weight: of the L1 distance after the way there and back, from 0.
+        penalty_weight: of the gradient penalty, from 0.
         n_critic: D learns in every call, G in every ``n_critic``-th.
         execution: precision, accumulate, ema (of G), channels_last, cuda_graph and augment, as for
             :class:`gankit.training.Step`. With ``accumulate`` the targets of a micro-batch are its

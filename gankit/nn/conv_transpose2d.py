@@ -22,8 +22,8 @@ class ConvTransposeAct2d(nn.ConvTranspose2d):
     runs is listed at :func:`gankit.ops.conv_transpose2d`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias,
-            dilation, padding_mode, device, dtype: as for ``nn.ConvTranspose2d``.
+        in_channels, out_channels, kernel_size, stride, padding: as for ``nn.ConvTranspose2d``.
+        output_padding, groups, bias, dilation, padding_mode, device, dtype: the same.
         activation: ``"none"``, ``"relu"``, ``"leaky_relu"`` or ``"tanh"``.
         negative_slope: of LeakyReLU, finite and >= 0.
 

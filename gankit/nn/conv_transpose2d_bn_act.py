@@ -26,8 +26,8 @@ class ConvTransposeBNAct2d(nn.ConvTranspose2d):
     of a network saved otherwise.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias,
-            dilation, padding_mode, device, dtype: as for ``nn.ConvTranspose2d``.
+        in_channels, out_channels, kernel_size, stride, padding: as for ``nn.ConvTranspose2d``.
+        output_padding, groups, bias, dilation, padding_mode, device, dtype: the same.
         eps, momentum, affine, track_running_stats: as for ``nn.BatchNorm2d``.
         activation: ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or ``"none"``.
         negative_slope: of ``"leaky_relu"``, finite.

@@ -20,37 +20,62 @@ Spec = str | dict[str, Any]
 class RunConfig:
     """Everything that decides what a run computes.
 
-    ``generator``, ``discriminator``, ``step`` and ``data`` are an import path, or
-    ``{class_path: ..., init_args: {...}}``. ``data`` may also have a name that ``gankit.data.load``
-    knows in place of an import path. Arguments ``z_dim``, ``image_shape`` and ``n_classes`` of the
-    networks are filled in where the callable takes them and ``init_args`` has none.
+    Args:
+        recipe: the recipe that the settings began as.
+        data: a name that ``gankit.data.load`` knows, or the import path of a callable.
+        data_root: the data folder; null: ``$GANKIT_DATA``, else ``~/.cache/gankit/data``.
+        image_size: height and width of the images, in pixels.
+        flip: mirror every second real image on average, left to right; null: as the data set does.
+        augment: "none", "diffaugment" or "ada": what D is shown (DiffAugment, ADA).
+        generator: import path of G's class or function. Its arguments ``z_dim``, ``image_shape``
+            and ``n_classes`` are filled in where it takes them and ``init_args`` has none.
+        discriminator: the same for D.
+        step: the family: a class that derives from ``gankit.training.Step``. Its ``init_args`` are
+            what that family alone can be told; they are bound to the class's own signature.
+        z_dim: length of the noise vector.
+        epochs: length of the run; an epoch is n // batch_size steps. Exactly one of ``epochs`` and
+            ``steps`` is set.
+        steps: length of the run, in calls of the step.
+        batch_size: samples of a batch, of all processes together.
+        replacement: draw each sample of a batch on its own, in place of shuffled epochs.
+        optimizer: of both networks.
+        lr: learning rate.
+        d_lr: learning rate of the discriminators; null: ``lr``.
+        betas: Adam's.
+        eps: Adam's; RMSprop has its own.
+        schedule: import path of a class of ``torch.optim.lr_scheduler``; each optimizer gets one,
+            stepped after each step of training.
+        clip_gradients: largest norm of the gradient of what one optimizer trains.
+        accumulate: micro-batches that a batch is worked through in, for less memory.
+        precision: "bf16" runs the forwards in bfloat16 under autocast.
+        ema: decay of the moving average of G, in [0, 1); null: none.
+        channels_last: keep images and weights of convolutions channels last; "auto": where that is
+            faster.
+        cuda_graph: replay steps as CUDA graphs; "auto": on CUDA.
+        sync_batch_norm: statistics of batch norm over all processes.
+        sample_first: the epoch of the first sample picture.
+        sample_every: a sample picture after each multiple of so many epochs, and at the end.
+        grid_rows: rows of images in a sample picture.
+        grid_columns: columns of images in a sample picture.
+        grid_inverted: draw sample pictures in reversed grey.
+        log_every: steps between rows of ``metrics.csv``.
+        checkpoint_every: steps between checkpoints.
+        checkpoint_keep: checkpoints that stay, with the newest.
+        checkpoint_best: the column of ``metrics.csv`` whose best value a checkpoint is kept for.
+        evaluate: metrics (``gankit.metrics.METRICS``) that are measured while the run goes on.
+        evaluate_every: steps between evaluations, a multiple of ``log_every``.
+        evaluate_n: samples of an evaluation; null: as many as there are real images.
+        evaluate_features: features of an evaluation.
+        tensorboard: write TensorBoard's files.
+        callbacks: classes of your own that derive from ``gankit.training.Callback``; one with a
+            parameter ``folder`` is told the run's.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        seed: of every random number of the run, from 0.
+        trusted: no setting of a file: False where the settings came out of a checkpoint, whose
+            import paths ``gankit.runs.build.build_trainer`` then does not follow.
 
-    ``step`` is the family: a class that derives from ``gankit.training.Step``. Its ``init_args``
-    are what that family alone can be told, such as ``loss``, ``penalty`` and ``n_critic`` of a
-    ``GANStep``; they are bound to the class's own signature
-    (:meth:`gankit.training.Step.from_parts`).
-
-    ``schedule`` names a class of ``torch.optim.lr_scheduler``; each optimizer gets one, stepped
-    after each step of training. ``clip_gradients`` is the largest norm of the gradient of what one
-    optimizer trains; ``accumulate`` is the number of micro-batches that a batch is worked through
-    in, for less memory. ``flip`` mirrors every second real image on average, left to right; None
-    leaves that to the data set. ``augment`` is "none", "diffaugment" or "ada", whose arguments are
-    those of :class:`gankit.training.DiffAugment` and :class:`gankit.training.ADA`. ``betas`` and
-    ``eps`` are Adam's; ``d_lr`` is the discriminators' learning rate where it is not ``lr``.
-    ``callbacks`` name classes of your own that derive from ``gankit.training.Callback``; one with a
-    parameter ``folder`` is told the run's.
-
-    ``evaluate`` names metrics (``gankit.metrics.METRICS``) of ``evaluate_n`` samples, or as many as
-    there are real images, which are measured every ``evaluate_every`` steps and at the end with
-    ``evaluate_features``; ``checkpoint_best`` may be one of their values.
-
-    In a run of many processes ``batch_size`` counts the samples of all of them, and
-    ``sync_batch_norm`` takes the statistics of batch norms over all of them.
-
-    Exactly one of ``epochs`` and ``steps`` is set; an epoch is n // batch_size steps.
-
-    ``trusted`` is no setting of a file: it is False where the settings came out of a checkpoint,
-    whose import paths ``gankit.runs.build.build_trainer`` then does not follow.
+    ``generator``, ``discriminator``, ``step``, ``data`` and ``schedule`` may be
+    ``{class_path: ..., init_args: {...}}`` in place of a path or name.
 
     Raises ConfigError for a value outside what is allowed.
     """

@@ -165,7 +165,8 @@ class GANStep(GANReports):
     ) -> GANStep:
         """Two networks, an optimizer each; ``loss`` and ``penalty`` may be import paths.
 
-        ``z_distribution`` is ``"normal"``, N(0, 1), or ``"uniform"``, U[-1, 1).
+        Args:
+            z_distribution: of the noise: ``"normal"``, N(0, 1), or ``"uniform"``, U[-1, 1).
         """
         G, D = parts.generator(), parts.discriminator()
         if "loss" in knobs:
