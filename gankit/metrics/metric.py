@@ -70,7 +70,7 @@ class LatentGenerator:
 
 
 class Images:
-    """A set of images and, once they are asked for, their features."""
+    """A set of images and, once they are asked for, their features, or ``extracted`` ones."""
 
     def __init__(
         self,
@@ -79,8 +79,9 @@ class Images:
         *,
         batch_size: int = 64,
         device: torch.device | str = "cpu",
+        extracted: Extracted | None = None,
     ) -> None:
-        self.data, self.extractor = data, extractor
+        self.data, self.extractor, self._extracted = data, extractor, extracted
         self.batch_size, self.device = batch_size, device
 
     def __len__(self) -> int:
@@ -93,11 +94,14 @@ class Images:
 
     def batches(self) -> Iterator[Tensor]:
         """The images in their order, uint8 ``[B, C, H, W]``; those of a stream are read anew."""
-        if isinstance(self.data, ImageData):
-            yield from self.data.images.split(self.batch_size)
-            return
         for indices in torch.arange(len(self.data)).split(self.batch_size):
-            yield quantise(self.data.gather(indices).cpu(), self.data.name)
+            yield self.part(indices)
+
+    def part(self, indices: Tensor) -> Tensor:
+        """The images at ``indices``, int64 ``[B]``, as uint8 ``[B, C, H, W]``."""
+        if isinstance(self.data, ImageData):
+            return self.data.images[indices.to(self.data.images.device)]
+        return quantise(self.data.gather(indices).cpu(), self.data.name)
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -107,6 +111,8 @@ class Images:
     @cached_property
     def extracted(self) -> Extracted:
         """Features and logits of all images."""
+        if self._extracted is not None:
+            return self._extracted
         assert self.extractor is not None  # a metric says that it needs features
         return self.extractor(self.batches(), device=self.device)
 

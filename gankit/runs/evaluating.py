@@ -26,6 +26,7 @@ from gankit.runs.features import check_features, features_for
 from gankit.runs.generated import (
     MOST_IMAGES,
     Generated,
+    Planned,
     RealData,
     enough,
     named,
@@ -122,7 +123,7 @@ def evaluate(
     else:
         generated = generate(
             saved.module.to(on), wanted.of_run(saved), str(path), n, seed, direction
-        )
+        ).generated()
     names = list(default_metrics(generated) if given is None else given)
     extractor = None
     if reads_features(names):
@@ -156,8 +157,8 @@ def generate(
     n: int | None,
     seed: int,
     direction: str | None = None,
-) -> Generated:
-    """The images that a run makes, to be compared with ``data``."""
+) -> Planned:
+    """The images that a run is to make, to be compared with ``data``."""
     if isinstance(module, LoadedTranslator):
         way = module.direction(direction)
         return translated(module, way, data, n=n, seed=seed, name=name)

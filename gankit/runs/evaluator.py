@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gankit.data.domains import Domains
 from gankit.data.image_set import ImageSet
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.evaluation import check_needs, compute
+from gankit.metrics.features import Extracted
 from gankit.metrics.metric import Images, Inputs
 from gankit.metrics.registry import metrics_named
 from gankit.runs.evaluating import generate, keep, preprocessing, reads_features
 from gankit.runs.features import check_features, features_for
-from gankit.runs.generated import Generated, data_of, enough
+from gankit.runs.generated import BLOCK, Planned, data_of, enough
 from gankit.saved import interface_of
 from gankit.training.config import RunConfig
+from gankit.training.shared_work import Share
 from gankit.training.trainer import Trainer
 from gankit.translator import DIRECTIONS, LoadedTranslator
 
@@ -31,7 +34,8 @@ class RunEvaluator:
     """Measures the samples of a run of ``config``, and keeps the result in ``folder``.
 
     They are compared with the data that the run is trained on, neither cropped nor flipped. The
-    features of the real images are computed once.
+    features of the real images are computed once. Of many processes each makes its share of the
+    images and of their features; the metrics of them are rank 0's.
 
     Raises ConfigError for a metric or features that there are not.
     """
@@ -40,46 +44,98 @@ class RunEvaluator:
         metrics_named(config.evaluate)
         check_features(config.evaluate_features)
         self.config, self.folder = config, folder
+        self._real: Images | None = None
 
-    def prepare(self, trainer: Trainer) -> None:
+    def prepare(self, trainer: Trainer, share: Share) -> None:
         """Fit or load the features, and look whether the metrics fit the run."""
         data = trainer.data
         if isinstance(data, Domains) and (data.crop_size is not None or data.flip):
             data = data_of(self.config).to(data.device)
         self._data = enough(data)
-        some = self._generated(trainer, 8)
-        features = self.config.evaluate_features
-        reads = reads_features(self.config.evaluate)
-        self._extractor = features_for(features, some.targets) if reads else None
-        self._real = self._images(some.targets, trainer.data.device)
-        check_needs(metrics_named(self.config.evaluate), self._inputs(some, trainer))
+        some = self._planned(trainer, 8).generated()
+        self._extractor = None
+        if reads_features(self.config.evaluate):
+            features = self.config.evaluate_features
+            self._extractor = share.one_by_one(lambda: features_for(features, some.targets))
+            # Another processor may have fitted another classifier.
+            share.same_weights(self._extractor.network)
+        device = trainer.data.device
+        images, real = (self._images(each, device) for each in (some.images, some.targets))
+        inputs = Inputs(images, real, _SEED, some.generator, some.paired)
+        check_needs(metrics_named(self.config.evaluate), inputs)
 
-    def __call__(self, trainer: Trainer) -> Mapping[str, float]:
-        made = self._generated(trainer, self.config.evaluate_n)
-        result = compute(
-            self.config.evaluate,
-            self._inputs(made, trainer),
-            generated=made.name,
-            real=made.targets.name,
-            preprocessing=preprocessing(made, self._extractor),
-            step=trainer.step,
+    def __call__(self, trainer: Trainer, share: Share) -> Mapping[str, float]:
+        planned = self._planned(trainer, self.config.evaluate_n)
+        device = trainer.data.device
+        if planned.paired:  # as many targets as images
+            real = self._images(
+                planned.targets, device, self._shared(planned.targets, device, share)
+            )
+        else:
+            if self._real is None:
+                extracted = self._shared(planned.targets, device, share)
+                self._real = self._images(planned.targets, device, extracted)
+            real = self._real
+
+        def block(images: Tensor) -> tuple[Tensor, Extracted | None]:
+            return images, self._features(images, device)
+
+        blocks = share.gathered(
+            planned.blocks, lambda numbers: [*map(block, planned.make(numbers))]
         )
-        keep(self.folder, result)
-        return result.values
 
-    def _generated(self, trainer: Trainer, n: int | None) -> Generated:
+        def measured() -> Mapping[str, float]:
+            made = planned.generated(images for images, _ in blocks)
+            images = self._images(made.images, device, _whole(found for _, found in blocks))
+            result = compute(
+                self.config.evaluate,
+                Inputs(images, real, _SEED, made.generator, made.paired),
+                generated=made.name,
+                real=made.targets.name,
+                preprocessing=preprocessing(made, self._extractor),
+                step=trainer.step,
+            )
+            keep(self.folder, result)
+            return result.values
+
+        return share.of_first(measured)
+
+    def _planned(self, trainer: Trainer, n: int | None) -> Planned:
         return generate(_module(trainer), self._data, str(self.folder), n, _SEED, None)
 
-    def _images(self, data: ImageSet, device: torch.device) -> Images:
-        return Images(data, self._extractor, batch_size=_BATCH_SIZE, device=device)
+    def _images(
+        self, data: ImageSet, device: torch.device, extracted: Extracted | None = None
+    ) -> Images:
+        return Images(
+            data, self._extractor, batch_size=_BATCH_SIZE, device=device, extracted=extracted
+        )
 
-    def _inputs(self, made: Generated, trainer: Trainer) -> Inputs:
-        images = self._images(made.images, trainer.data.device)
-        if made.paired:  # as many targets as images
-            real = self._images(made.targets, trainer.data.device)
-        else:
-            real = self._real
-        return Inputs(images, real, _SEED, made.generator, made.paired)
+    def _shared(self, data: ImageSet, device: torch.device, share: Share) -> Extracted | None:
+        """The features of ``data`` in rank 0, where a metric reads them."""
+        if self._extractor is None:
+            return None
+        images, blocks = Images(data), torch.arange(len(data)).split(BLOCK)
+
+        def work(numbers: range) -> list[Extracted | None]:
+            return [self._features(images.part(blocks[number]), device) for number in numbers]
+
+        return _whole(share.gathered(len(blocks), work))
+
+    def _features(self, images: Tensor, device: torch.device) -> Extracted | None:
+        if self._extractor is None:
+            return None
+        return self._extractor(images.split(_BATCH_SIZE), device=device)
+
+
+def _whole(parts: Iterable[Extracted | None]) -> Extracted | None:
+    """The features of all parts; None where there are none."""
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    logits = [part.logits for part in found if part.logits is not None]
+    return Extracted(
+        torch.cat([part.features for part in found]), torch.cat(logits) if logits else None
+    )
 
 
 def _module(trainer: Trainer) -> LoadedGenerator | LoadedTranslator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,35 @@ from gankit.translator import LoadedTranslator
 # As many as the field's numbers are of, where the data are not fewer.
 MOST_IMAGES = 50_000
 # Images that a generator makes at a time; the noise of some generators depends on it.
-_BATCH = 256
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Images that a run is to make, in blocks that do not depend on each other.
+
+    ``make`` gives the blocks of some numbers, uint8 ``[B, C, H, W]``, one after the other; all in
+    their order are ``n`` images. The rest is as for ``Generated``.
+    """
+
+    n: int
+    make: Callable[[range], Iterator[Tensor]]
+    name: str
+    targets: ImageSet
+    labels: Tensor | None = None
+    generator: LatentGenerator | None = None
+    paired: bool = False
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-self.n // BLOCK)
+
+    def generated(self, blocks: Iterable[Tensor] | None = None) -> Generated:
+        """The images, of all ``blocks`` where they are made already."""
+        found = torch.cat(list(self.make(range(self.blocks)) if blocks is None else blocks))
+        images = ImageData(found, self.labels, self.name)
+        return Generated(images, self.name, self.targets, self.generator, self.paired)
 
 
 @dataclass(frozen=True)
@@ -56,7 +85,7 @@ def real_images(data: FieldData) -> ImageSet:
     return data
 
 
-def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str) -> Generated:
+def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str) -> Planned:
     """``n`` images of ``G``, rounded to bytes; for classes as often as they occur in ``real``."""
     if G.z_distribution is None:
         raise ConfigError(
@@ -66,12 +95,21 @@ def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str)
     if are_points(G.image_shape):
         raise ConfigError(f"{name} makes points; expected a run of images")
     labels = _labels(G, real, n, seed)
-    batches = generate_batches(
-        G.network, n, seed=seed, distribution=G.z_distribution, batch=_BATCH, labels=labels
-    )
-    images = torch.cat([to_bytes(batch.reshape(-1, *G.image_shape)) for batch in batches])
+    distribution = G.z_distribution
+
+    def make(numbers: range) -> Iterator[Tensor]:
+        batches = generate_batches(
+            *(G.network, n),
+            seed=seed,
+            distribution=distribution,
+            batch=BLOCK,
+            labels=labels,
+            numbers=numbers,
+        )
+        return (to_bytes(batch.reshape(-1, *G.image_shape)) for batch in batches)
+
     latent = LatentGenerator(G.network, G.z_dim, G.z_distribution, G.image_shape, G.n_classes)
-    return Generated(ImageData(images, labels, name), name, real, latent)
+    return Planned(n, make, name, real, labels, latent)
 
 
 def _labels(G: LoadedGenerator, real: ImageSet, n: int, seed: int) -> Tensor | None:
@@ -94,16 +132,23 @@ def translated(
     n: int | None,
     seed: int,
     name: str,
-) -> Generated:
+) -> Planned:
     """The first ``n`` images of one domain of ``data`` in the other, beside those of the other."""
     if not isinstance(data, Domains):
         raise ConfigError(f"{data.name} has the fields {', '.join(data.fields)}; expected a and b")
     source, target = (getattr(data, domain) for domain in direction.split("2"))
     given = source.normalized()[:n]
-    images = to_bytes(translator.translate(given, direction, seed=seed))
+
+    def make(numbers: range) -> Iterator[Tensor]:
+        blocks = given.split(BLOCK)
+        return (
+            to_bytes(translator.translate(blocks[number], direction, seed=seed))
+            for number in numbers
+        )
+
     paired = isinstance(data, PairData)
     targets = ImageData(target.images[: len(given)] if paired else target.images, name=target.name)
-    return Generated(ImageData(images, name=name), f"{name}, {direction}", targets, paired=paired)
+    return Planned(len(given), make, f"{name}, {direction}", targets, paired=paired)
 
 
 @dataclass(frozen=True)
@@ -191,5 +236,5 @@ def picked(images: ImageSet, n: int | None, seed: int) -> ImageData:
         random = stream(seed, "images to evaluate")
         chosen = torch.randperm(count, generator=random)[:n].sort().values
     labels = None if images.labels is None else images.labels.cpu()[chosen]
-    parts = [to_bytes(images.gather(part).cpu()) for part in chosen.split(_BATCH)]
+    parts = [to_bytes(images.gather(part).cpu()) for part in chosen.split(BLOCK)]
     return ImageData(torch.cat(parts), labels, images.name)

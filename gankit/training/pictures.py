@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,10 +60,11 @@ def generate_batches(
     batch: int = 256,
     labels: Tensor | None = None,
     z: Tensor | None = None,
+    numbers: Container[int] | None = None,
 ) -> Iterator[Tensor]:
     """The images of ``generate``, ``batch`` at a time, so that no memory holds them all.
 
-    Those of ``z`` ``[n, z_dim]`` where it is given.
+    Those of ``z`` ``[n, z_dim]`` where it is given; of the batches, those that are ``numbers``.
     """
     if n < 1:
         raise ConfigError(f"n is {n}; allowed are integers from 1")
@@ -81,7 +82,7 @@ def generate_batches(
     # would equal them, number by number, if their generators were seeded alike.
     if z is None:
         z = noise_for(G, distribution, device="cpu", random=stream(seed, "z"))(n)
-    return _batches(G, z, labels, batch, seed)
+    return _batches(G, z, labels, batch, seed, numbers)
 
 
 def generate_from(
@@ -95,12 +96,20 @@ def generate_from(
 
 
 def _batches(
-    G: nn.Module, z: Tensor, labels: Tensor | None, batch: int, seed: int
+    G: nn.Module,
+    z: Tensor,
+    labels: Tensor | None,
+    batch: int,
+    seed: int,
+    numbers: Container[int] | None = None,
 ) -> Iterator[Tensor]:
     own, device = stream(seed, "the generator's own"), next(G.parameters(), z).device
     inputs = (z,) if labels is None else (z, labels)
-    for part in zip(*(x.split(batch) for x in inputs), strict=True):
-        with torch.no_grad(), eval_mode(G), seeded(drawn_seed(own), device):
+    for number, part in enumerate(zip(*(x.split(batch) for x in inputs), strict=True)):
+        own_seed = drawn_seed(own)  # also of a batch that another process makes
+        if numbers is not None and number not in numbers:
+            continue
+        with torch.no_grad(), eval_mode(G), seeded(own_seed, device):
             images = G(*(x.to(device) for x in part)).float().cpu()
         yield images
 

@@ -17,6 +17,7 @@ from gankit.errors import ConfigError, DataError
 from gankit.runs.evaluating import evaluate
 from gankit.training import Checkpoint, Trainer, load_checkpoint
 from gankit.training.callbacks import Evaluate, MetricsCSV, read_metrics
+from gankit.training.shared_work import Share
 from tests.training.test_distributed import ended, started
 from tests.training.test_trainer import make_trainer
 
@@ -46,10 +47,10 @@ class Listed:
     def __init__(self, metric: str, values: list[float]) -> None:
         self.metric, self.values = metric, iter(values)
 
-    def prepare(self, trainer: Trainer) -> None:
+    def prepare(self, trainer: Trainer, share: Share) -> None:
         """Nothing is needed."""
 
-    def __call__(self, trainer: Trainer) -> Mapping[str, float]:
+    def __call__(self, trainer: Trainer, share: Share) -> Mapping[str, float]:
         return {self.metric: next(self.values)}
 
 
@@ -205,16 +206,57 @@ def test_features_of_somebody_elses_run_need_trust(
     assert Path("ran").exists()
 
 
-def test_rank_0_evaluates_and_all_log_the_same(tmp_path: Path) -> None:
-    (tmp_path / "flat.py").write_text(FLAT)
-    asked = {**SMALL, **EVALUATED, "evaluate_every": 2, "evaluate_features": "flat.Flat"}
-    config = [f"{name}={json.dumps(value)}" for name, value in asked.items()]
+COUNTED = """
+import os
+import torch
+from gankit.errors import DataError
+class Counted(torch.nn.Module):
+    def forward(self, images):
+        with open(f"seen.{os.environ.get('RANK', 'alone')}", "a") as file:
+            file.write(f"{len(images)}\\n")
+        if os.environ.get("FAILS") == os.environ.get("RANK", "alone"):
+            raise DataError("this process has had enough")
+        return images[:, 0, ::7, ::7].float().flatten(1)
+"""
+
+
+def command_of(folder: Path, **changed: Any) -> list[str]:
+    (folder / "counted.py").write_text(COUNTED)
+    asked = {**SMALL, **EVALUATED, "evaluate_every": 2, "evaluate_features": "counted.Counted"}
+    config = [f"{name}={json.dumps(value)}" for name, value in {**asked, **changed}.items()]
     options = [word for each in config for word in ("--set", each)]
-    train = ["-m", "gankit", "train", "gan", "--steps", "4", "--quiet", *options]
-    command = [*train, "--set", "checkpoint_best=fid", "--out", "run"]
+    return ["-m", "gankit", "train", "gan", "--steps", "4", "--quiet", "--out", "run", *options]
+
+
+def test_processes_share_an_evaluation_and_find_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = command_of(tmp_path, evaluate_n=600, checkpoint_best="fid")
     for code, error in ended(started(command, cwd=tmp_path), seconds=300):
         assert code == 0, error
+    # Of 1,442 real images once and 600 drawn ones twice, blocks of 256 in turn.
+    seen = [sum(map(int, (tmp_path / f"seen.{rank}").read_text().split())) for rank in (0, 1)]
+    assert seen == [3 * 256 + 2 * (256 + 88), 2 * 256 + 162 + 2 * 256]
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert [row["step"] for row in rows if row["fid"] != "nan"] == ["2", "4"]
     best = load_checkpoint(tmp_path / "run" / "checkpoint.best.pt")["step"]
     assert best == min((float(row["fid"]), int(row["step"])) for row in rows)[1]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (kept,) = json.loads(Path("run", "evaluation.json").read_text())["results"]
+    names = ["fid", "prc"]
+    alone = evaluate("run", metrics=names, n=600, features="counted.Counted", trust=True)
+    assert alone.values == pytest.approx(kept["values"], rel=1e-6)
+    assert {**alone.as_dict(), "values": 0} == {**kept, "values": 0}
+
+
+def test_what_one_process_raises_ends_all_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILS", "1")
+    command = command_of(tmp_path, evaluate_n=600)
+    for code, error in ended(started(command, cwd=tmp_path), seconds=300):
+        assert code == 2
+        assert "Traceback" not in error
+        assert "this process has had enough" in error
