@@ -22,6 +22,7 @@ from gankit.data.mnist import load_mnist
 from gankit.data.npz import load_npz
 from gankit.data.pairs import load_pairs
 from gankit.data.shards import load_shards
+from gankit.data.stacked import load_stacked
 from gankit.data.table import load_csv
 from gankit.data.torchvision_sets import load_celeba, load_cifar10
 from gankit.data.toy import TOYS, load_toy
@@ -40,6 +41,7 @@ _IMAGE_TOYS: dict[str, _Loader] = {
     "arrows": load_arrows,
     "shapes": load_shapes,
     "prints": load_prints,
+    "stacked": load_stacked,
 }
 _ALL_TOYS = (*TOYS, *_IMAGE_TOYS, "speech")
 _SETS: dict[str, _Loader] = {
@@ -118,15 +120,16 @@ def load(
             of image files and does not fit into memory is a ``StreamedData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``; ``"unpaired:PATH"``,
             ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData`` (``gankit.data.load_pairs``,
-            ``load_unpaired``); ``"toy:shapes"`` is an ``ImageData`` with labels. ``"audio:PATH"``
-            and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``, ``load_speech``), which has
-            no image size. ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a
+            ``load_unpaired``); ``"toy:shapes"`` and ``"toy:stacked"``, three digits in three
+            channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and ``"toy:speech"`` are a
+            ``SpeechData`` (``load_audio``, ``load_speech``), which has no image size.
+            ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a
             ``HighResolutionData`` (``gankit.data.load_high_resolution``), whose ``image_size`` is
             that of a crop.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
-            toys of images. Files of ``"folder:PATH"``, ``"csv:PATH"`` and
-            ``"celeba"`` also take ``[height, width]``.
+            toys of images and 8 for ``"toy:stacked"``. Files of ``"folder:PATH"``, ``"csv:PATH"``
+            and ``"celeba"`` also take ``[height, width]``.
         device: where the images shall live.
         split: ``"train"``, ``"test"`` or ``"all"``.
         progress: show on a terminal how far the decoding of files is.

@@ -11,6 +11,7 @@ from gankit.metrics.points import ModeCount, count_modes, ks_distance
 from gankit.metrics.registry import METRICS
 from gankit.metrics.sharpness import sharpness
 from gankit.metrics.small_features import small_features
+from gankit.metrics.stacked import count_stacked_modes
 
 __all__ = [
     "METRICS",
@@ -26,6 +27,7 @@ __all__ = [
     "Value",
     "compute",
     "count_modes",
+    "count_stacked_modes",
     "ks_distance",
     "near_copies",
     "sharpness",

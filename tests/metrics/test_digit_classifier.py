@@ -5,7 +5,7 @@ import torch
 
 from gankit.data import ImageData, load
 from gankit.errors import DataError
-from gankit.metrics import ClassCoverage, DigitClassifier
+from gankit.metrics import ClassCoverage, DigitClassifier, count_stacked_modes
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,24 @@ def test_a_collapsed_generator_is_found_out(classifier, digits):
     assert coverage.counts[3] > 0.9 * len(threes)
     assert coverage.median_confidence >= 0.9
     assert not coverage.passed()
+
+
+def test_stacked_digits_show_their_modes_and_noise_shows_none(classifier):
+    stacked = load("toy:stacked", image_size=28, n=600, split="test")
+    every = count_stacked_modes(stacked.normalized(), classifier)
+    assert every.near > 0.85
+    there = stacked.labels.bincount(minlength=1000)
+    assert torch.minimum(torch.tensor(every.counts), there).sum() > 0.8 * 600
+    zeros = stacked.normalized()[stacked.labels < 100]  # a 0 in the first channel
+    counts = count_stacked_modes(zeros, classifier).counts
+    assert sum(counts[:100]) > 0.9 * sum(counts)
+    white = noise("uniform", 300).view(100, 3, 28, 28)
+    assert count_stacked_modes(white, classifier).near < 0.05
+    with pytest.raises(DataError, match=r"samples must have shape \[N, 3, H, W\]"):
+        count_stacked_modes(zeros[:, :1], classifier)
+    other = DigitClassifier.untrained((0, 1), (1, 28, 28))
+    with pytest.raises(DataError, match="expected 0 to 9"):
+        count_stacked_modes(zeros, other)
 
 
 def test_the_same_seed_gives_the_same_classifier_and_leaves_torchs_state(monkeypatch):
