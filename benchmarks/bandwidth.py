@@ -1,7 +1,7 @@
 """How fast the device's memory copies: the ceiling of every streaming kernel.
 
-``python -m benchmarks.bandwidth [--device cpu|cuda]`` copies buffers of 256 MB and more, far over
-any cache, and counts bytes read and bytes written.
+``python -m benchmarks.bandwidth [--device cpu|cuda] [--megabytes N ...]`` copies buffers of 256 MB
+and more, far over any cache, and counts bytes read and bytes written.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=default, choices=("cpu", "cuda"))
-    device = torch.device(parser.parse_args().device)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=MEGABYTES)
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
     print(f"copies on {device_name(device)}, GB/s, bytes read and written")
-    for megabytes in MEGABYTES:
+    for megabytes in chosen.megabytes:
         rates = [rate / 1e9 for rate in measure(device, megabytes)]
         print(
             f"{megabytes:>5} MB buffers: median {statistics.median(rates):,.0f}, "

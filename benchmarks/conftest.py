@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +26,7 @@ class Settings:
 
 
 RACES = pytest.StashKey[dict[tuple[str, str], Race]]()
+START = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,12 +48,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="contenders not to race: parts of their names, such as max-autotune,triton",
     )
+    group.addoption(
+        "--time-limit",
+        type=float,
+        help="seconds after which no race begins; the files' races then take turns, so that each "
+        "file is measured in part (default: none)",
+    )
     group.addoption("--threads", type=int, default=None, help="CPU threads (default: torch's)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("python_files", "bench_*.py")
     config.stash[RACES] = {}
+    config.stash[START] = time.monotonic()
     keep_freed_memory()  # for all contenders: what is timed is the work, not fresh pages
     if config.getoption("--threads"):
         torch.set_num_threads(config.getoption("--threads"))
@@ -90,9 +100,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under a time limit a race of each file, then the next of each, and so on."""
+    if config.getoption("--time-limit") is None:
+        return
+    by_file = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    races = [[list(r) for _, r in itertools.groupby(group, _race_of)] for group in by_file]
+    turns = itertools.zip_longest(*races, fillvalue=[])
+    items[:] = [item for turn in turns for race in turn for item in race]
+
+
+def _race_of(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("race") if callspec else item.nodeid
+
+
 @pytest.fixture
 def race(request: pytest.FixtureRequest) -> Race:
-    return request.config.stash[RACES][request.module.__name__, request.param]
+    found = request.config.stash[RACES][request.module.__name__, request.param]
+    limit = request.config.getoption("--time-limit")
+    spent = time.monotonic() - request.config.stash[START]
+    if limit is not None and spent > limit and not found.finished:
+        pytest.skip(f"the time limit of {limit:g} s is over")
+    return found
 
 
 def pytest_benchmark_update_machine_info(

@@ -4,14 +4,15 @@ Made to run under compute-sanitizer: few calls, small tensors, each allocation o
 that an access past the end is one into foreign memory). Set PYTORCH_NO_CUDA_MEMORY_CACHING=1 for
 that, or torch's allocator hides such accesses.
 
-``python -m benchmarks.device.exercise_kernels [--device cuda] [--backend native] [--large]
-[--huge]``
+``python -m benchmarks.device.exercise_kernels [--device cuda] [--backend native] [--calls N]
+[--large] [--huge]``: a sample of N calls per op and dtype, or all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from torch import Tensor
 import gankit.ops
 from gankit.ops import backends
 from gankit.ops.registry import Kernel, OpSpec
+
+Call = tuple[str, Kernel, tuple[Any, ...]]
 
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 BITWISE = ("leaky_relu_dropout",)  # ops whose backends give the same bits
@@ -67,7 +70,7 @@ def moved(x: Any, device: torch.device) -> Any:
     return base.to(device, copy=True).as_strided(x.shape, x.stride(), x.storage_offset())
 
 
-def spec_calls(spec: OpSpec, dtype: torch.dtype) -> Iterator[tuple[str, Kernel, tuple[Any, ...]]]:
+def spec_calls(spec: OpSpec, dtype: torch.dtype) -> Iterator[Call]:
     """The op's own samples for the dispatcher."""
     by_op = {kernel.raw: kernel for kernel in spec.kernels}
     for op, arguments in spec.raw_samples(dtype, torch.device("cpu")):
@@ -75,9 +78,7 @@ def spec_calls(spec: OpSpec, dtype: torch.dtype) -> Iterator[tuple[str, Kernel, 
             yield "sample", by_op[op], arguments
 
 
-def leaky_relu_dropout_calls(
-    dtype: torch.dtype, sizes: tuple[int, ...]
-) -> Iterator[tuple[str, Kernel, tuple[Any, ...]]]:
+def leaky_relu_dropout_calls(dtype: torch.dtype, sizes: tuple[int, ...]) -> Iterator[Call]:
     """Every tail and layout of leaky_relu_dropout's kernels, elementwise and by channel."""
     from gankit.ops.leaky_relu_dropout import spec
 
@@ -171,20 +172,24 @@ def _bits(x: Tensor) -> Tensor:
     return x.contiguous().view(INTEGERS[x.element_size()])
 
 
-def exercise(device: torch.device, backend: str, large: bool) -> tuple[int, list[str]]:
-    """Returns the number of calls and what differed."""
+def exercise(
+    device: torch.device, backend: str, large: bool, most: int | None = None
+) -> tuple[int, list[str]]:
+    """Returns the number of calls, at most ``most`` per op and dtype, and what differed."""
     torch.manual_seed(0)
     calls, differing = 0, []
     for spec in specs():
         for dtype in DTYPES:
             if backend == "triton" and dtype not in spec.kernels[0].triton_dtypes:
                 continue
+            if backend == "triton" and device.type == "cpu" and dtype == torch.bfloat16:
+                continue  # Triton's interpreter has none
             todo = list(spec_calls(spec, dtype))
             if spec.name == "leaky_relu_dropout":
                 todo += leaky_relu_dropout_calls(dtype, SIZES)
                 if large and dtype in (torch.float32, torch.float16):
                     todo += leaky_relu_dropout_calls(dtype, (LARGE,))
-            for what, kernel, arguments in todo:
+            for what, kernel, arguments in _spread(todo, most):
                 calls += 1
                 with torch.no_grad():
                     if spec.name in BITWISE:
@@ -196,11 +201,23 @@ def exercise(device: torch.device, backend: str, large: bool) -> tuple[int, list
     return calls, differing
 
 
+def _spread(calls: list[Call], most: int | None) -> list[Call]:
+    """``most`` of the calls, of each kernel in turn; all without a number."""
+    if most is None:
+        return calls
+    by_kernel: dict[str, list[Call]] = {}
+    for call in calls:
+        by_kernel.setdefault(call[1].name, []).append(call)
+    turns = itertools.zip_longest(*by_kernel.values())
+    return [call for turn in turns for call in turn if call is not None][:most]
+
+
 def main() -> int:
     """Prints what differed; returns 1 if anything did or if the backend is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
     parser.add_argument("--backend", default="native", choices=("native", "triton", "reference"))
+    parser.add_argument("--calls", type=int, help="at most so many per op and dtype (all)")
     parser.add_argument("--large", action="store_true", help="also 2^24 elements and some")
     parser.add_argument(
         "--huge", action="store_true", help="also 2^31 elements and some, where memory allows"
@@ -212,7 +229,7 @@ def main() -> int:
         return 1
     device = torch.device(chosen.device)
     with backends.backend(chosen.backend):
-        calls, differing = exercise(device, chosen.backend, chosen.large)
+        calls, differing = exercise(device, chosen.backend, chosen.large, chosen.calls)
         if chosen.huge and device.type == "cuda" and torch.cuda.mem_get_info()[0] > HUGE_BYTES:
             calls += 3
             with torch.no_grad():

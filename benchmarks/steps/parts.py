@@ -76,7 +76,10 @@ def part_contenders(
                 step(real)
         if not recorder.calls:
             raise RuntimeError(f"the step ran none of {', '.join(names)}")
-        recorded = [_as_the_step_runs_it(*call) for call in recorder.calls]
+        # Recorded views of weights that an optimizer has since changed may be viewed again without
+        # gradients alone.
+        with torch.no_grad():
+            recorded = [_as_the_step_runs_it(*call) for call in recorder.calls]
 
         @torch.no_grad()
         def repeat() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from gankit.ops.backends import native_cpu
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "device" / "run.sh"
 NEED_A_GPU = (
-    "conformance-native", "conformance-triton", "graphs", "memcheck", "racecheck", "bandwidth",
-    "benchmark-ops", "benchmark-steps", "report", "memcheck-triton", "benchmark-all",
+    "sample-native", "sample-triton", "graphs", "bandwidth", "benchmark-ops", "benchmark-steps",
+    "report", "memcheck", "racecheck", "profile", "conformance-native", "conformance-triton",
+    "memcheck-triton", "benchmark-all",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("timeout") is None, reason="needs GNU coreutils")
@@ -30,16 +35,42 @@ def run(out: Path, **variables: str) -> tuple[subprocess.CompletedProcess[str], 
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=850,
         check=False,
     )
     lines = (out / "summary.txt").read_text().splitlines()
     assert "commit abc123" in lines[0]
     assert lines[-1].split(",")[0].endswith("parts failed")
-    return done, {line[:20].strip(): line[20:53].strip() for line in lines[2:-1]}
+    parts = [line for line in lines[2:-1] if not line.startswith("to mend: ")]
+    return done, {line[:20].strip(): line[20:53].strip() for line in parts}
 
 
-def test_runs_dry_to_the_end_without_a_gpu(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or not native_cpu().available,
+    reason="needs Triton and the compiled kernels",
+)
+def test_every_part_starts_in_a_dry_run(tmp_path: Path) -> None:
+    done, outcome = run(tmp_path, GANKIT_DEVICE_DRY="1")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert outcome == dict.fromkeys(("environment", "build", *NEED_A_GPU), "exit 0")
+    log = (tmp_path / "log.txt").read_text()
+    assert not re.search(
+        r"no tests (ran|collected)| 0 tests? collected|^0 calls", log, re.MULTILINE
+    )
+    assert "launched leaky_relu_dropout" in log
+    for name in ("ops.json", "steps.json", "environment.json", "report.md", "chart.png"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_the_benchmarks_are_reached_within_the_default_budget() -> None:
+    """Each part up to the report of the benchmarks may take its whole limit."""
+    limits = re.findall(r"^run_part (\S+) (\d+) ", SCRIPT.read_text(), re.MULTILINE)
+    names = [name for name, _ in limits]
+    assert names == ["environment", "build", *NEED_A_GPU]
+    assert sum(int(seconds) for _, seconds in limits[: names.index("report") + 1]) <= 540
+
+
+def test_without_a_gpu_it_skips_what_needs_one(tmp_path: Path) -> None:
     parts = " ".join(("environment", *NEED_A_GPU))
     done, outcome = run(tmp_path / "new" / "out", GANKIT_DEVICE_PARTS=parts)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,6 +100,7 @@ def test_goes_on_after_a_failing_part_and_says_so(tmp_path: Path) -> None:
         assert outcome[name] != "exit 0", name
     assert outcome["build"] == "exit 7"
     assert "no luck" in done.stdout
+    assert "to mend: build: no luck" in done.stdout
 
 
 def test_stops_at_its_budget(tmp_path: Path) -> None:
