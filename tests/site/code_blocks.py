@@ -41,11 +41,12 @@ def _line(page: str, place: int) -> int:
     return page.count("\n", 0, place) + 1
 
 
-def commands(block: Block) -> list[list[str]]:
-    """The commands of a shell block, without their comments, as lists of words."""
+def commands(block: Block, program: str = "") -> list[list[str]]:
+    """The commands of a shell block, without comments, as lists of words; or those of a program."""
     text = block.text.replace("\\\n", " ")
-    lines = (shlex.split(line, comments=True) for line in text.splitlines())
-    return [words for words in lines if words]
+    lines = (line for line in text.splitlines() if line.lstrip().startswith(program))
+    split = (shlex.split(line, comments=True) for line in lines)
+    return [words for words in split if words]
 
 
 def shortened(words: list[str]) -> list[str]:

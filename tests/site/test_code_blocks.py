@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.site.code_blocks import ROOT, blocks, commands, run_page
 
-PAGES = ("docs/quickstart.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/quickstart.md", "docs/tutorial.md", "docs/layers.md")
 SCRIPT = """
 import torch
 from torch import nn
