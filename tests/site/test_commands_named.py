@@ -11,7 +11,7 @@ from gankit import recipes
 from gankit.cli.main import _parser, _Stop
 from tests.site.code_blocks import ROOT, blocks, commands
 
-PAGES = sorted(ROOT.glob("docs/**/*.md")) + [ROOT / "README.md", *ROOT.glob("README.*.md")]
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", *ROOT.glob("README.*.md")]
 PLACEHOLDERS = {"NAME", "X", "RUN"}
 
 
