@@ -7,13 +7,16 @@ picture changes, and does not pile up.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import re
 import warnings
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +25,44 @@ import torch
 from torch import Tensor
 
 from gankit.atomic import atomic_write
-from gankit.data.image_files import Fit, decode_all, resize
+from gankit.data.image_files import Fit, decode_all, in_threads, resize, stored_channels
+from gankit.data.origin import file_digest
 from gankit.errors import DataError, GankitWarning, outside_gankit
 from gankit.json_text import json_text
 
-__all__ = ["decoded", "fingerprint", "one_process_at_a_time", "place_in"]
+__all__ = [
+    "Decoded",
+    "decoded",
+    "digests_as_text",
+    "digests_of",
+    "fingerprint",
+    "one_process_at_a_time",
+    "place_in",
+    "stand_ins",
+    "text_as_digests",
+]
 
 # Files made by other code are decoded again.
-_VERSION = 1
+_VERSION = 2
 _LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was made of some files.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``, of the files with a readable header, in their order. In the
+            place of a damaged one stands the next that is not.
+        left_out: why a file has no readable header, by its number among all.
+        damaged: why an image cannot be decoded although its header can be read, by its number.
+        digests: int64 ``[N]``, the content of those files.
+    """
+
+    images: Tensor
+    left_out: dict[int, str]
+    damaged: dict[int, str]
+    digests: Tensor
 
 
 def decoded(
@@ -45,7 +77,7 @@ def decoded(
     background: str,
     owner: Path | None = None,
     progress: bool = False,
-) -> tuple[Tensor, dict[int, str]]:
+) -> Decoded:
     """The images of ``files``, read from the cache if nothing has changed.
 
     A file counts as unchanged while its name, size and time of change are the same.
@@ -62,10 +94,6 @@ def decoded(
         background: the color under transparent pixels and around padded images.
         owner: what the file of the cache belongs to, such as a list of files; ``folder`` if None.
         progress: show on a terminal how far it is.
-
-    Returns:
-        The images uint8 ``[N, C, H, W]`` in the order of the files, and for each file that cannot
-        be read, by its number, why.
 
     Raises:
         DataError: no file can be read, or the images are not all of one size.
@@ -91,11 +119,27 @@ def decoded(
             background=background,
             progress=progress,
         )
-        reasons = {
-            number: str(error).removeprefix(f"{folder}{os.sep}") for number, error in errors.items()
+        left_out: dict[int, str] = {}
+        damaged: dict[int, str] = {}
+        for number, error in errors.items():
+            reason = str(error).removeprefix(f"{folder}{os.sep}")
+            (damaged if _has_header(files[number]) else left_out)[number] = reason
+        kept_files = [number for number in range(len(files)) if number not in left_out]
+        if damaged:
+            bad = [bisect_left(kept_files, number) for number in damaged]
+            rows = torch.ones(len(kept_files), dtype=torch.int64)
+            rows[bad] = 0
+            images = images[(rows.cumsum(0) - 1)[stand_ins(len(kept_files), bad)]]
+        digests = digests_of([files[number] for number in kept_files])
+        made = Decoded(images, left_out, damaged, digests)
+        about = {
+            "made_of": made_of,
+            "left_out": left_out,
+            "damaged": damaged,
+            "digests": digests_as_text(digests),
         }
         try:
-            _keep(place, images, {"made_of": made_of, "errors": reasons})
+            _keep(place, images, about)
         except OSError as error:
             warnings.warn(
                 f"{name}: the decoded images cannot be kept in {cache} "
@@ -103,9 +147,41 @@ def decoded(
                 GankitWarning,
                 stacklevel=outside_gankit(),
             )
-            return images, reasons
+            return made
     # Of the file too, so that this start and the next one hold the same memory.
-    return _kept(place, made_of) or (images, reasons)
+    return _kept(place, made_of) or made
+
+
+def stand_ins(count: int, damaged: Sequence[int]) -> Tensor:
+    """For each of ``count`` images the one shown in its place: the next that is not ``damaged``."""
+    bad = torch.tensor(list(damaged), dtype=torch.int64)
+    found = torch.arange(2 * count)  # beyond the last one stands the first
+    found[bad] = found[bad + count] = 2 * count
+    return found.flip(0).cummin(0).values.flip(0)[:count] % count
+
+
+def digests_of(files: Sequence[Path]) -> Tensor:
+    """``file_digest`` of each file, int64 ``[N]``."""
+    return torch.tensor([*in_threads(file_digest, files)], dtype=torch.int64)
+
+
+def digests_as_text(digests: Tensor) -> str:
+    """Digests in a form that JSON takes."""
+    return base64.b64encode(digests.numpy().astype("<u4").tobytes()).decode()
+
+
+def text_as_digests(text: str) -> Tensor:
+    """What ``digests_as_text`` was given. Raises ValueError for another text."""
+    values = np.frombuffer(base64.b64decode(text, validate=True), "<u4")
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _has_header(file: Path) -> bool:
+    try:
+        stored_channels(file)
+    except DataError:
+        return False
+    return True
 
 
 def place_in(
@@ -156,7 +232,7 @@ def _keep(place: Path, images: Tensor, about: Mapping[str, Any]) -> None:
         file.write(text + len(text).to_bytes(_LENGTH, "little"))
 
 
-def _kept(place: Path, made_of: str) -> tuple[Tensor, dict[int, str]] | None:
+def _kept(place: Path, made_of: str) -> Decoded | None:
     """What was kept in ``place``, or None if that is absent, damaged or made of other files."""
     try:
         with open(place, "rb") as file:
@@ -168,9 +244,14 @@ def _kept(place: Path, made_of: str) -> tuple[Tensor, dict[int, str]] | None:
             return None
         # Copied on writing, as torch takes no array that cannot be written.
         images = np.load(place, mmap_mode="c", allow_pickle=False)
-        if images.dtype != np.uint8 or images.ndim != 4:
+        digests = text_as_digests(about["digests"])
+        if images.dtype != np.uint8 or images.ndim != 4 or len(digests) != len(images):
             return None
-        return torch.from_numpy(images), {int(k): str(v) for k, v in about["errors"].items()}
+        left_out, damaged = (
+            {int(number): str(reason) for number, reason in about[key].items()}
+            for key in ("left_out", "damaged")
+        )
+        return Decoded(torch.from_numpy(images), left_out, damaged, digests)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

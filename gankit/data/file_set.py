@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gankit.data.decoded import decoded, fingerprint, one_process_at_a_time, place_in
+from gankit.data.decoded import (
+    decoded,
+    digests_as_text,
+    digests_of,
+    fingerprint,
+    one_process_at_a_time,
+    place_in,
+    stand_ins,
+    text_as_digests,
+)
 from gankit.data.image_files import (
     Fit,
     check_background,
@@ -22,6 +32,7 @@ from gankit.data.image_files import (
 )
 from gankit.data.image_set import ImageSet
 from gankit.data.images import ImageData
+from gankit.data.origin import FileNames, Origin
 from gankit.data.paths import cache_root
 from gankit.data.residency import Resident, check_resident, in_words, is_resident
 from gankit.data.rows import Rows
@@ -37,6 +48,7 @@ _CHANNELS = {"auto": None, 1: 1, 3: 3, 4: 4}
 _FITTED = {"crop": "cropped around the center", "stretch": "stretched", "pad": "padded"}
 # Of the free space of the disk, the most that streamed images are kept in.
 _DISK = 0.5
+_REPLACED = ", so the next is shown in its place"
 _KEPT = "What the first epoch decodes is kept in {}."
 
 
@@ -110,7 +122,7 @@ def file_set(
     stays, why = is_resident(resident, most, device, name)
     place = cache_root(root)
     if stays:
-        images, errors = decoded(
+        made = decoded(
             files,
             folder,
             name,
@@ -122,23 +134,30 @@ def file_set(
             owner=owner,
             progress=progress,
         )
-        _check_broken(errors, len(files), name)
-        kept = [number for number in range(len(files)) if number not in errors]
-        shape = tuple(images.shape[1:])
+        left_out, digests, shape = made.left_out, made.digests, tuple(made.images.shape[1:])
+        damaged = made.damaged
+        _check_broken(dict(sorted({**left_out, **damaged}.items())), len(files), name)
     else:
         streaming = _Streaming(files, folder, name, how, pixels, owner or folder)
-        source, errors, kept, said = streaming.source(place, cache, progress)
-        why = f"{why} {said}"
-        shape = source.shape
-    warn_of_skipped(name, errors.values(), [file.relative_to(folder) for file in others])
+        source, left_out, digests, said = streaming.source(place, cache, progress)
+        why, shape, damaged = f"{why} {said}", source.shape, {}
+    kept = [number for number in range(len(files)) if number not in left_out]
+    reasons = [*left_out.values(), *(f"{each}{_REPLACED}" for each in damaged.values())]
+    warn_of_skipped(name, reasons, [file.relative_to(folder) for file in others])
     known = annotate(kept)
     notes = (_note(name, len(kept), shape, how) + known.note, why)
     fields: dict[str, Any] = {key: value for key, value in vars(known).items() if key != "note"}
-    if stays:
-        return ImageData(images, name=name, notes=notes, **fields)
-    return StreamedData(
-        source, name=name, notes=notes, workers=workers or default_workers(), **fields
-    )
+    names = source.names if not stays else FileNames([files[number] for number in kept], folder)
+    fields["origin"] = Origin.of_files(names, digests, known.labels, known.attributes)
+    if not stays:
+        return StreamedData(
+            source, name=name, notes=notes, workers=workers or default_workers(), **fields
+        )
+    if damaged:
+        shown = stand_ins(len(kept), [bisect_left(kept, number) for number in damaged])
+        for key in ("labels", "attributes"):
+            fields[key] = None if fields[key] is None else fields[key][shown]
+    return ImageData(made.images, name=name, notes=notes, **fields)
 
 
 @dataclass(frozen=True)
@@ -154,14 +173,15 @@ class _Streaming:
 
     def source(
         self, place: Path, cache: Cache, progress: bool
-    ) -> tuple[FileImages, dict[int, str], list[int], str]:
-        """It, the files without a readable header and why, the others, and what is kept where."""
+    ) -> tuple[FileImages, dict[int, str], Tensor, str]:
+        """It, why files have no readable header, what is in the others, and what is kept where."""
         how = self.how
         path = place_in(place, self.owner, how.size, how.channels, how.fit, how.background, ".rows")
         with one_process_at_a_time(self.folder):
             made_of = fingerprint(self.files, self.folder)
             rows = _kept(path, made_of) if cache is not False else None
             about = rows.about if rows is not None else self._look(made_of, progress)
+            digests = text_as_digests(about["digests"])
             errors = {int(number): str(reason) for number, reason in about["errors"].items()}
             _check_broken(errors, len(self.files), self.name)
             said = _KEPT.format(path)
@@ -170,8 +190,8 @@ class _Streaming:
         kept = [number for number in range(len(self.files)) if number not in errors]
         channels, height, width = about["shape"]
         source = FileImages(
-            [self.files[number] for number in kept],
-            self.folder,
+            FileNames([self.files[number] for number in kept], self.folder),
+            listed=len(self.files),
             image_size=how.size,
             channels=channels,
             fit=how.fit,
@@ -179,7 +199,7 @@ class _Streaming:
             shape=(channels, height, width),
             rows=rows,
         )
-        return source, errors, kept, said
+        return source, errors, digests, said
 
     def _look(self, made_of: str, progress: bool) -> dict[str, Any]:
         """What the headers of the files say."""
@@ -190,13 +210,18 @@ class _Streaming:
                 errors[number] = str(found).removeprefix(f"{self.folder}{os.sep}")
             elif self.how.channels is None:
                 channels = max(channels, found)
-        count = len(self.files) - len(errors)
-        if count == 0:
+        good = [file for number, file in enumerate(self.files) if number not in errors]
+        if not good:
             raise DataError(
                 f"{self.name}: none of {len(self.files)} images can be read; {errors[0]}"
             )
-        shape = [channels, *self.pixels]
-        return {"made_of": made_of, "count": count, "shape": shape, "errors": errors}
+        return {
+            "made_of": made_of,
+            "count": len(good),
+            "shape": [channels, *self.pixels],
+            "errors": errors,
+            "digests": digests_as_text(digests_of(good)),
+        }
 
     def _rows(self, path: Path, about: dict[str, Any], cache: Cache) -> tuple[Rows | None, str]:
         if cache is False:
@@ -229,6 +254,7 @@ def _kept(path: Path, made_of: str) -> Rows | None:
     try:
         rows = Rows(path)
         same = rows.about["made_of"] == made_of
+        same = same and len(text_as_digests(rows.about["digests"])) == rows.about["count"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return rows if same else None

@@ -30,6 +30,7 @@ __all__ = [
     "decode_all",
     "decode_resized",
     "headers",
+    "in_threads",
     "list_image_files",
     "resize",
     "stored_channels",
@@ -209,7 +210,7 @@ def headers(
         except DataError as error:
             return error
 
-    return _in_threads(stored, files, f"looking at {name}" if progress else None)
+    return in_threads(stored, files, f"looking at {name}" if progress else None)
 
 
 def decode_all(
@@ -265,7 +266,7 @@ def decode_all(
     errors: dict[int, DataError] = {}
     each = [channels or 1] * len(items[0])
     if channels is None:
-        for number, found in enumerate(_in_threads(stored, items)):
+        for number, found in enumerate(in_threads(stored, items)):
             if isinstance(found, DataError):
                 errors[number] = found
             else:
@@ -273,7 +274,7 @@ def decode_all(
     readable = [number for number in range(len(items)) if number not in errors]
     stacks: list[Tensor] = []
     count = 0
-    decoded = _in_threads(read, readable, f"reading {name}" if progress else None)
+    decoded = in_threads(read, readable, f"reading {name}" if progress else None)
     with closing(decoded):
         for number, images in zip(readable, decoded, strict=True):
             if isinstance(images, DataError):
@@ -296,7 +297,7 @@ def decode_all(
     return [stack[:count] for stack in stacks], errors
 
 
-def _in_threads(
+def in_threads(
     function: Callable[[_T], _R], items: Sequence[_T], what: str | None = None
 ) -> Generator[_R]:
     """``function`` of each item, in their order; Pillow decodes outside Python's lock.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gankit.data.image_set import ImageSet, kind
+from gankit.data.origin import Origin
 from gankit.errors import DataError, GankitWarning, outside_gankit
 
 
@@ -29,6 +30,7 @@ class ImageData(ImageSet):
             ``attribute_names``; or None.
         attribute_names: K names, in their order.
         flip: ``batch`` mirrors every second image on average, left to right (see ``flipped``).
+        origin: the files that the images are of, for runs that go on, or None.
 
     Raises:
         DataError: wrong type, shape or device, labels below -1 or without a name, attributes that
@@ -43,6 +45,7 @@ class ImageData(ImageSet):
     attributes: Tensor | None = None
     attribute_names: tuple[str, ...] = ()
     flip: bool = False
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         images = self.images

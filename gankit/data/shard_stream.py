@@ -11,7 +11,7 @@ more.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from gankit.data.image_files import SUFFIXES, Fit, decode_resized
 from gankit.errors import DataError, MissingExtra
 
-__all__ = ["Packed", "ShardStream", "raw_samples"]
+__all__ = ["Packed", "ShardStream", "endings_by_sample", "raw_samples"]
 
 # The endings of members of a shard that are images.
 _ENDINGS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
+_ANY = ", ".join(_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ class Packed:
         channels: 1, 3 or 4.
         fit: as ``gankit.data.image_files.resize``.
         background: the color under transparent pixels and around padded images.
-        label: the ending of the members that hold a class number as text, or None.
+        label: the ending of the members that hold a class as text, its number or name, or None.
         classes: class numbers are below it.
+        class_names: the names of the classes, or none.
+        image: the ending of the members that are the image; None where a sample has one image.
     """
 
     image_size: tuple[int, int]
@@ -47,6 +50,8 @@ class Packed:
     background: str
     label: str | None
     classes: int
+    class_names: tuple[str, ...] = ()
+    image: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,9 +62,7 @@ class Packed:
         """uint8 ``[C, H, W]`` and the class, -1 without labels. Raises DataError for what is none
         of it."""
         name = f"{sample['__url__']}: {sample['__key__']}"
-        ending = next((each for each in _ENDINGS if each in sample), None)
-        if ending is None:
-            raise DataError(f"{name} has no image, expected a member {', '.join(_ENDINGS)}")
+        ending = self._ending(sample, name)
         image = decode_resized(
             (f"{name}.{ending}", sample[ending]),
             self.image_size,
@@ -69,20 +72,64 @@ class Packed:
         )
         return image.numpy(), self._class(sample, name)
 
+    def images(self, endings: Iterable[str]) -> list[str]:
+        """Which of the ``endings`` of a sample's members may be that of its image: one, if it is
+        clear."""
+        if self.image is not None:
+            return [each for each in endings if each == self.image]
+        images = [each for each in endings if each.rpartition(".")[2] in _ENDINGS]
+        # Beside 0001.jpg, 0001.mask.png is another thing.
+        return [each for each in images if each in _ENDINGS] or images
+
+    def _ending(self, sample: Mapping[str, Any], name: str) -> str:
+        found = self.images(sample)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+            raise DataError(
+                f"{name} has {len(found)} images ({several}), expected one or that image says "
+                "which (data.image=ENDING); a sample is what has one name up to its first dot"
+            )
+        raise DataError(f"{name} has no image, expected a member {self.image or _ANY}")
+
     def _class(self, sample: Mapping[str, Any], name: str) -> int:
         if self.label is None:
             return -1
+        text = sample.get(self.label, b"nothing")[:200].decode(errors="replace").strip()
+        if text in self.class_names:
+            return self.class_names.index(text)
         try:
-            number = int(sample.get(self.label, b""))
+            number = int(text)
         except ValueError:
             number = -1
         if not 0 <= number < self.classes:
-            text = sample.get(self.label, b"nothing")[:20].decode(errors="replace")
+            named = ", or one of their names" if self.class_names else ""
             raise DataError(
-                f"{name}.{self.label} is {text.strip()}, expected a class number from 0 to "
-                f"{self.classes - 1}"
+                f"{name}.{self.label} is {text[:20]}, expected a class number from 0 to "
+                f"{self.classes - 1}{named}"
             )
         return number
+
+
+def endings_by_sample(names: Iterable[str]) -> list[set[str]]:
+    """The endings of each sample of a shard whose members have ``names``, as webdataset has them.
+
+    A sample is members in a row with one name up to the first dot behind the last slash.
+    """
+    from webdataset.tariterators import base_plus_ext
+
+    found: list[set[str]] = []
+    before = None
+    for name in names:
+        key, ending = base_plus_ext(name)
+        if key is None or name.startswith("__"):
+            continue
+        if key != before:
+            found.append(set())
+            before = key
+        found[-1].add(ending.lower())
+    return found
 
 
 def raw_samples(url: str, skip: int = 0) -> Iterator[dict[str, Any]]:

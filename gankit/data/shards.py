@@ -19,11 +19,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gankit.data.file_set import ImageSize, height_and_width
-from gankit.data.image_files import SUFFIXES, Fit, check_background
+from gankit.data.image_files import Fit, check_background
 from gankit.data.image_set import ImageSet, mirror_some
 from gankit.data.images import normalize_bytes
 from gankit.data.sampler import BatchSampler
-from gankit.data.shard_stream import Packed, ShardStream, raw_samples
+from gankit.data.shard_stream import Packed, ShardStream, endings_by_sample, raw_samples
 from gankit.data.streamed import LoadedAhead, leave_signals_alone
 from gankit.errors import (
     CheckpointError,
@@ -302,6 +302,7 @@ def load_shards(
     *,
     image_size: ImageSize = 28,
     split: str = "train",
+    image: str | None = None,
     label: str | None = None,
     classes: int | Sequence[str] | None = None,
     length: int | None = None,
@@ -313,7 +314,9 @@ def load_shards(
 ) -> ShardData:
     """Images in tar shards of the WebDataset format, files or URLs that webdataset opens.
 
-    A sample is the members of one name: ``0001.jpg``, ``0001.cls``. Shards are read from the
+    A sample is members in a row of one name up to the first dot: ``0001.jpg``, ``0001.cls``. Its
+    image is the member ``0001.jpg`` (or another format), or the one like ``0001.left.jpg`` where
+    there is one of that kind alone. Shards are read from the
     beginning to the end, by ``workers`` processes that have shards of their own; the order of the
     shards is another in every epoch, and each process shuffles ``shuffle`` samples at a time. A
     sample that cannot be read is left out with a warning (GankitWarning).
@@ -323,8 +326,10 @@ def load_shards(
             with ``::`` between them.
         image_size: height and width, one number for both or two.
         split: ``"train"`` or ``"all"``, which are all shards.
-        label: the ending of the members that hold a class number as text, such as ``"cls"``; they
-            become the field ``label``.
+        image: the ending of the members that are the image, where a sample has several:
+            ``"left.jpg"``.
+        label: the ending of the members that hold a class as text, such as ``"cls"``: its number,
+            or its name if ``classes`` has names; they become the field ``label``.
         classes: with ``label``, how many classes there are, or their names.
         length: samples in all shards, an epoch; None counts those of local shards.
         shuffle: samples that a process holds, as files, to shuffle them; 1 keeps their order.
@@ -352,9 +357,15 @@ def load_shards(
         if not (is_integer(value) and value >= 1) and not (what == "length" and value is None):
             raise DataError(f"{name}: {what} is {shortened(value)}, expected an integer from 1")
     names, count = _classes(label, classes, name)
+    if not isinstance(image, (str, type(None))):
+        raise DataError(f"{name}: image is {shortened(image)}, expected an ending such as left.jpg")
     shards = _expanded(urls, name)
-    packed = Packed(size, channels, resize, background, label, count)
-    length = length or sum(_count(Path(_path(shard)), name) for shard in shards)
+    # webdataset makes endings small.
+    image, label = (each and each.removeprefix(".").lower() for each in (image, label))
+    packed = Packed(size, channels, resize, background, label, count, names, image)
+    length = length or sum(_count(Path(_path(shard)), packed, name) for shard in shards)
+    if length == 0:
+        raise DataError(f"{name}: no sample in it has an image")
     held, labels = _first(shards, packed, min(_HELD, length), name)
     note = f"{name}: {length} images in {len(shards)} shards, "
     note += f"each {'x'.join(map(str, reversed(size)))}; they are streamed."
@@ -417,7 +428,7 @@ def _expanded(urls: str, name: str) -> tuple[str, ...]:
     return tuple(shards)
 
 
-def _count(path: Path, name: str) -> int:
+def _count(path: Path, packed: Packed, name: str) -> int:
     """The samples with an image of a local shard; its members' headers are read."""
     if not path.is_file():
         raise DataError(
@@ -429,7 +440,7 @@ def _count(path: Path, name: str) -> int:
             members = [each.name for each in shard if each.isreg()]
     except (OSError, tarfile.TarError, EOFError) as error:
         raise DataError(f"{name}: {path} is no tar file, or damaged ({error})") from error
-    return len({each.rpartition(".")[0] for each in members if each.lower().endswith(SUFFIXES)})
+    return sum(bool(packed.images(endings)) for endings in endings_by_sample(members))
 
 
 def _first(shards: Sequence[str], packed: Packed, count: int, name: str) -> tuple[Tensor, Tensor]:

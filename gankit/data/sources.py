@@ -66,6 +66,8 @@ _WITH_PATHS: dict[str, tuple[_Loader, str]] = {
 }
 NAMES = (*_SETS, *(f"{kind}:PATH" for kind in _WITH_PATHS), "toy:NAME")
 SPLITS = ("train", "test", "all")
+# Arguments of sets of image files that leave each batch as it is, with their defaults.
+STORAGE: dict[str, Any] = {"resident": "auto", "cache": "auto", "workers": None}
 
 
 @overload
@@ -165,6 +167,18 @@ def load(
     if "image_size" not in own and is_integer(image_size) and isinstance(data, ImageData):
         data = data.resize(image_size)
     return data.to(device)
+
+
+def storage_arguments(name: str) -> dict[str, Any]:
+    """The arguments of the set ``name`` that decide only how it is stored, with their defaults.
+
+    None of a set that is unknown, or whose order depends on them, as that of shards on its readers.
+    """
+    try:
+        taken = inspect.signature(_loader(name)).parameters
+    except DataError:
+        return {}
+    return STORAGE if taken.keys() >= STORAGE.keys() else {}
 
 
 def _loader(name: str) -> _Loader:

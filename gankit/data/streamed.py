@@ -17,7 +17,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from gankit.data.image_files import Fit, decode_resized
 from gankit.data.image_set import ImageSet
 from gankit.data.images import normalize_bytes
+from gankit.data.origin import FileNames, Origin
 from gankit.data.rows import Rows
 from gankit.data.sampler import BatchSampler
 from gankit.errors import DataError, GankitWarning, outside_gankit
@@ -59,8 +59,8 @@ class FileImages(Dataset[Any]):
     """Image files as uint8 ``[C, H, W]``, all of one shape, each decoded when it is asked for.
 
     Args:
-        files: image files, at least one; all are below ``folder`` or have whole paths.
-        folder: what their names are told from.
+        names: image files, at least one.
+        listed: how many there were with those that have no readable header.
         image_size: height and width, or None for those of the files.
         channels: 1, 3 or 4.
         fit: as ``gankit.data.image_files.resize``.
@@ -71,9 +71,9 @@ class FileImages(Dataset[Any]):
 
     def __init__(
         self,
-        files: Sequence[Path],
-        folder: Path,
+        names: FileNames,
         *,
+        listed: int,
         image_size: tuple[int, int] | None,
         channels: int,
         fit: Fit,
@@ -81,21 +81,12 @@ class FileImages(Dataset[Any]):
         shape: tuple[int, int, int],
         rows: Rows | None = None,
     ) -> None:
-        self.folder, self.shape, self.rows = folder, shape, rows
+        self.names, self.listed, self.shape, self.rows = names, listed, shape, rows
         self._how: dict[str, Any] = {"channels": channels, "fit": fit, "background": background}
         self._size = image_size
-        # Two arrays, as a list of a million objects would be copied into each process that decodes.
-        names = [os.fsencode(file) for file in files]
-        self._ends = np.cumsum([len(name) for name in names])
-        self._names = np.frombuffer(b"".join(names), np.uint8)
 
     def __len__(self) -> int:
-        return len(self._ends)
-
-    def file(self, number: int) -> Path:
-        """File number ``number``."""
-        start = self._ends[number - 1] if number else 0
-        return Path(os.fsdecode(self._names[start : self._ends[number]].tobytes()))
+        return len(self.names)
 
     def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
         """Called by torch's loader for a batch; see ``read``. An error comes back as text."""
@@ -125,7 +116,7 @@ class FileImages(Dataset[Any]):
                         self._read(number, images[place])
                         break
                     except _BrokenError as error:
-                        broken[number] = str(error).removeprefix(f"{self.folder}{os.sep}")
+                        broken[number] = str(error).removeprefix(f"{self.names.folder}{os.sep}")
                 number = (number + 1) % len(self)
             else:
                 raise DataError(f"no image can be read; {next(iter(broken.values()))}")
@@ -139,7 +130,7 @@ class FileImages(Dataset[Any]):
     def _read(self, number: int, out: np.ndarray) -> None:
         if self.rows is not None and self.rows.read(number, out):
             return
-        file = self.file(number)
+        file = self.names.path(number)
         try:
             image = decode_resized(file, self._size, **self._how)
         except DataError as error:
@@ -177,6 +168,7 @@ class StreamedData(ImageSet):
         attributes: uint8 ``[N, K]`` of 0 and 1 on ``device``, or None.
         attribute_names: K names.
         flip: ``batch`` and ``order`` mirror every second image on average, left to right.
+        origin: the files, for runs that go on.
         workers: processes that decode.
         place: where batches are brought.
     """
@@ -189,6 +181,7 @@ class StreamedData(ImageSet):
     attributes: Tensor | None = None
     attribute_names: tuple[str, ...] = ()
     flip: bool = False
+    origin: Origin | None = None
     workers: int = 1
     place: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _broken: dict[int, str] = field(default_factory=dict, repr=False)
@@ -251,9 +244,11 @@ class StreamedData(ImageSet):
         if number in self._broken:
             return
         self._broken[number] = reason
-        if len(self._broken) > MAX_BROKEN * len(self):
+        listed = self.source.listed
+        broken = listed - len(self) + len(self._broken)
+        if broken > MAX_BROKEN * listed:
             raise DataError(
-                f"{self.name}: {len(self._broken)} of {len(self)} images cannot be read, which is "
+                f"{self.name}: {broken} of {listed} images cannot be read, which is "
                 f"more than a quarter: {'; '.join([*self._broken.values()][:3])}"
             )
         if len(self._broken) <= _NAMED:

@@ -134,14 +134,23 @@ class _Changes:
             for name, value in after.items()
             if name not in CHANGEABLE and value != self._before(name, before)
         ]
-        differing += [f"{name} is {before[name]}, not left out" for name in before.keys() - after]
+        differing += [
+            f"{name} is {before[name]}, not left out"
+            for name in before.keys() - after
+            if name not in CHANGEABLE
+        ]
         if differing:
             raise ConfigError(
                 f"--resume continues with the run's own settings: {', '.join(differing)}"
             )
         names = [full_name(name, self.old, source) for name, _ in given]
-        flags = {name: getattr(wanted, name) for name in names if name in CHANGEABLE}
-        config = self.old.updated(**self._edited()).updated(**flags)
+        # Of the data, what may not change is as it was.
+        flags = [
+            each
+            for each, name in zip(given, names, strict=True)
+            if name in CHANGEABLE or name.partition(".")[0] == "data"
+        ]
+        config = changed(self.old.updated(**self._edited()), flags, source)
         if not config.trusted:
             check_config(
                 config,
@@ -169,6 +178,7 @@ class _Changes:
             return {}
         base = RunConfig(step=old.step, trusted=old.trusted)
         now, before = configured(base, read_yaml(path), str(path)).as_dict(), old.as_dict()
+        data = now["data"]
         now, before = flat(now), flat(before)
         changes = {name: v for name, v in now.items() if name not in before or v != before[name]}
         unheard = [
@@ -187,14 +197,20 @@ class _Changes:
             for name, value in changes.items()
             if name not in CHANGEABLE
         ]
-        edited += [f"{name} is left out there" for name in before.keys() - now.keys()]
+        edited += [
+            f"{name} is left out there"
+            for name in before.keys() - now.keys()
+            if name not in CHANGEABLE
+        ]
         if edited:
             raise ConfigError(
                 f"{path} was changed after its checkpoint was written ({'; '.join(edited)}): "
                 "--resume continues with the settings of the checkpoint, so undo the change, or "
                 f"start a new run with --config {path} --out DIR"
             )
-        return changes
+        if any(name.startswith("data.") for name in changes):
+            changes["data"] = data
+        return {name: value for name, value in changes.items() if "." not in name}
 
     def news(self, config: RunConfig) -> Iterator[str]:
         """One sentence for each setting that the writer of the checkpoint did not know."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from gankit.data.sources import storage_arguments
 from gankit.errors import ConfigError, shortened
 from gankit.scalars import plain
 
@@ -305,13 +306,32 @@ def _check_count(name: str, value: object) -> None:
 def flat(run: Mapping[str, Any]) -> dict[str, Any]:
     """``RunConfig.as_dict`` with each argument of the step under a name of its own.
 
-    Such as ``step.n_critic``; ``step`` is then the class alone.
+    Such as ``step.n_critic``; ``step`` is then the class alone. So it is with the arguments of the
+    data that say how it is stored (``with_storage_apart``).
     """
+    run = with_storage_apart(run)
     step = run.get("step")
     if not isinstance(step, dict) or not isinstance(step.get("init_args"), dict):
-        return dict(run)
+        return run
     arguments = {f"step.{name}": value for name, value in step["init_args"].items()}
     return {**run, "step": step.get("class_path"), **arguments}
+
+
+def with_storage_apart(run: Mapping[str, Any]) -> dict[str, Any]:
+    """``RunConfig.as_dict`` with ``data.resident`` and its kin, which decide no batch, by name.
+
+    ``data`` is then without them, and what was left out has its default.
+    """
+    data = run.get("data")
+    name = data.get("class_path") if isinstance(data, dict) else data
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    storage = storage_arguments(name) if isinstance(name, str) else {}
+    if not storage or not isinstance(arguments, (dict, type(None))):
+        return dict(run)
+    arguments = arguments or {}
+    rest = {key: value for key, value in arguments.items() if key not in storage}
+    apart = {f"data.{key}": arguments.get(key, default) for key, default in storage.items()}
+    return {**run, "data": {"class_path": name, "init_args": rest} if rest else name, **apart}
 
 
 def _as_dict(spec: Any) -> Any:

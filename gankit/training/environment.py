@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from gankit._version import __version__
+from gankit.data.sources import STORAGE
 
 # Settings that say how long to train, where things lie and what happens beside the training: other
 # values leave every step as it would have been.
 BESIDE_TRAINING = frozenset(
     {
         *("steps", "epochs", "data_root", "log_every", "tensorboard", "callbacks"),
+        *(f"data.{name}" for name in STORAGE),
         *("checkpoint_every", "checkpoint_keep", "checkpoint_best"),
         *("evaluate", "evaluate_every", "evaluate_n", "evaluate_features"),
         *("sample_first", "sample_every", "grid_rows", "grid_columns", "grid_inverted"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gankit.data import Batch, BatchSampler, FieldData
+from gankit.data.origin import Origin
 from gankit.data.torch_data import MapData
 from gankit.errors import CheckpointError, ConfigError, GankitError
 from gankit.metrics.metric import Value
@@ -26,6 +27,7 @@ from gankit.training.arguments import whole
 from gankit.training.batches import in_dtype
 from gankit.training.callbacks import Callback
 from gankit.training.checkpoint import rng_state, set_rng_state
+from gankit.training.config import with_storage_apart
 from gankit.training.distributed import broadcast_state, gathered, mean_over_processes, world
 from gankit.training.entries import average_not_finite, check_entries, check_optimizer, named
 from gankit.training.environment import BESIDE_TRAINING, differences, environment
@@ -230,7 +232,13 @@ class Trainer:
             "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
             "callbacks": {name: plain(c.state_dict()) for name, c in self._named_callbacks()},
             "environment": environment(self.data.device, world()[1]),
+            # The files that the samples come from, where it knows them.
+            "data": None if self._origin is None else self._origin.state_dict(),
         }
+
+    @property
+    def _origin(self) -> Origin | None:
+        return getattr(self.data, "origin", None)
 
     def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
         seen: Counter[str] = Counter()
@@ -268,6 +276,10 @@ class Trainer:
         for name, optimizer in step.optimizers.items():
             with named(f"optimizers.{name}"):
                 optimizer.load_state_dict(optimizers[name])
+        kept, changed = state.get("data"), None
+        if isinstance(kept, Mapping) and self._origin is not None:
+            with named("data"):
+                changed = self._origin.compare(kept, self.data.name)
         with named("sampler"):
             self.sampler.load_state_dict(state["sampler"])
         with named("pending"):
@@ -295,6 +307,7 @@ class Trainer:
         self.differences = (
             *_changed_settings(state["config"], self.config),
             *differences(state["environment"], here),
+            *([] if changed is None else [changed]),
         )
 
     def _check_restored(self, groups: Mapping[str, list[dict[str, Any]]]) -> None:
@@ -394,16 +407,15 @@ def _changed_settings(before: Any, now: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each setting of the description that differs."""
     if not isinstance(before, dict):
         return
-    pairs = [(before, now)]
-    if isinstance(before.get("run"), dict) and isinstance(now.get("run"), dict):
-        pairs = [(before["run"], now["run"])]
-    for old, new in pairs:
-        for name in sorted(old.keys() & new.keys()):
-            if old[name] != new[name] and name not in BESIDE_TRAINING:
-                yield (
-                    f"The setting {name} was {old[name]!r} and is {new[name]!r} from here on: the "
-                    "run is no longer one that its settings repeat."
-                )
+    old, new = before, dict(now)
+    if isinstance(old.get("run"), dict) and isinstance(new.get("run"), dict):
+        old, new = with_storage_apart(old["run"]), with_storage_apart(new["run"])
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name] and name not in BESIDE_TRAINING:
+            yield (
+                f"The setting {name} was {old[name]!r} and is {new[name]!r} from here on: the "
+                "run is no longer one that its settings repeat."
+            )
 
 
 def advance(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:

@@ -283,3 +283,69 @@ def test_an_evaluation_reads_more_samples_than_are_held(tmp_path: Path) -> None:
     numbers = [n for n in range(400) if not 10 <= n < 130]
     assert more.labels.tolist() == [n % 10 for n in numbers]
     assert more.held[:, 0, 0, 0].tolist() == [n % 200 for n in numbers]
+
+
+def shard_of(path: Path, *members: tuple[str, bytes]) -> str:
+    with tarfile.open(path, "w") as shard:
+        for name, content in members:
+            member(shard, name, content)
+    return f"wds:{path}"
+
+
+def test_a_name_ends_at_its_first_dot(tmp_path):
+    members = []
+    for number in range(8):  # in folders whose names have dots, and with endings of several parts
+        key = f"v1.0/part.{number % 2}/{number:04}"
+        members += [(f"{key}.IMG.png", png(number)), (f"{key}.label.CLS", b"%d\n" % number)]
+    members += [("__meta__.json", b"{}"), ("README", b"no dot"), (".hidden", b"no name")]
+    name = shard_of(tmp_path / "dots.tar", *members)
+    for more in ({}, {"image": "img.png"}, {"image": ".IMG.png"}):
+        data = loaded(name, label="label.cls", **more)
+        assert (data.length, len(data)) == (8, 8)
+        batches = order(data)
+        assert sorted(values(next(batches)) + values(next(batches))) == [*range(8)]
+        batches.close()
+
+
+def test_of_several_images_one_must_be_named(tmp_path):
+    members = []
+    for number in range(4):
+        for ending, content in (
+            ("left.png", png(number)),
+            ("right.png", png(200)),
+            ("cls", b"%d" % number),
+        ):
+            members.append((f"{number}.{ending}", content))
+    name = shard_of(tmp_path / "two.tar", *members)
+    with pytest.raises(
+        DataError, match=r"0 has 2 images \(left\.png, right\.png\), expected one or"
+    ):
+        loaded(name)
+    assert sorted(values(loaded(name, image="left.png").batch(torch.arange(4)))) == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="no sample in it has an image"):
+        loaded(name, image="middle.png")
+    with pytest.raises(DataError, match="image is 3, expected an ending"):
+        loaded(name, image=3)
+    # What is beside the image itself, such as a mask, is no second one.
+    plain = [(file.replace("left.", ""), content) for file, content in members]
+    assert len(loaded(shard_of(tmp_path / "mask.tar", *plain))) == 4
+    # Of names with dots of their own, webdataset makes one sample.
+    dotted = [(f"photo.{number}.png", png(number)) for number in range(4)]
+    words = (
+        r"photo has 4 images \(0\.png, 1\.png, 2\.png, \.\.\.\), .* one name up to its first dot"
+    )
+    with pytest.raises(DataError, match=words):
+        loaded(shard_of(tmp_path / "dotted.tar", *dotted), label=None, classes=None)
+
+
+def test_classes_by_name(tmp_path):
+    texts = [b"cat", b"dog\n", b"1", b" cat "]
+    members = []
+    for number, text in enumerate(texts):
+        members += [(f"{number}.png", png(number)), (f"{number}.txt", text)]
+    name = shard_of(tmp_path / "named.tar", *members)
+    data = loaded(name, label="txt", classes=["cat", "dog"], shuffle=1)
+    assert data.labels.tolist() == [0, 1, 1, 0]
+    assert data.class_names == ("cat", "dog")
+    with pytest.raises(DataError, match=r"0\.txt is cat, expected a class number from 0 to 9$"):
+        loaded(name, label="txt")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,51 @@ def test_files_that_break_on_the_way_are_named_and_replaced(table, tmp_path):
     message = "6 of 23 images cannot be read, which is more than a quarter"
     with pytest.warns(GankitWarning), pytest.raises(DataError, match=message):
         data.batch(torch.arange(8, 11))
+
+
+@pytest.mark.parametrize("channels", ["auto", 1])
+@pytest.mark.parametrize("damaged", [(4, 5, 22), (0, 21, 22)])
+def test_damaged_files_leave_the_resident_and_the_streamed_set_the_same(
+    table, tmp_path, channels, damaged
+):
+    files = [tmp_path / "images" / f"{'ab'[number % 2]}/{number:02}.jpg" for number in range(N)]
+    for number in damaged:
+        files[number].write_bytes(files[number].read_bytes()[:-60])
+    files[1].write_bytes(b"no image")
+    files[2].unlink()
+    everything = torch.arange(N - 2)
+    for _ in range(2):  # from the cache too
+        sets = []
+        for resident in (True, False):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                data = both(table, resident=resident, channels=channels)
+                sets.append((data, data.batch(everything)))
+            text = " ".join(str(each.message) for each in caught)
+            assert f"skipped {5 if resident else 2} files: images/b/01.jpg: not an im" in text
+            for number in damaged:
+                assert f"images/{files[number].parent.name}/{number:02}.jpg: cannot be" in text
+        (resident, expected), (streamed, batch) = sets
+        assert len(resident) == len(streamed) == N - 2
+        assert same(batch, expected)
+        assert resident.class_names == streamed.class_names
+        assert resident.origin.compare(streamed.origin.state_dict(), "it") is None
+    listed = [0, *range(3, N)]
+    shown = [  # in place of a damaged one the next, beyond the last one the first
+        next(each for each in [*listed[place:], *listed] if each not in damaged)
+        for place in range(len(listed))
+    ]
+    assert expected["attributes"][:, 0].tolist() == [float(number % 2) for number in shown]
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.filterwarnings("ignore:csv")
+def test_damaged_and_unreadable_files_count_together(table, tmp_path, resident):
+    for number in range(6):  # of 23 they are more than a quarter
+        path = tmp_path / "images" / f"{'ab'[number % 2]}/{number:02}.jpg"
+        path.write_bytes(path.read_bytes()[:-60] if number > 2 else b"")
+    with pytest.raises(DataError, match="6 of 23 images cannot be read, which is more than a qu"):
+        both(table, resident=resident).batch(torch.arange(N - 3))
 
 
 def test_headers_are_looked_at_before_training(tmp_path):
