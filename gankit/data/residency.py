@@ -64,13 +64,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     found = [_available()]
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            found.append(max(0, limit - pages * resource.getpagesize()))
+    found += _process_limits()
     found += _control_group()
     return min(found)
 
@@ -83,6 +77,23 @@ def _available() -> int:
     with suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return 2**32  # a system that tells nothing
+
+
+def _process_limits() -> list[int]:
+    """What is left of the limits of the process (``ulimit -v`` and ``-d``) that it has."""
+    found = []
+    with suppress(ImportError, OSError, ValueError, LookupError):
+        import resource
+
+        used = {}
+        for line in Path("/proc/self/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            used[name] = value
+        for kind, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                found.append(max(0, limit - 1024 * int(used[name].split()[0])))
+    return found
 
 
 def _control_group() -> list[int]:

@@ -28,6 +28,7 @@ from gankit.data.image_files import Fit, decode_resized
 from gankit.data.image_set import ImageSet
 from gankit.data.images import normalize_bytes
 from gankit.data.origin import FileNames, Origin
+from gankit.data.read_ahead import ReadAhead
 from gankit.data.rows import Rows
 from gankit.data.sampler import BatchSampler
 from gankit.errors import DataError, GankitWarning, outside_gankit
@@ -47,6 +48,8 @@ MAX_BROKEN = 0.25
 # Batches that each process has ready, at least.
 _AHEAD = 4
 _NAMED = 5
+# A share of images that threads may decode beside those that they read.
+_FEW = 0.05
 
 
 def default_workers() -> int:
@@ -87,6 +90,10 @@ class FileImages(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def is_kept(self) -> bool:
+        """Whether few images, if any, are still to be decoded: the others are in ``rows``."""
+        return self.rows is not None and self.rows.missing() <= _FEW * len(self)
 
     def __getitems__(self, numbers: list[int]) -> dict[str, Any]:
         """Called by torch's loader for a batch; see ``read``. An error comes back as text."""
@@ -284,7 +291,9 @@ class LoadedAhead(Iterator[dict[str, Tensor]], ABC):
     def close(self) -> None:
         """End the processes; the next batch starts them again."""
         batches, self._batches = self._batches, None
-        if batches is not None:
+        if isinstance(batches, ReadAhead):
+            batches.close()
+        elif batches is not None:
             batches._shutdown_workers()
 
     def _take(self) -> Mapping[str, Any]:
@@ -313,17 +322,23 @@ class StreamedOrder(LoadedAhead):
 
     def __init__(self, data: StreamedData, sampler: BatchSampler) -> None:
         super().__init__(data.name, sampler)
-        self.data = data
+        self.data, self._taken = data, 0
 
     def __next__(self) -> dict[str, Tensor]:
         read = self._take()
         next(self.sampler)
+        self._taken += 1
         data = self.data
+        decoding = not isinstance(self._batches, ReadAhead)
+        if decoding and self._taken % self.steps_per_epoch == 0 and data.source.is_kept():
+            self.close()  # the next batch is read by threads
         return data._samples(*data._arrived(read))
 
     def _start(self) -> Any:
         # A copy runs ahead of what training has taken.
         ahead: Any = _Lists(copy.deepcopy(self.sampler))
+        if self.data.source.is_kept():
+            return ReadAhead(self._read, iter(ahead), self.data.workers, _AHEAD)
         loader: DataLoader[Any] = DataLoader(
             self.data.source,
             batch_sampler=ahead,
@@ -335,6 +350,12 @@ class StreamedOrder(LoadedAhead):
             generator=torch.Generator(),  # so that it draws no number of the run's
         )
         return iter(loader)
+
+    def _read(self, numbers: list[int]) -> dict[str, Any]:
+        read = self.data.source.__getitems__(numbers)
+        if self.data.device.type != "cuda":
+            return read
+        return {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in read.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the coming batches depend on."""

@@ -347,5 +347,8 @@ def test_classes_by_name(tmp_path):
     data = loaded(name, label="txt", classes=["cat", "dog"], shuffle=1)
     assert data.labels.tolist() == [0, 1, 1, 0]
     assert data.class_names == ("cat", "dog")
+    name = shard_of(tmp_path / "one.tar", *members[:2])
     with pytest.raises(DataError, match=r"0\.txt is cat, expected a class number from 0 to 9$"):
         loaded(name, label="txt")
+    with pytest.raises(DataError, match="from 0 to 1, or one of their names"):
+        loaded(name, label="txt", classes=["bird", "dog"])

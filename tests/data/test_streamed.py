@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,33 @@ def test_a_second_epoch_reads_what_the_first_has_kept(table, monkeypatch):
     monkeypatch.setattr("gankit.data.file_set.headers", None)
     again = order(both(table, resident=False, workers=1))
     assert all(same(next(again), each) for each in first)
+
+
+def test_what_is_kept_is_read_without_other_processes(table):
+    data = both(table, resident=False, workers=2)
+    batches = order(data)
+    first = [next(batches) for _ in range(N // BATCH - 1)]
+    assert len(multiprocessing.active_children()) == 2
+    data.batch(torch.arange(N))  # those too that the epoch leaves out
+    assert data.source.rows.missing() == 0
+    next(batches)  # the last one of the epoch
+    others = {*threading.enumerate()}
+    later = [next(batches) for _ in range(2 * (N // BATCH))]
+    assert multiprocessing.active_children() == []
+    # It is what processes give, and goes on from where it stands.
+    again = order(both(table, resident=False, cache=False, workers=1))
+    assert all(same(next(again), each) for each in first)
+    next(again)
+    assert all(same(next(again), each) for each in later)
+    state = batches.state_dict()
+    following = next(batches)
+    batches.close()
+    assert {each for each in threading.enumerate() if "gankit-read" in each.name} <= others
+    third = order(both(table, resident=False, workers=2), seed=9)
+    third.load_state_dict(state)
+    assert same(next(third), following)
+    assert multiprocessing.active_children() == [*again._batches._workers]
+    again.close()
 
 
 def test_kept_images_are_of_the_files_as_they_are(table, tmp_path):
@@ -247,17 +275,21 @@ def test_the_decision_is_by_free_memory_and_said(table, monkeypatch):
             both(table, **{argument: value})
 
 
-def test_free_memory_knows_the_limits_of_the_process():
+@pytest.mark.parametrize(("limit", "used"), [("AS", "VmSize"), ("DATA", "VmData")])
+def test_free_memory_knows_the_limits_of_the_process(limit, used):
     script = """
-        import resource, torch
+        import resource, sys, torch
         from gankit.data.residency import free_memory
-        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
-        print(free_memory(torch.device("cpu")) <= 2**26)
+        limit, used = sys.argv[1:]
+        lines = open("/proc/self/status").read().splitlines()
+        used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith(used))
+        kind = getattr(resource, "RLIMIT_" + limit)
+        resource.setrlimit(kind, (used + 2**26, resource.getrlimit(kind)[1]))
+        print(0 < free_memory(torch.device("cpu")) <= 2**26)
     """
-    if not Path("/proc/self/statm").exists():
+    if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
-    assert output(script) == "True"
+    assert output(script, limit, used) == "True"
 
 
 def output(script: str, *arguments: str) -> str:
