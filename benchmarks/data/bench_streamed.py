@@ -1,8 +1,8 @@
 """An epoch of images from files: torchvision's ImageFolder and torch's DataLoader, and gankit.
 
 All have two processes that decode, with as many batches ahead, and the same transforms; what is
-kept on the disk two threads read. What runs ahead would take the processors from the contender whose
-turn it is, so the processes of the others are stopped meanwhile; the threads have nothing more to do.
+kept on the disk two threads read. What runs ahead would take the processors from the contender
+whose turn it is, so the processes of the others are stopped meanwhile; the threads wait then.
 """
 
 from __future__ import annotations
