@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -234,7 +234,7 @@ def _module(
     if not trust:
         _check_makes(_check_own(spec, weights_of(key), path), shape, path)
     G = _built(spec, weights_of(key), path)
-    _check_images(G, shape, path)
+    _check_images(G, list(_made(G, shape)), path)
     return LoadedGenerator(G, interface_of(G, description, step, path))
 
 
@@ -300,6 +300,11 @@ def _image_shape(shape: Any, path: Path) -> list[int]:
             f"{_MAX_VALUES:,} values at most"
         )
     return shape
+
+
+def _made(G: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+    """``(C, H, W)`` of the images of G, which one that grows has not yet brought to ``shape``."""
+    return tuple(getattr(G, "current_shape", shape))
 
 
 def _check_images(G: nn.Module, shape: list[int], path: Path) -> None:
@@ -457,7 +462,7 @@ def interface_of(
     return Interface(
         z_dim=noise_for(G).shape[0],
         z_distribution=distribution,
-        image_shape=tuple(shape),
+        image_shape=_made(G, shape),
         n_classes=n_classes,
         classes=tuple(classes),
         step=step,

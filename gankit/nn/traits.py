@@ -106,6 +106,9 @@ _PER_SAMPLE: tuple[type[nn.Module], ...] = (
 )
 for _kind in _PER_SAMPLE:
     declares(per_sample=True)(_kind)
+# They compute nothing: who holds them says what becomes of their modules.
+for _kind in (nn.ModuleList, nn.ModuleDict):
+    declares(per_sample=True)(_kind)
 for _kind in _VALUE_KEEPING:
     declares(per_sample=True, keeps_values=True)(_kind)
 # Whether they leave the samples apart is a matter of their settings.

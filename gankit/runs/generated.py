@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import data as gankit_data
@@ -86,7 +87,11 @@ def real_images(data: FieldData) -> ImageSet:
 
 
 def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str) -> Planned:
-    """``n`` images of ``G``, rounded to bytes; for classes as often as they occur in ``real``."""
+    """``n`` images of ``G``, rounded to bytes; for classes as often as they occur in ``real``.
+
+    Those of a generator that still grows are enlarged to the size of the real ones, so that the
+    numbers of one run are of one size.
+    """
     if G.z_distribution is None:
         raise ConfigError(
             f"{name} is an autoencoder without a distribution of codes to draw from, so there are "
@@ -106,7 +111,10 @@ def sampled(G: LoadedGenerator, real: ImageSet, *, n: int, seed: int, name: str)
             labels=labels,
             numbers=numbers,
         )
-        return (to_bytes(batch.reshape(-1, *G.image_shape)) for batch in batches)
+        shaped = (batch.reshape(-1, *G.image_shape) for batch in batches)
+        if hasattr(G.network, "current_shape"):
+            shaped = (F.interpolate(batch, size=real.shape[1:]) for batch in shaped)
+        return map(to_bytes, shaped)
 
     latent = LatentGenerator(G.network, G.z_dim, G.z_distribution, G.image_shape, G.n_classes)
     return Planned(n, make, name, real, labels, latent)
@@ -199,7 +207,8 @@ def _size(saved: SavedRun) -> ImageSize:
     module = saved.module
     if not isinstance(module, LoadedGenerator) or are_points(module.image_shape):
         return saved.config.image_size
-    height, width = module.image_shape[1:]
+    # Of a generator that grows, that of the end.
+    height, width = saved.description["image_shape"][1:]
     return height if height == width else (height, width)
 
 

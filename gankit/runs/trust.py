@@ -23,6 +23,7 @@ OWN: dict[str, frozenset[str]] = {
             *("convolutional_autoencoder.Generator", "unet.UNetGenerator"),
             *("resnet.ResNetGenerator", "segan.Generator", "srresnet.SRResNet"),
             *("discogan.Generator", "stargan.Generator", "r3gan.Generator"),
+            *("progan.Generator",),
         )
     ),
     "discriminator": frozenset(
@@ -33,6 +34,7 @@ OWN: dict[str, frozenset[str]] = {
             *("autoencoder.Discriminator", "autoencoder.Encoder", "patch.PatchDiscriminator"),
             *("segan.Discriminator", "srresnet.VGGDiscriminator"),
             *("discogan.Discriminator", "stargan.Discriminator", "r3gan.Discriminator"),
+            *("progan.Discriminator",),
         )
     ),
     "step": frozenset({"gankit.training.GANStep"}),

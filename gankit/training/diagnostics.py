@@ -222,7 +222,7 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     random = torch.Generator().manual_seed(trainer.step)
     picks = torch.randperm(len(trainer.data), generator=random)[:n]
     device = next(step.D.parameters()).device
-    real = trainer.data.gather(picks).to(device)
+    real = step.seen(trainer.data.gather(picks).to(device))
     labels = trainer.data.gather_labels(picks) if "label" in step.fields else None
     fake = generate(step.G, n, seed=trainer.step, distribution=noise, labels=labels)
     fake = fake.to(real).view_as(real)
@@ -235,6 +235,9 @@ def look(trainer: Trainer, samples: int = 128, classes: Classes | None = None) -
     spread = float(_apart(a))
     if classes is None and trainer.data.labels is not None:
         classes = Classes.of(trainer.data)
+    if classes is not None:
+        means = step.seen(classes.means.view(-1, *trainer.data.shape)).flatten(1)
+        classes = Classes(means, classes.counts)
     return Health(
         accuracy,
         positives,

@@ -81,6 +81,13 @@ class GANReports(Step):
             )
         return tuple(found)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Real ``images`` ``[N, ...]`` as D is given them, but for augmentations; linear in them.
+
+        By default they themselves.
+        """
+        return images
+
     def read(self, score: Tensor) -> Tensor:
         """D's output, detached, as probabilities, or as it is where the loss is one of scores."""
         score = score.detach()

@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "began": {"image_size": 8},
     "ebgan": {"image_size": 8},
     "sgan": {"image_size": 8},
+    "progan-digits": {"image_size": 8},
     "pix2pix-toy": {"image_size": 32},
     "cyclegan-toy": {"image_size": 32},
     "discogan-toy": {"image_size": 32},
