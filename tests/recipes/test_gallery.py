@@ -95,6 +95,7 @@ def test_every_recipe_has_a_picture_on_the_page() -> None:
     others = {"points.png": ("gan-2d",), "gan-1d.png": ("gan-1d",)}
     with_toys = ("pix2pix", "cyclegan", "discogan", "stargan", "segan")
     others |= {f"{name}.png": (name, f"{name}-toy") for name in with_toys}
+    others["progan.png"] = ("progan", "progan-digits")
     others["srgan.png"] = ("srresnet", "srgan", "srgan-toy")
     shown |= {name for names in others.values() for name in names}
     assert shown - set(gallery.FLAGS) == set(recipes.names())
