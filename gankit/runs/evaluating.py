@@ -102,6 +102,8 @@ def evaluate(
     saved = load_run(path, trust=trust) if _is_run(Path(path)) else None
     wanted = RealData(against, split, image_size, data_root)
     if saved is None:
+        if not os.path.lexists(path) and os.path.dirname(path) and ":" not in str(path):
+            raise ConfigError(f"there is no {path}; expected a run or a folder of images")
         if against is None:
             raise ConfigError(f"{path} is no run; give --against, the real images")
         if direction is not None:

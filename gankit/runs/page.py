@@ -237,15 +237,19 @@ def _evaluation(result: Mapping[str, Any]) -> Html:
     known = values_of(METRICS)
     rows: list[tuple[object, ...]] = []
     for name, value in result["values"].items():
+        spread = str(name).endswith("_std")  # as large as the images vary, whatever they are worth
         better = "higher" if name in known and known[name].higher_is_better else "lower"
         known_number = as_number(value)
         words = in_words(value) if known_number is None else number(known_number)
-        label = f"{known[name].label} ({name})" if name in known else str(name)
-        rows.append((label, words, f"{better} is better" if name in known else ""))
+        label = known[name].label if name in known else str(name)
+        label = label if label == name else f"{label} ({name})"
+        rows.append((label, words, f"{better} is better" if name in known and not spread else ""))
     step = result.get("step")
     words = f"step {step:,}" if isinstance(step, int) else "a step that was not recorded"
     features = result.get("features")
     words += "" if features is None else f", with the features {in_words(features)}"
+    n, real = result.get("n_generated"), result.get("real")
+    words += f": {n:,} images against {in_words(real)}" if isinstance(n, int) and real else ""
     protocol = [
         (str(name), in_words(value))
         for name, value in result.items()

@@ -36,12 +36,17 @@ class Number(NamedTuple):
 
 @dataclass
 class Measured:
-    """Numbers of runs, by their names, that one protocol has measured."""
+    """Numbers of runs, by their names, that one protocol has measured; ``how`` sums it up."""
 
     metric: str
-    label: str
+    how: str
     protocol: Mapping[str, Any]
     numbers: dict[str, Number] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Metric and protocol, as far as ``how`` tells it."""
+        return f"{self.metric}{self.how}"
 
     def words(self, name: str) -> str:
         """The number of run ``name`` with its step, or "-"."""
@@ -65,7 +70,7 @@ def by_protocol(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str,
                     continue
                 protocol = _protocol(metric, result)
                 key = (metric, json_text(protocol, sort_keys=True))
-                row = found.setdefault(key, Measured(metric, _label(metric, result), protocol))
+                row = found.setdefault(key, Measured(metric, _how(result), protocol))
                 row.numbers[name] = Number(value, step if isinstance(step, int) else None)
     rows = sorted(found.values(), key=lambda row: -len(row.numbers))
     again, seen = Counter(row.label for row in rows), Counter[str]()
@@ -83,14 +88,14 @@ def protocol_notes(runs: Mapping[str, RunRecord]) -> list[str]:
     labels: dict[str, list[Measured]] = {}
     for row in rows.values():
         labels.setdefault(row.label, []).append(row)
-    notes: dict[str, list[str]] = {}
-    for label, same in labels.items():
+    notes: dict[tuple[str, str], list[str]] = {}
+    for same in labels.values():
         if len(same) > 1:
             differ = _differences([_flat(row.protocol) for row in same])
-            notes.setdefault(differ, []).append(label)
+            notes.setdefault((same[0].how, differ), []).append(same[0].metric)
     found = [
-        f"{', '.join(names)}: protocols differ in {what}, so their numbers do not compare"
-        for what, names in notes.items()
+        f"{', '.join(names)}{how}: protocols differ in {what}, so their numbers do not compare"
+        for (how, what), names in notes.items()
     ]
     return [*found, *_notes_on_logs(runs)]
 
@@ -137,11 +142,11 @@ def _protocol(metric: str, result: Mapping[str, Any]) -> dict[str, Any]:
     return protocol
 
 
-def _label(metric: str, result: Mapping[str, Any]) -> str:
+def _how(result: Mapping[str, Any]) -> str:
     features, n = result.get("features"), result.get("n_generated")
     words = [features] if isinstance(features, str) else []
     words += [f"{n:,} images"] if isinstance(n, int) else []
-    return f"{metric} ({', '.join(words)})" if words else metric
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def test_what_is_refused(run: Path, refused: Callable[..., str]) -> None:
     for number in range(3):
         Image.fromarray(pixels).save(f"images/{number}.png")
     assert "images is no run; give --against" in refused("evaluate", "images")
+    assert "there is no runs/gone; expected a run or" in refused("evaluate", "runs/gone")
     many = refused("evaluate", "images", "--against", "digits", "--n", "5")
     assert "n is 5; allowed for folder:images are 1 to 3" in many
     few = refused("evaluate", "images", "--against", "digits")

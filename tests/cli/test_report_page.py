@@ -256,17 +256,22 @@ def test_an_evaluation_that_cannot_be_read_costs_no_page(text: str, trained: Tra
 
 def test_an_evaluation_stands_with_its_protocol(trained: Trained) -> None:
     folder = trained("gan")
-    result = {"values": {"fid": 12.346, "precision": 0.75, "own": 3}, "step": 60}
+    values = {"fid": 12.346, "recall": 0.75, "own": 3, "psnr": "Infinity", "kid_std": 0.5}
+    result = {"values": values, "step": 60}
     result |= {"features": "small", "n_generated": 500, "real": "digits", "features_hash": None}
     (folder / "evaluation.json").write_text(json.dumps({"results": [result]}))
     page = report(folder)
     rows = {name.split("(")[-1]: cells for name, cells in page.rows().items()}
     assert rows["fid)"] == ["12.35", "lower is better"]
-    assert rows["precision)"] == ["0.75", "higher is better"]
+    assert rows["recall"] == ["0.75", "higher is better"]
+    assert rows["psnr)"] == ["infinite", "higher is better"]
+    assert rows["kid_std)"] == ["0.5", ""]
     assert rows["own"] == ["3", ""]
     assert rows["n_generated"] == ["500"]
     assert "features_hash" not in rows
-    assert "At step 60, with the features small." in page.texts["caption"]
+    assert (
+        "At step 60, with the features small: 500 images against digits." in page.texts["caption"]
+    )
 
 
 def test_many_and_large_pictures(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
