@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,10 +38,18 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "plain.yaml").write_text(PLAIN)
+    config, out = str(folder / "plain.yaml"), str(folder / "run")
+    assert main(["train", "gan", "--config", config, "--out", out, *FEW]) == 0
+    return folder
+
+
 @pytest.fixture
-def run() -> Path:
-    Path("plain.yaml").write_text(PLAIN)
-    assert main(["train", "gan", "--config", "plain.yaml", "--out", "run", *FEW]) == 0
+def run(trained_once: Path) -> Path:
+    shutil.copytree(trained_once, ".", dirs_exist_ok=True)
     return Path("run")
 
 
