@@ -20,6 +20,9 @@ from gankit.nn import (
     InstanceNormAct2d,
     LeakyReLUDropout,
     Linear,
+    SpectralConv2d,
+    SpectralEmbedding,
+    SpectralLinear,
 )
 from gankit.nn.convert import activation_layer
 from gankit.nn.traits import DROPOUTS
@@ -162,6 +165,8 @@ def _as_torch(module: nn.Module) -> list[nn.Module]:
         convolution = _same_state(nn.ConvTranspose2d(1, 1, 1, device="meta"), module)
         convolution._modules.pop("bn", None)
         return [convolution, *_as_torch(module.bn)]
+    if isinstance(module, (SpectralConv2d, SpectralLinear, SpectralEmbedding)):
+        return [module.to_torch()]
     return [module]
 
 

@@ -20,6 +20,7 @@ from gankit.data.toy import PointData, load_toy
 from gankit.data.toy_domains import ArrowData, ShapeData, load_arrows, load_shapes
 from gankit.data.toy_images import DiscData, EdgeData, load_discs, load_edges
 from gankit.data.toy_speech import load_speech
+from gankit.data.toy_twins import load_twins, twin_kinds
 from gankit.data.unpaired import UnpairedData, UnpairedSampler, load_unpaired
 
 __all__ = [
@@ -53,5 +54,7 @@ __all__ = [
     "load_shards",
     "load_speech",
     "load_toy",
+    "load_twins",
     "load_unpaired",
+    "twin_kinds",
 ]

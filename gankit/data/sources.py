@@ -30,6 +30,7 @@ from gankit.data.toy_domains import load_arrows, load_shapes
 from gankit.data.toy_images import load_discs, load_edges
 from gankit.data.toy_prints import load_prints
 from gankit.data.toy_speech import load_speech
+from gankit.data.toy_twins import load_twins
 from gankit.data.unpaired import load_unpaired
 from gankit.errors import DataError, shortened
 from gankit.scalars import is_integer
@@ -42,6 +43,7 @@ _IMAGE_TOYS: dict[str, _Loader] = {
     "shapes": load_shapes,
     "prints": load_prints,
     "stacked": load_stacked,
+    "twins": load_twins,
 }
 _ALL_TOYS = (*TOYS, *_IMAGE_TOYS, "speech")
 _SETS: dict[str, _Loader] = {
@@ -122,9 +124,10 @@ def load(
             of image files and does not fit into memory is a ``StreamedData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``; ``"unpaired:PATH"``,
             ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData`` (``gankit.data.load_pairs``,
-            ``load_unpaired``); ``"toy:shapes"`` and ``"toy:stacked"``, three digits in three
-            channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and ``"toy:speech"`` are a
-            ``SpeechData`` (``load_audio``, ``load_speech``), which has no image size.
+            ``load_unpaired``); ``"toy:shapes"``, ``"toy:twins"`` and ``"toy:stacked"``, three digits in
+            three channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and
+            ``"toy:speech"`` are a ``SpeechData`` (``load_audio``, ``load_speech``), which has no
+            image size.
             ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a
             ``HighResolutionData`` (``gankit.data.load_high_resolution``), whose ``image_size`` is
             that of a crop.

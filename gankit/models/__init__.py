@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gankit.models import (
     autoencoder,
+    biggan,
+    biggan_deep,
     conditional_mlp,
     convolutional_autoencoder,
     dcgan,
@@ -13,6 +15,7 @@ from gankit.models import (
     progan,
     r3gan,
     resnet,
+    sagan,
     segan,
     semi_supervised,
     srresnet,
@@ -22,6 +25,8 @@ from gankit.models import (
 
 __all__ = [
     "autoencoder",
+    "biggan",
+    "biggan_deep",
     "conditional_mlp",
     "convolutional_autoencoder",
     "dcgan",
@@ -31,6 +36,7 @@ __all__ = [
     "progan",
     "r3gan",
     "resnet",
+    "sagan",
     "segan",
     "semi_supervised",
     "srresnet",

@@ -2,12 +2,15 @@
 
 VirtualBatchNorm, which torch has not, takes the place of a batch norm; EqualizedConv2d,
 EqualizedLinear, MinibatchStdDev and PixelNorm are layers of ProGAN, which it has not either.
+ConditionalBatchNorm2d has a scale and a shift per sample; layers named Spectral... keep the largest
+singular value at 1.
 """
 
 from __future__ import annotations
 
 from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
+from .conditional_batch_norm import ConditionalBatchNorm2d
 from .conv_transpose2d import ConvTransposeAct2d
 from .conv_transpose2d_bn_act import ConvTransposeBNAct2d
 from .equalized import EqualizedConv2d, EqualizedLinear
@@ -16,6 +19,13 @@ from .leaky_relu_dropout import LeakyReLUDropout
 from .linear import Linear
 from .minibatch_stddev import MinibatchStdDev
 from .pixel_norm import PixelNorm
+from .spectral_norm import (
+    SpectralConv2d,
+    SpectralEmbedding,
+    SpectralLinear,
+    power_iteration,
+    spectral_layers,
+)
 from .virtual_batch_norm import VirtualBatchNorm
 
 __all__ = [
@@ -23,6 +33,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNormAct1d",
     "BatchNormAct2d",
+    "ConditionalBatchNorm2d",
     "ConvTransposeAct2d",
     "ConvTransposeBNAct2d",
     "EqualizedConv2d",
@@ -32,5 +43,10 @@ __all__ = [
     "Linear",
     "MinibatchStdDev",
     "PixelNorm",
+    "SpectralConv2d",
+    "SpectralEmbedding",
+    "SpectralLinear",
     "VirtualBatchNorm",
+    "power_iteration",
+    "spectral_layers",
 ]

@@ -24,6 +24,7 @@ OWN: dict[str, frozenset[str]] = {
             *("resnet.ResNetGenerator", "segan.Generator", "srresnet.SRResNet"),
             *("discogan.Generator", "stargan.Generator", "r3gan.Generator"),
             *("progan.Generator",),
+            *("sagan.Generator", "biggan.Generator", "biggan_deep.Generator"),
         )
     ),
     "discriminator": frozenset(
@@ -35,6 +36,7 @@ OWN: dict[str, frozenset[str]] = {
             *("segan.Discriminator", "srresnet.VGGDiscriminator"),
             *("discogan.Discriminator", "stargan.Discriminator", "r3gan.Discriminator"),
             *("progan.Discriminator",),
+            *("sagan.Discriminator", "biggan.Discriminator", "biggan_deep.Discriminator"),
         )
     ),
     "step": frozenset({"gankit.training.GANStep"}),

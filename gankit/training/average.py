@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
+from gankit.nn import power_iteration, spectral_layers
 from gankit.scalars import is_number
 from gankit.training.weights import load_weights
 
@@ -18,6 +19,8 @@ Lists = tuple[list[Tensor], list[Tensor]]
 
 class Average:
     """An exponential moving average of a module's parameters; buffers are copied.
+
+    The singular vectors of a layer with spectral norm are those of the average's own weight.
 
     For generators: Yazici et al., 2018, arXiv 1806.04498.
 
@@ -46,7 +49,10 @@ class Average:
             self.module.float()
         self.decay = float(decay)
         self._pairs: Lists = list(self.module.parameters()), list(module.parameters())
-        self._buffers: Lists = list(self.module.buffers()), list(module.buffers())
+        self._spectral = spectral_layers(self.module)
+        own = {id(vector) for layer in self._spectral for vector in (layer.u, layer.v)}
+        both = zip(self.module.buffers(), module.buffers(), strict=True)
+        self._copied = [(mine, theirs) for mine, theirs in both if id(mine) not in own]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -54,8 +60,9 @@ class Average:
         average, new = self._pairs
         new = [n.to(a.dtype) for a, n in zip(average, new, strict=True)]
         torch._foreach_lerp_(average, new, 1.0 - self.decay)
-        for mine, theirs in zip(*self._buffers, strict=True):
+        for mine, theirs in self._copied:
             mine.copy_(theirs)
+        power_iteration(self._spectral)
 
     def load_state_dict(self, weights: Mapping[str, Any]) -> None:
         """Take ``weights``, of a network that may be compiled or wrapped where this is not."""

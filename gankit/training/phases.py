@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import ConfigError
+from gankit.nn import power_iteration
 from gankit.training.rehearsal import named_failures, rehearsed
 from gankit.training.sharing import alone_in, frozen
 
@@ -33,7 +34,8 @@ def run_phases(step: Step, phases: Sequence[Phase], parts: list[Batch]) -> Scala
     """Train ``step`` on the micro-batches ``parts`` of one batch.
 
     Each phase zeroes its optimizer's gradients, adds up those of the mean loss over ``parts`` with
-    all other parameters frozen, updates, and moves the averages of the networks it has trained.
+    all other parameters frozen, updates, and moves the singular vectors of spectral norms and the
+    averages of the networks it has trained.
     Returns the means of what the phases report.
     """
     scalars: Scalars = {}
@@ -43,6 +45,7 @@ def run_phases(step: Step, phases: Sequence[Phase], parts: list[Batch]) -> Scala
         optimizer.zero_grad(set_to_none=True)
         scalars |= _gradients(step, phase, parts)
         optimizer.step()
+        power_iteration(step.spectral[phase.optimizer])
         step.after_update(phase.name)
         if step.augmentation is not None:
             scalars |= step.augmentation.adapt()

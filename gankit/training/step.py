@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gankit.data import Batch as Resident
 from gankit.errors import CheckpointError, ConfigError, shortened
+from gankit.nn import spectral_layers
 from gankit.scalars import is_integer
 from gankit.training.arguments import Auto, auto, whole
 from gankit.training.augmentation import Augmentation, Augmenting, check_augments
@@ -120,6 +121,12 @@ class Step(Augmenting, nn.Module, ABC):
         self.trainable: list[Tensor] = list(dict.fromkeys(every))
         like = self.trainable[0]
         self.device, self.dtype = like.device, like.dtype
+        layers = spectral_layers(*networks.values())
+        # What two optimizers hold moves after the updates of both.
+        self.spectral = {
+            name: [layer for layer in layers if any(layer.weight is p for p in _held(optimizer))]
+            for name, optimizer in self.optimizers.items()
+        }
         self._nan = torch.full((), float("nan"), device=self.device)
         self.augmentation = None if augment is None else augment.to(self.device)
         if augment is not None:
@@ -466,6 +473,10 @@ class Step(Augmenting, nn.Module, ABC):
                 )
             buffer.copy_(value)
         return None
+
+
+def _held(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    return (p for group in optimizer.param_groups for p in group["params"])
 
 
 def _upcast(out: Any) -> Any:
