@@ -73,6 +73,8 @@ def check(arguments: argparse.Namespace) -> str | None:
         return None
     if arguments.truncation is not None:
         raise ConfigError(f"--truncation is for samples; allowed is no --{mode} beside it")
+    if arguments.standing_stats is not None:
+        raise ConfigError(f"--standing-stats is for samples; allowed is no --{mode} beside it")
     if arguments.columns is not None:
         raise ConfigError(f"--columns is for a grid of samples; --{mode} has --steps instead")
     out = Path(arguments.out)

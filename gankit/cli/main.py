@@ -285,6 +285,12 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", metavar="CLASS", help="number or name of the class of all images")
     add("--truncation", type=float, metavar="T", help="draw no value of z beyond T")
+    add(
+        "--standing-stats",
+        type=_positive,
+        metavar="N",
+        help="take batch norm's statistics anew, from N samples of all classes",
+    )
     latent = parser.add_argument_group("the latent space, in place of samples")
     more = latent.add_argument
     more("--walk", type=_seed, nargs=2, metavar=("A", "B"), help="from the image of seed A to B's")

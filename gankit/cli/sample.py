@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gankit.cli import latent
 from gankit.errors import CheckpointError, ConfigError
-from gankit.latent import truncated
+from gankit.latent import standing_statistics, truncated
 from gankit.loaded import Interface
 from gankit.runs.build import pick_device
 from gankit.saved import CHECKPOINT, SavedRun, load_run
@@ -97,6 +97,15 @@ def _batches(
 ) -> Iterator[Tensor]:
     """The images, a few hundred at a time."""
     G, distribution = saved.generator.to(device), saved.interface.z_distribution or "normal"
+    if arguments.standing_stats is not None:
+        G = standing_statistics(
+            G,
+            arguments.standing_stats,
+            truncation=arguments.truncation,
+            distribution=distribution,
+            classes=saved.interface.classes,
+            seed=arguments.seed,
+        )
     z = None
     if arguments.truncation is not None:
         z = truncated(

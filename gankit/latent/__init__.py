@@ -17,6 +17,7 @@ from gankit.latent.directions import (
 )
 from gankit.latent.inversion import Inversion, invert, nearest
 from gankit.latent.paths import bilinear, move, truncated, walk
+from gankit.latent.statistics import standing_statistics
 
 __all__ = [
     "Arithmetic",
@@ -29,6 +30,7 @@ __all__ = [
     "move",
     "nearest",
     "sefa",
+    "standing_statistics",
     "terms_of",
     "truncated",
     "walk",

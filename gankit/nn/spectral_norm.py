@@ -114,6 +114,8 @@ def spectral_layers(*modules: nn.Module) -> list[_SpectralNorm]:
 def power_iteration(layers: Iterable[_SpectralNorm], iterations: int = 1) -> None:
     """Move the singular vectors of ``layers`` towards those of their weights."""
     for layer in layers:
+        if layer.weight.is_meta:  # which has no values
+            continue
         rows = layer.weight.detach().flatten(1)
         for _ in range(iterations):
             F.normalize(torch.mv(rows.t(), layer.u), dim=0, eps=_EPS, out=layer.v)
