@@ -124,8 +124,8 @@ def load(
             of image files and does not fit into memory is a ``StreamedData``.
             ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``; ``"unpaired:PATH"``,
             ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData`` (``gankit.data.load_pairs``,
-            ``load_unpaired``); ``"toy:shapes"``, ``"toy:twins"`` and ``"toy:stacked"``, three digits in
-            three channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and
+            ``load_unpaired``); ``"toy:shapes"``, ``"toy:twins"`` and ``"toy:stacked"``, three
+            digits in three channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and
             ``"toy:speech"`` are a ``SpeechData`` (``load_audio``, ``load_speech``), which has no
             image size.
             ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a

@@ -79,5 +79,5 @@ def test_bad_arguments_are_named(settings: dict[str, float], words: str) -> None
 
 def test_a_generator_without_batch_norm_is_refused() -> None:
     G = mlp.Generator(5, (1, 2, 2), hidden=(6,), norm="none")
-    with pytest.raises(ConfigError, match="^Generator has no batch norm with running statistics"):
+    with pytest.raises(ConfigError, match="Generator has no batch norm with"):
         standing_statistics(G, 8)

@@ -174,7 +174,10 @@ def test_the_first_weights_are_orthogonal(family: str) -> None:
         (partial(sagan.Generator, 3, 8, (3, 24, 24)), r"sides of bottom \(4\) times 2, 4, 8 or"),
         (partial(sagan.Generator, 3, 8, (3, 4, 4)), r"sides of bottom \(4\) times 2, 4, 8 or"),
         (partial(sagan.Generator, 0), "n_classes must be at least 1, got 0"),
-        (partial(sagan.Generator, 3, 8, (1, 8, 8), 1, init="keras"), "init must be 'pytorch', 'orthogonal', 'xavier"),
+        (
+            partial(sagan.Generator, 3, 8, (1, 8, 8), 1, init="keras"),
+            "init must be 'pytorch', 'orthogonal', 'xavier",
+        ),
         (partial(biggan.Generator, 3, width=0), "width must be at least 1, got 0"),
         (partial(biggan.Generator, 3, embedding=0), "embedding must be at least 1, got 0"),
     ],

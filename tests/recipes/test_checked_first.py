@@ -72,6 +72,12 @@ def test_a_part_of_one_image_that_cannot_be_trained_on_is_named(
 def test_every_recipe_trains_on_one_image_or_says_that_it_cannot(recipe: str) -> None:
     large = recipes.get(recipe).config.image_size > 64
     sizes: dict[str, Any] = {"image_size": 64} if large else {}
+    if recipe in ("sagan", "biggan", "biggan-deep"):
+        networks = {
+            f"gankit.models.{recipe.replace('-', '_')}.{n}": n
+            for n in ("Generator", "Discriminator")
+        }
+        sizes |= {name.lower(): spec(path, width=2) for path, name in networks.items()}
     if recipe == "segan":  # windows of a second
         sizes = {"data": spec("toy:speech", window=1024, n=20)}
     if recipe == "progan":
