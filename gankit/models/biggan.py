@@ -128,7 +128,7 @@ class Generator(nn.Module):
         check_noise(z, self.z_dim)
         first, *chunks = z.split(self.chunk, 1)
         classes = self.embedding(labels)
-        x = self.linear(first).view(len(z), -1, BOTTOM, BOTTOM)
+        x = self.linear(first).unflatten(1, (-1, BOTTOM, BOTTOM))
         images: Tensor = self.main(x, [torch.cat([classes, chunk], 1) for chunk in chunks])
         return images
 

@@ -102,7 +102,7 @@ class Generator(nn.Module):
         """``z`` ``[N, z_dim]`` and labels int64 ``[N]`` to images ``[N, C, S, S]`` in [-1, 1]."""
         check_noise(z, self.z_dim)
         condition = torch.cat([z, self.embedding(labels)], 1)
-        x = self.linear(condition).view(len(z), -1, BOTTOM, BOTTOM)
+        x = self.linear(condition).unflatten(1, (-1, BOTTOM, BOTTOM))
         images: Tensor = self.main(x, [condition] * self.blocks)
         return images
 

@@ -131,11 +131,11 @@ class SelfAttention2d(nn.Module):
 
     def __init__(self, maps: int) -> None:
         super().__init__()
-        inner, self.values = max(1, maps // 8), max(1, maps // 2)
+        inner, values = max(1, maps // 8), max(1, maps // 2)
         self.query = SpectralConv2d(maps, inner, 1, bias=False)
         self.key = SpectralConv2d(maps, inner, 1, bias=False)
-        self.value = SpectralConv2d(maps, self.values, 1, bias=False)
-        self.out = SpectralConv2d(self.values, maps, 1, bias=False)
+        self.value = SpectralConv2d(maps, values, 1, bias=False)
+        self.out = SpectralConv2d(values, maps, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class SelfAttention2d(nn.Module):
         query = _pixels(self.query(x))
         key, value = (_pixels(F.max_pool2d(layer(x), 2)) for layer in (self.key, self.value))
         seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        maps = seen.squeeze(1).mT.reshape(-1, self.values, *x.shape[2:])
+        maps = seen.squeeze(1).mT.unflatten(2, x.shape[2:])
         y: Tensor = x + self.gamma * self.out(maps)
         return y
 

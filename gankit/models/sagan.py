@@ -99,7 +99,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """``z`` ``[N, z_dim]`` and labels int64 ``[N]`` to images ``[N, C, S, S]`` in [-1, 1]."""
         check_noise(z, self.z_dim)
-        x = self.linear(z).view(len(z), -1, self.bottom, self.bottom)
+        x = self.linear(z).unflatten(1, (-1, self.bottom, self.bottom))
         images: Tensor = self.main(x, [labels] * self.blocks)
         return images
 

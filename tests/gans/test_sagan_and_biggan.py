@@ -30,7 +30,7 @@ def sagan_step(**settings: Any) -> GANStep:
     torch.manual_seed(0)
     G = sagan.Generator(CLASSES, Z, (1, 8, 8), width=8, bottom=2)
     D = sagan.Discriminator(CLASSES, (1, 8, 8), width=8, bottom=2)
-    optimizers = gan_adam(G.parameters(), 1e-4), gan_adam(D.parameters(), 4e-4)
+    optimizers = gan_adam(G.parameters(), 1e-4), gan_adam(D.parameters(), 1e-4)
     return GANStep(G, D, *optimizers, loss="hinge", **settings)
 
 
@@ -140,7 +140,7 @@ def biggan_step(**settings: Any) -> BigGANStep:
     torch.manual_seed(0)
     G = biggan.Generator(CLASSES, Z, (1, 32, 32), width=1, embedding=4, init="xavier")
     D = biggan.Discriminator(CLASSES, (1, 32, 32), width=1)
-    optimizers = gan_adam(G.parameters(), 1e-3), gan_adam(D.parameters(), 1e-3)
+    optimizers = gan_adam(G.parameters(), 5e-3), gan_adam(D.parameters(), 1e-3)
     return BigGANStep(G, D, *optimizers, loss="hinge", **settings)
 
 
@@ -153,8 +153,8 @@ def test_the_regularization_makes_rows_orthogonal() -> None:
             images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(number))
             out = step(images * 2 - 1, torch.arange(4) % CLASSES)
         assert ("orthogonality" in out) is (weight > 0)
-        found.append(float(orthogonality(step._weights)))
-    assert found[1] < 0.8 * found[0]
+        found.append(float(orthogonality(step._weights).detach()))
+    assert found[1] < 0.8 * found[0], found
     with pytest.raises(ConfigError, match="orthogonal is -1"):
         biggan_step(orthogonal=-1)
 
