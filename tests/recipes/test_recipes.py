@@ -53,12 +53,13 @@ def test_an_unknown_recipe_is_named_with_the_known_ones() -> None:
 
 def narrow(config: RunConfig) -> RunConfig:
     """The same layers with few feature maps: those of a GPU take seconds for each step."""
-    width = 8 if config.recipe == "progan" else 2
-    networks = {
-        name: {"class_path": getattr(config, name), "init_args": {"width": width}}
-        for name in ("generator", "discriminator")
-    }
-    return config.updated(**networks)
+    width = 8 if "progan" in config.recipe else 2
+    specs = {name: getattr(config, name) for name in ("generator", "discriminator")}
+    paths = {name: s if isinstance(s, str) else s["class_path"] for name, s in specs.items()}
+    init = {"width": width}
+    return config.updated(
+        **{name: {"class_path": path, "init_args": init} for name, path in paths.items()}
+    )
 
 
 @pytest.mark.parametrize("name", recipes.names())
