@@ -184,7 +184,11 @@ def _resized(whole: Image, image_size: tuple[int, int], fit: Fit, background: st
         return whole.resize((width, height), bicubic)
     ratios = width / whole.width, height / whole.height
     if fit == "crop":
-        across, down = width / max(ratios), height / max(ratios)
+        # A quotient may round to more than the picture has.
+        across, down = (
+            min(part / max(ratios), side)
+            for part, side in ((width, whole.width), (height, whole.height))
+        )
         left, top = (whole.width - across) / 2, (whole.height - down) / 2
         box = (left, top, left + across, top + down)
         return whole.resize((width, height), bicubic, box=box)

@@ -221,3 +221,13 @@ def test_skipped_files_are_counted_and_the_first_named(tmp_path):
     assert text.endswith("n.txt: not an image and 1 more")
     assert warning.filename == __file__
     warn_of_skipped("mine", [], [])
+
+
+@pytest.mark.parametrize("size", [28, 64, (12, 16)])
+def test_pictures_of_all_sizes_are_cropped(size):
+    row = torch.arange(120, dtype=torch.uint8)
+    for width in range(1, 120):
+        for height in (37, width, min(119, width + 9)):
+            image = row[:width].expand(1, height, width)
+            cropped = resize(image, size, "crop")
+            assert cropped.shape[1:] == ((size, size) if isinstance(size, int) else size)
