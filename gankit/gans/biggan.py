@@ -120,7 +120,7 @@ BIGGAN_DEEP = Recipe(
 )
 DIGITS = Recipe(
     name="biggan-digits",
-    summary="BigGAN on digits, for minutes on a CPU (Brock, Donahue and Simonyan, 2018)",
+    summary="small BigGAN on digits, for a CPU (Brock, Donahue and Simonyan, 2018)",
     config=BIGGAN.config.updated(
         recipe="biggan-digits",
         data="digits",

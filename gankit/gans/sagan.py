@@ -38,7 +38,7 @@ SAGAN = Recipe(
 
 TOY = Recipe(
     name="sagan-toy",
-    summary="SAGAN on drawn twins, for minutes on a CPU (Zhang et al., 2018)",
+    summary="small SAGAN on drawn twins, for a CPU (Zhang et al., 2018)",
     config=SAGAN.config.updated(
         recipe="sagan-toy",
         data="toy:twins",
