@@ -80,9 +80,10 @@ class RunEvaluator:
         def block(images: Tensor) -> tuple[Tensor, Extracted | None]:
             return images, self._features(images, device)
 
-        blocks = share.gathered(
-            planned.blocks, lambda numbers: [*map(block, planned.make(numbers))]
-        )
+        with share.buffers_of_first(trainer.gan_step):
+            blocks = share.gathered(
+                planned.blocks, lambda numbers: [*map(block, planned.make(numbers))]
+            )
 
         def measured() -> Mapping[str, float]:
             made = planned.generated(images for images, _ in blocks)

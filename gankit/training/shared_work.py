@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from gankit.errors import GankitError
 from gankit.training.distributed import world
@@ -81,6 +83,23 @@ class Share:
         state = {name: value.cpu() for name, value in network.state_dict().items()}
         network.load_state_dict(self.of_first(lambda: state))
 
+    @contextmanager
+    def buffers_of_first(self, module: nn.Module) -> Iterator[None]:
+        """Within it ``module`` has rank 0's buffers, and afterwards its own again.
+
+        Batch norms that are not synchronised have statistics of their own in each process, and a
+        checkpoint has rank 0's.
+        """
+        if self._group is None:
+            yield
+            return
+        own = [buffer.clone() for buffer in module.buffers()]
+        _fill(module, self.of_first(lambda: [buffer.cpu() for buffer in own]))
+        try:
+            yield
+        finally:
+            _fill(module, own)
+
     def close(self) -> None:
         """Leave the group, where the run's own is there still."""
         if self._group is not None and world()[1] > 1:
@@ -103,3 +122,9 @@ class Share:
             if each is not None:
                 raise each
         return found[0]
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, values: list[Tensor]) -> None:
+    for buffer, value in zip(module.buffers(), values, strict=True):
+        buffer.copy_(value)

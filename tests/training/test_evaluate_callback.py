@@ -220,8 +220,23 @@ class Counted(torch.nn.Module):
 """
 
 
+# With running statistics, which the MLP has not.
+NORMED = """
+import torch
+from gankit.models import mlp
+class Normed(mlp.Generator):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.norm = torch.nn.BatchNorm1d(784)
+    def forward(self, z):
+        images = super().forward(z)
+        return self.norm(images.flatten(1)).view_as(images).tanh()
+"""
+
+
 def command_of(folder: Path, **changed: Any) -> list[str]:
     (folder / "counted.py").write_text(COUNTED)
+    (folder / "normed.py").write_text(NORMED)
     asked = {**SMALL, **EVALUATED, "evaluate_every": 2, "evaluate_features": "counted.Counted"}
     config = [f"{name}={json.dumps(value)}" for name, value in {**asked, **changed}.items()]
     options = [word for each in config for word in ("--set", each)]
@@ -231,7 +246,10 @@ def command_of(folder: Path, **changed: Any) -> list[str]:
 def test_processes_share_an_evaluation_and_find_what_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = command_of(tmp_path, evaluate_n=600, checkpoint_best="fid")
+    # Each process has running statistics of its own, and a checkpoint has rank 0's.
+    normed = {"class_path": "normed.Normed", "init_args": {"hidden": [16]}}
+    asked = {"evaluate_n": 600, "checkpoint_best": "fid", "generator": normed}
+    command = command_of(tmp_path, **asked)
     for code, error in ended(started(command, cwd=tmp_path), seconds=300):
         assert code == 0, error
     # Of 1,442 real images once and 600 drawn ones twice, blocks of 256 in turn.
