@@ -80,8 +80,8 @@ class Share:
         """Give ``network`` rank 0's weights and buffers."""
         if self._group is None:
             return
-        state = {name: value.cpu() for name, value in network.state_dict().items()}
-        network.load_state_dict(self.of_first(lambda: state))
+        state = self.of_first(lambda: {k: v.cpu() for k, v in network.state_dict().items()})
+        network.load_state_dict(state)
 
     @contextmanager
     def buffers_of_first(self, module: nn.Module) -> Iterator[None]:
