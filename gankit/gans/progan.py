@@ -104,18 +104,6 @@ class ProGANStep(GANStep):
         self.growth, self.drift, self.images = growth, weight("drift", drift), 0
         self._grow(*growth.at(0))
 
-    @classmethod
-    def from_parts(cls, parts: Any, **knobs: Any) -> GANStep:
-        """As for ``GANStep``; the networks must grow to the size of the data."""
-        step = super().from_parts(parts, **knobs)
-        made, real = tuple(step.G.image_shape), tuple(parts.data.fields.get("image", ()))  # type: ignore[arg-type]
-        if made != real:
-            raise ConfigError(
-                f"the networks grow to images of shape {list(made)}, and those of "
-                f"{parts.data.name} are {list(real)}; allowed is one shape, such as by image_size"
-            )
-        return step
-
     @property
     def resolution(self) -> int:
         """Height and width of the present level's images."""
@@ -156,6 +144,16 @@ class ProGANStep(GANStep):
     def seen(self, images: Tensor) -> Tensor:
         """Averaged down to the present level, and blended while it fades in."""
         return at_level(images, self.resolution, self.alpha)
+
+    def _check_fields(self, batch: Any) -> Batch:
+        given = super()._check_fields(batch)
+        real, made = list(given["image"].shape[1:]), list(self.G.image_shape)  # type: ignore[arg-type]
+        if real != made:
+            raise ConfigError(
+                f"real has images of shape {real}, and the networks grow to {made}; allowed is one "
+                "shape, such as by image_size"
+            )
+        return given
 
     def prepare(self, batch: Batch) -> None:
         batch["image"] = self.seen(batch["image"])

@@ -24,7 +24,7 @@ from gankit.models.progan import Discriminator, Generator, at_level
 from gankit.runs import resume, train
 from gankit.runs.build import build_trainer
 from gankit.runs.evaluating import evaluate
-from gankit.training import Callback, Checkpoint, Trainer, gan_adam, load_checkpoint
+from gankit.training import Callback, Checkpoint, DiffAugment, Trainer, gan_adam, load_checkpoint
 from gankit.training.diagnostics import look
 from tests.gans.translation_processes import everything
 
@@ -290,6 +290,20 @@ def test_the_diagnostics_look_at_the_present_level() -> None:
     assert look(trainer).modes == 2
 
 
+@pytest.mark.parametrize(
+    "settings", [{"precision": "bf16"}, {"augment": DiffAugment()}, {"accumulate": 2}]
+)
+def test_all_levels_train_with_the_settings_of_any_step(settings: dict[str, Any]) -> None:
+    step = progan(**settings)
+    torch.manual_seed(2)
+    for images in (0, 12, 40, 100):
+        step.images = images
+        assert bool(
+            torch.stack([*step(torch.rand(BATCH, *SHAPE) * 2 - 1).values()]).isfinite().all()
+        )
+    assert all(p.dtype == torch.float32 for p in step.parameters())
+
+
 def test_networks_that_do_not_grow_begin_at_the_last_level() -> None:
     step = progan(initial_resolution=16)
     step(torch.rand(BATCH, *SHAPE))
@@ -340,9 +354,11 @@ def test_data_of_another_size_than_the_networks_are_refused() -> None:
         }
         for name in ("generator", "discriminator")
     }
-    words = r"grow to images of shape \[1, 32, 32\], and those of digits are \[1, 16, 16\]"
+    words = r"real has images of shape \[1, 16, 16\], and the networks grow to \[1, 32, 32\]"
     with pytest.raises(ConfigError, match=words):
         built(**both)
+    with pytest.raises(ConfigError, match=r"real has images of shape \[1, 12, 12\]"):
+        progan()(torch.rand(BATCH, 1, 12, 12))
     G, _, g_optimizer, _ = parts()
     D = mlp.Discriminator(SHAPE, hidden=(4,))
     d_optimizer = gan_adam(D.parameters())

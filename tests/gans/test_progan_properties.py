@@ -19,7 +19,7 @@ from gankit.training.pictures import generate, to_bytes
 from tests.recipes.test_small_data import frechet_distance
 
 SIZE, BATCH, PHASE = 32, 16, 3200
-STEPS = 9 * PHASE // BATCH  # six until the last level stands alone, and three more
+STEPS = 8 * PHASE // BATCH  # six until the last level stands alone, and two more
 
 
 def made(seed: int, initial_resolution: int) -> ProGANStep:
