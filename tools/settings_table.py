@@ -27,12 +27,12 @@ BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
 HEAD = "| name | default | type | meaning |\n|---|---|---|---|"
 # Of annotations, and what they are in a file of settings.
 WORDS: dict[str, str | Callable[[re.Match[str]], str]] = {
-    r"Literal\[([^]]*)\]": lambda match: match[1].replace("'", "").replace(", ", " | "),
+    r"Literal\[([^]]*)\]": lambda match: match[1].replace("'", "").replace(", ", " or "),
     r"\bNone\b": "null",
-    r"\bstr \| AdversarialLoss \| Functions|\bAny\b|\bSpec\b": "name | class",
+    r"\bstr \| AdversarialLoss \| Functions|\bAny\b|\bSpec\b": "name or class",
     r"\bPenalty\b": "class",
-    r"\bAuto\b": "auto | bool",
-    r"\bDistribution\b": "normal | uniform",
+    r"\bAuto\b": "auto or bool",
+    r"\bDistribution\b": "normal or uniform",
     r"\btuple\[(\w+(?: \| \w+)?), \.\.\.\]": r"list[\1]",
     r"\btuple\b": "list",
     r"\bstr\b": "text",
@@ -88,7 +88,8 @@ def typed(annotation: Any) -> str:
     name = name or str(annotation)
     for pattern, word in WORDS.items():
         name = re.sub(pattern, word, name)
-    return "`" + name.replace("|", "\\|") + "`"
+    # A bar would end the cell, and in code its escape would show.
+    return "`" + name.replace(" | ", " or ") + "`"
 
 
 def row(owner: type, name: str, default: object, annotation: Any) -> str:
