@@ -7,6 +7,7 @@ whose turn it is, so the processes of the others are stopped meanwhile; the thre
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -77,7 +78,12 @@ class _Epoch(ABC):
                 next(batches)
 
         self.processes = sorted(_children() - before)
+        atexit.register(self._wake)  # else whoever ends them would wait for ever
         return call
+
+    def _wake(self) -> None:
+        for process in self.processes:
+            os.kill(process, signal.SIGCONT)
 
     def check(self, batch: Tensor) -> None:
         """Images of the size asked for, in [-1, 1], and not all the same."""
@@ -86,8 +92,7 @@ class _Epoch(ABC):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        for process in self.processes:
-            os.kill(process, signal.SIGCONT)
+        self._wake()
         try:
             yield
         finally:

@@ -21,7 +21,8 @@ _GAPS, _FEW = 10, 100
 
 
 def class_count(data: ImageSet) -> int:
-    """How many classes a network must tell apart: the largest label and one.
+    """How many classes a network must tell apart: the largest label and one, or as many as have
+    names, of which one may have lost its only image.
 
     Raises DataError if no image is labelled, or if so few of the classes occur that a network of
     that many makes no sense.
@@ -29,7 +30,7 @@ def class_count(data: ImageSet) -> int:
     classes = data.classes
     if not classes:
         raise DataError(f"{data.name} has no labelled image")
-    count = classes[-1] + 1
+    count = max(classes[-1] + 1, len(data.class_names))
     if count > _GAPS * len(classes) + _FEW:
         raise DataError(
             f"{data.name} has labels up to {classes[-1]}, but images of {len(classes)} classes "

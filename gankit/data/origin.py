@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,13 @@ class Origin:
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps, and ``compare`` takes: the names compressed, and the digests."""
+        return {"names": self._compressed, "digests": self.digests}
+
+    @cached_property
+    def _compressed(self) -> Tensor:
+        """The names, uint8; each checkpoint has them."""
         names = np.frombuffer(zlib.compress(self.names.packed()), np.uint8)
-        return {"names": torch.from_numpy(names.copy()), "digests": self.digests}
+        return torch.from_numpy(names.copy())
 
     def compare(self, state: Mapping[str, Any], name: str) -> str | None:
         """What has changed in the set ``name`` since its origin gave ``state``.

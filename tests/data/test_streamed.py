@@ -21,6 +21,7 @@ pytest.importorskip("PIL")
 
 import gankit
 from gankit.data import ImageData, StreamedData, load, residency
+from gankit.data.labelled import class_count
 from gankit.data.rows import Rows
 from gankit.errors import DataError, GankitWarning
 from gankit.training.distributed import ShareOfBatches
@@ -217,6 +218,17 @@ def test_damaged_files_leave_the_resident_and_the_streamed_set_the_same(
         for place in range(len(listed))
     ]
     assert expected["attributes"][:, 0].tolist() == [float(number % 2) for number in shown]
+
+
+@pytest.mark.filterwarnings("ignore:folder")
+def test_a_class_whose_only_image_is_damaged_stays_one(tmp_path):
+    for number in range(4):
+        flat(tmp_path / "set" / "ab"[number % 2] / f"{number}.png", (number, 0, 0))
+    last = write(tmp_path / "set" / "c" / "4.jpg", noise(4, 30, 30))
+    last.write_bytes(last.read_bytes()[:-60])
+    sets = [load(f"folder:{tmp_path / 'set'}", resident=way) for way in (True, False)]
+    assert [class_count(data) for data in sets] == [3, 3]
+    assert same(*(data.batch(torch.arange(5)) for data in sets))
 
 
 @pytest.mark.parametrize("resident", [True, False])
