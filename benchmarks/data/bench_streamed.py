@@ -14,7 +14,7 @@ import signal
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,13 @@ class _Epoch(ABC):
                 next(batches)
 
         self.processes = sorted(_children() - before)
-        atexit.register(self._wake)  # else whoever ends them would wait for ever
+        atexit.register(self._wake)  # else whoever ends them waits for them without end
         return call
 
     def _wake(self) -> None:
         for process in self.processes:
-            os.kill(process, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
 
     def check(self, batch: Tensor) -> None:
         """Images of the size asked for, in [-1, 1], and not all the same."""
