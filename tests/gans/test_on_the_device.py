@@ -19,6 +19,8 @@ from gankit.models import autoencoder, mlp, semi_supervised
 from gankit.training import ADA, DiffAugment, Step, gan_adam, graph
 from gankit.training.augmentation import Augmentation
 from tests.gans.test_discogan_and_stargan_steps import discogan_step, stargan_batch, stargan_step
+from tests.gans.test_sagan_and_biggan import batch as sagan_batch
+from tests.gans.test_sagan_and_biggan import sagan_step
 from tests.gans.translation_nets import batch_of, cyclegan_step, pix2pix_step
 from tests.training.tape import TapeRecorder
 
@@ -43,6 +45,7 @@ def make(family: str, **settings: Any) -> Step:
         "discogan": (discogan_step, {"gan_curriculum": 4, "d_every": 2}),
         # Labels are looked at, on the CPU alone.
         "stargan": (stargan_step, {"exclusive": False, "n_critic": 2}),
+        "sagan": (sagan_step, {"n_critic": 2}),
     }
     if family in translates:
         make_step, own = translates[family]
@@ -72,6 +75,8 @@ def make(family: str, **settings: Any) -> Step:
 def batch(family: str, seed: int) -> dict[str, Tensor]:
     if family == "stargan":
         return {k: v.float() for k, v in stargan_batch(seed, False).items()}
+    if family == "sagan":
+        return dict(zip(("image", "label"), sagan_batch(seed), strict=True))
     if family in TRANSLATES:
         channels, size = TRANSLATES[family]
         return {k: v.float() for k, v in batch_of(channels, seed, size=size).items()}
@@ -79,7 +84,8 @@ def batch(family: str, seed: int) -> dict[str, Tensor]:
     return {"image": torch.rand(4, *SHAPE, generator=generator) * 2 - 1}
 
 
-@pytest.mark.parametrize(("family", "augment"), CASES)
+# Labels of a SAGAN are looked at on the CPU, which is the second test's device.
+@pytest.mark.parametrize(("family", "augment"), [*CASES, ("sagan", None)])
 def test_replays_train_as_eager_steps_do_to_the_bit(
     family: str, augment: type[Augmentation] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +113,7 @@ def test_replays_train_as_eager_steps_do_to_the_bit(
     ours, theirs = (step.state_dict() for step in (eager, replayed))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if name != "_extra_state")
     # A graph for each set of updates that a call may make.
-    assert recorder.captured == {"discogan": 3, "stargan": 2}.get(family, 1)
+    assert recorder.captured == {"discogan": 3, "stargan": 2, "sagan": 2}.get(family, 1)
     assert recorder.captured + recorder.replayed == 9
 
 
