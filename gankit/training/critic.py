@@ -34,17 +34,26 @@ class Critic:
         self.D, self.run, self.labelling = D, run, labelling
         self.passes = PairedPass(D, paired)
 
-    def __call__(self, images: Tensor, batch: Batch) -> Output:
-        """D's output on ``images`` with the labels of ``batch``."""
-        return self._read(self.run(self.D, images, *self.labelling.of_d(batch)), len(images))
+    def __call__(
+        self, images: Tensor, batch: Batch, function: Callable[..., Any] | None = None
+    ) -> Output:
+        """D's output on ``images`` with the labels of ``batch``, or ``function``'s in D's place."""
+        labels = self.labelling.of_d(batch)
+        return self._read(self.run(function or self.D, images, *labels), len(images))
 
-    def both(self, real: Tensor, fake: Tensor, batch: Batch) -> tuple[Output, Output]:
+    def both(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        batch: Batch,
+        function: Callable[..., Any] | None = None,
+    ) -> tuple[Output, Output]:
         """Those on ``real`` and on ``fake``, in one pass of D where that is exact or asked for."""
         if not self.passes.serves(real, fake):
-            return self(real, batch), self(fake, batch)
+            return self(real, batch, function), self(fake, batch, function)
         labels = [torch.cat([one, one]) for one in self.labelling.of_d(batch)]
         with self.passes.found.halves():
-            out = self.run(self.D, torch.cat([real, fake.to(real.dtype)]), *labels)
+            out = self.run(function or self.D, torch.cat([real, fake.to(real.dtype)]), *labels)
         return self._read(out, 2 * len(real)).halves(len(real))
 
     def penalty(

@@ -93,6 +93,7 @@ def test_the_gammas_are_drawn_larger(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_every_recipe_has_a_picture_on_the_page() -> None:
     shown = {name for names in gallery.PICTURES.values() for name in names}
     others = {"points.png": ("gan-2d",), "gan-1d.png": ("gan-1d",)}
+    others |= {"mode-collapse.png": ("unrolled",)}
     with_toys = ("pix2pix", "cyclegan", "discogan", "stargan", "segan")
     others |= {f"{name}.png": (name, f"{name}-toy") for name in with_toys}
     others["progan.png"] = ("progan", "progan-digits")

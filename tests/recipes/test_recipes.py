@@ -32,10 +32,10 @@ def test_names_and_get_agree() -> None:
             "ebgan",
         ),
         *("gan", "gan-keras", "mmgan", "nsgan", "lsgan", "rgan", "gan-1d", "pix2pix"),
-        *("progan", "progan-digits"),
+        *("progan", "progan-digits", "r3gan"),
         *("sagan", "sagan-toy", "segan", "segan-toy", "sgan", "srresnet", "srgan", "srgan-toy"),
         *("stargan", "pix2pix-toy", "cyclegan-toy", "discogan-toy", "stargan-toy"),
-        *("wgan", "wgan-gp", "wgan-gp-conv", "gan-2d"),
+        *("unrolled", "wgan", "wgan-gp", "wgan-gp-conv", "gan-2d"),
     )
     for name in recipes.names():
         recipe = recipes.get(name)

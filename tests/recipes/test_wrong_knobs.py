@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cyclegan-toy": {"image_size": 32},
     "discogan-toy": {"image_size": 32},
     "stargan-toy": {"image_size": 32},
+    "unrolled": {},
     "segan-toy": {},
     "srresnet": {"image_size": 16},
     "srgan-toy": {
