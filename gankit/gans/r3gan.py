@@ -20,11 +20,11 @@ R3GAN = Recipe(
         image_size=32,
         generator={
             "class_path": "gankit.models.r3gan.Generator",
-            "init_args": {"width": 64, "blocks": 2},
+            "init_args": {"width": 64, "blocks": 2, "n_classes": None},
         },
         discriminator={
             "class_path": "gankit.models.r3gan.Discriminator",
-            "init_args": {"width": 64, "blocks": 2},
+            "init_args": {"width": 64, "blocks": 2, "n_classes": None},
         },
         step={
             "class_path": "gankit.training.GANStep",

@@ -71,7 +71,7 @@ def test_every_recipe_trains(name: str) -> None:
         config = config.updated(
             data={"class_path": "toy:speech", "init_args": {"window": 1024, "n": 20}}, batch_size=4
         )
-    if name in ("srresnet", "srgan"):
+    if name in ("srresnet", "srgan", "r3gan"):
         config = config.updated(image_size=32, batch_size=2)
     if name.startswith("progan"):  # all layers but those of other levels' images
         config = narrow(config).updated(image_size=16, initial_resolution=16, batch_size=2)
