@@ -15,7 +15,7 @@ from tests.recipes.resumed import assert_resumes_exactly
 
 _R3GAN = "init_args: {width: 16, blocks: 1, n_classes: null}"
 SMALL = {
-    "r3gan": f"""data: toy:stacked
+    "r3gan": f"""data: {{class_path: toy:stacked, init_args: {{n: 200}}}}
 image_size: 8
 generator: {{class_path: gankit.models.r3gan.Generator, {_R3GAN}}}
 discriminator: {{class_path: gankit.models.r3gan.Discriminator, {_R3GAN}}}
@@ -33,7 +33,7 @@ def test_a_run_resumes_exactly_and_is_used(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    more = "epochs: null\ngrid_rows: 2\ngrid_columns: 2\ndevice: cpu\n"
+    more = "grid_rows: 2\ngrid_columns: 2\ndevice: cpu\n"
     Path("small.yaml").write_text(SMALL[name] + more)
     weights = assert_resumes_exactly(name, "small.yaml", first=2, last=5)
     assert all(bool(w.isfinite().all()) for w in weights.values() if w.is_floating_point())
