@@ -78,7 +78,7 @@ def step_of(way: str, seed: int) -> GANStep:
 
 def run(way: str, seed: int, steps: int = STEPS) -> Result:
     """``steps`` updates of G on ``toy:ring``, watched by ``Diagnostics``."""
-    step, ring, watch = step_of(way, seed), data.load("toy:ring"), Diagnostics(every=1, after=200)
+    step, ring, watch = step_of(way, seed), data.load_toy("ring"), Diagnostics(every=1, after=200)
     sampler = ring.sampler(BATCH, generator=torch.Generator().manual_seed(seed))
     trainer = Trainer(step, ring, sampler, callbacks=[watch], log_every=20 * step.n_critic)
     trainer.fit(steps=steps * step.n_critic)
@@ -103,7 +103,7 @@ def draw(path: Path, results: Mapping[str, Result]) -> None:
     columns = (len(results) + 1) // 2
     figure = Figure(figsize=(3 * columns, 6.2), dpi=70, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    real = data.load("toy:ring").normalized()[:500].flatten(1)
+    real = data.load_toy("ring").normalized()[:500].flatten(1)
     every: Any = figure.subplots(2, columns, squeeze=False)
     for axes in every.flatten()[len(results) :]:
         axes.set_axis_off()

@@ -146,7 +146,7 @@ class _Adam:
 
         self._lr, self._eps = setting(lambda group: group["lr"]), setting(lambda g: g["eps"])
         self._decay = setting(lambda group: group["weight_decay"])
-        self._betas = [setting(lambda group, i=i: group["betas"][i]) for i in (0, 1)]
+        self._betas = setting(lambda g: g["betas"][0]), setting(lambda g: g["betas"][1])
         self._step, self._mean, self._square = map(kept, ("step", "exp_avg", "exp_avg_sq"))
 
     def __call__(self, weights: Tensor, gradient: Tensor) -> Tensor:
