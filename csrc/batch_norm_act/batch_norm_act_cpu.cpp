@@ -6,22 +6,6 @@
 namespace gankit::batch_norm_act {
 namespace {
 
-// Sums over the groups, and means in place of the sums where `count` is not 0.
-template <class Compute>
-void finish_one(Tensor& sum, Tensor* total, int64_t groups, int64_t channels, int64_t count) {
-  auto* values = static_cast<Compute*>(sum.mutable_data_ptr());
-  if (total != nullptr) {
-    auto* out = static_cast<Compute*>(total->mutable_data_ptr());
-    for (int64_t c = 0; c < channels; ++c) {
-      double all = 0;
-      for (int64_t g = 0; g < groups; ++g) all += static_cast<double>(values[g * channels + c]);
-      out[c] = static_cast<Compute>(all);
-    }
-  }
-  if (count == 0) return;
-  for (int64_t i = 0; i < groups * channels; ++i) values[i] /= static_cast<Compute>(count);
-}
-
 struct Cpu {
   struct Guard {
     explicit Guard(const Tensor&) {}
@@ -39,7 +23,7 @@ struct Cpu {
     });
   }
 
-  static void apply(const Tensor& x, Tensor& y, int64_t groups, const Vectors& vectors,
+  static void apply(const Tensor& x, Tensor& y, int64_t slices, const Vectors& vectors,
                     const Settings& settings) {
     if (y.numel() == 0) return;
     dispatch_dtype(x, "x", [&](auto type) {
@@ -47,14 +31,14 @@ struct Cpu {
       dispatch_activation(settings.activation, [&](auto activation) {
         apply_cpu<T, decltype(activation)::value>(
             bits<typename T::bits>(x), static_cast<typename T::bits*>(y.mutable_data_ptr()),
-            geometry_of(y, groups), vectors.inputs<typename T::compute>(settings));
+            geometry_of(y, slices), vectors.inputs<typename T::compute>(settings));
       });
     });
   }
 
   // tanh costs more than moving its derivative does, so the sweep that sums leaves that for the one
   // after it; not in 16 bits, which would round it.
-  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
+  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t slices,
                    const Vectors& vectors, const Settings& settings, Tensor& sum_h, Tensor& sum_hx,
                    Tensor* h) {
     bool keep = h != nullptr;
@@ -66,7 +50,7 @@ struct Cpu {
         constexpr Activation kActivation = decltype(activation)::value;
         constexpr bool kCanKeep =
             kActivation == Activation::kTanh && sizeof(Bits) == sizeof(Compute);
-        const Geometry g = geometry_of(model, groups);
+        const Geometry g = geometry_of(model, slices);
         const auto inputs = vectors.inputs<Compute>(settings);
         auto* to_h = static_cast<Compute*>(sum_h.mutable_data_ptr());
         auto* to_hx = static_cast<Compute*>(sum_hx.mutable_data_ptr());
@@ -82,7 +66,7 @@ struct Cpu {
     return keep;
   }
 
-  static void grad_input(const Tensor& grad, const Tensor& x, Tensor& grad_x, int64_t groups,
+  static void grad_input(const Tensor& grad, const Tensor& x, Tensor& grad_x, int64_t slices,
                          const Vectors& vectors, const Settings& settings) {
     if (grad_x.numel() == 0) return;
     dispatch_dtype(x, "x", [&](auto type) {
@@ -90,18 +74,16 @@ struct Cpu {
       dispatch_activation(settings.activation, [&](auto activation) {
         grad_input_cpu<T, decltype(activation)::value>(
             bits<typename T::bits>(grad), bits<typename T::bits>(x),
-            static_cast<typename T::bits*>(grad_x.mutable_data_ptr()), geometry_of(grad_x, groups),
+            static_cast<typename T::bits*>(grad_x.mutable_data_ptr()), geometry_of(grad_x, slices),
             vectors.inputs<typename T::compute>(settings));
       });
     });
   }
 
-  static void finish_sums(Tensor& sum_h, Tensor& sum_hx, Tensor* grad_bias, Tensor* grad_weight,
-                          const Geometry& g) {
-    dispatch_dtype(sum_h, "sum", [&](auto type) {
-      using Compute = typename decltype(type)::compute;
-      finish_one<Compute>(sum_h, grad_bias, g.groups, g.channels, g.count());
-      finish_one<Compute>(sum_hx, grad_weight, g.groups, g.channels, g.count());
+  static void finish_sums(const SumTensors& tensors, int64_t slices, const Geometry& g) {
+    dispatch_dtype(tensors.sum_h, "sum", [&](auto type) {
+      const auto finish = tensors.of<typename decltype(type)::compute>(slices, g);
+      for (int64_t c = 0; c < g.channels; ++c) finish.channel(c);
     });
   }
 

@@ -214,7 +214,8 @@ void statistics_cpu(const typename T::bits* x, const Geometry& g, typename T::co
 
 // --- everything else needs the channels' parameters -------------------------------------------
 
-// Structs for loops along planes, arrays of the same for loops along rows.
+// Structs for loops along planes, arrays of the same for loops along rows. The groups of `g` are
+// the slices of `in`.
 template <class Compute>
 struct Channels {
   std::vector<Channel<Compute>> structs;

@@ -42,10 +42,10 @@ struct Cuda {
     });
   }
 
-  static void apply(const Tensor& x, Tensor& y, int64_t groups, const Vectors& vectors,
+  static void apply(const Tensor& x, Tensor& y, int64_t slices, const Vectors& vectors,
                     const Settings& settings) {
     if (y.numel() == 0) return;
-    const Geometry g = geometry_of(y, groups);
+    const Geometry g = geometry_of(y, slices);
     launch(x, "batch_norm_act_apply", [&](auto type, const CudaLaunch& where) {
       using T = decltype(type);
       using Compute = typename T::compute;
@@ -57,11 +57,11 @@ struct Cuda {
     });
   }
 
-  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t groups,
+  static bool sums(const Tensor& grad, const Tensor& x, const Tensor& model, int64_t slices,
                    const Vectors& vectors, const Settings& settings, Tensor& sum_h, Tensor& sum_hx,
                    Tensor*) {
     if (sum_h.numel() == 0) return false;
-    const Geometry g = geometry_of(model, groups);
+    const Geometry g = geometry_of(model, slices);
     launch(x, "batch_norm_act_sums", [&](auto type, const CudaLaunch& where) {
       using T = decltype(type);
       using Compute = typename T::compute;
@@ -74,22 +74,18 @@ struct Cuda {
     return false;
   }
 
-  static void finish_sums(Tensor& sum_h, Tensor& sum_hx, Tensor* grad_bias, Tensor* grad_weight,
-                          const Geometry& g) {
-    if (sum_h.numel() == 0) return;
-    launch(sum_h, "batch_norm_act_sums", [&](auto type, const CudaLaunch& where) {
+  static void finish_sums(const SumTensors& tensors, int64_t slices, const Geometry& g) {
+    if (tensors.sum_h.numel() == 0) return;
+    launch(tensors.sum_h, "batch_norm_act_sums", [&](auto type, const CudaLaunch& where) {
       using Compute = typename decltype(type)::compute;
-      return finish_sums_cuda<Compute>(
-          values<Compute>(sum_h), values<Compute>(sum_hx),
-          grad_bias == nullptr ? nullptr : values<Compute>(*grad_bias),
-          grad_weight == nullptr ? nullptr : values<Compute>(*grad_weight), g, where.stream);
+      return finish_sums_cuda<Compute>(tensors.of<Compute>(slices, g), where.stream);
     });
   }
 
-  static void grad_input(const Tensor& grad, const Tensor& x, Tensor& grad_x, int64_t groups,
+  static void grad_input(const Tensor& grad, const Tensor& x, Tensor& grad_x, int64_t slices,
                          const Vectors& vectors, const Settings& settings) {
     if (grad_x.numel() == 0) return;
-    const Geometry g = geometry_of(grad_x, groups);
+    const Geometry g = geometry_of(grad_x, slices);
     launch(x, "batch_norm_act_grad_input", [&](auto type, const CudaLaunch& where) {
       using T = decltype(type);
       using Compute = typename T::compute;

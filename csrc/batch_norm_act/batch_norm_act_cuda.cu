@@ -273,11 +273,9 @@ cudaError_t grad_input_cuda(const void* grad, const void* x, void* grad_x, const
 }
 
 template <class Compute>
-cudaError_t finish_sums_cuda(Compute* sum_h, Compute* sum_hx, Compute* grad_bias,
-                             Compute* grad_weight, const Geometry& g, cudaStream_t stream) {
+cudaError_t finish_sums_cuda(const Finish<Compute>& finish, cudaStream_t stream) {
   auto* kernel = gankit_batch_norm_act_finish_groups<Compute>;
-  GANKIT_LAUNCH(kernel, blocks_for(g.channels), kThreads, stream, sum_h, sum_hx, grad_bias,
-                grad_weight, g.groups, g.channels, static_cast<Compute>(g.count()));
+  GANKIT_LAUNCH(kernel, blocks_for(finish.channels), kThreads, stream, finish);
   return cudaGetLastError();
 }
 
@@ -312,8 +310,7 @@ GANKIT_INSTANTIATE(BFloat16)
 GANKIT_INSTANTIATE(Float16)
 
 #define GANKIT_INSTANTIATE_WIDE(Compute)                                                          \
-  template cudaError_t finish_sums_cuda<Compute>(Compute*, Compute*, Compute*, Compute*,          \
-                                                 const Geometry&, cudaStream_t);                  \
+  template cudaError_t finish_sums_cuda<Compute>(const Finish<Compute>&, cudaStream_t);           \
   template cudaError_t update_cuda<Compute>(Compute*, int64_t, Compute*, int64_t, const Compute*, \
                                             const Compute*, const int64_t*, double, double,       \
                                             int64_t, int64_t, cudaStream_t);

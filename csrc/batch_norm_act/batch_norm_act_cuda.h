@@ -53,11 +53,8 @@ cudaError_t grad_input_cuda(const void* grad, const void* x, void* grad_x, const
                             const Inputs<typename T::compute>& in, Activation activation,
                             typename T::compute* arrays, int multiprocessors, cudaStream_t stream);
 
-// Sums over the groups into grad_bias and grad_weight (null: not wanted); the sums themselves
-// become means.
 template <class Compute>
-cudaError_t finish_sums_cuda(Compute* sum_h, Compute* sum_hx, Compute* grad_bias,
-                             Compute* grad_weight, const Geometry& g, cudaStream_t stream);
+cudaError_t finish_sums_cuda(const Finish<Compute>& finish, cudaStream_t stream);
 
 // As reference.update_, on running statistics with the strides given; `batches` may be null.
 template <class Compute>

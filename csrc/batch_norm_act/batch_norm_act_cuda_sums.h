@@ -181,21 +181,9 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class Compute>
 __global__ void __launch_bounds__(kThreads)
-    gankit_batch_norm_act_finish_groups(Compute* sum_h, Compute* sum_hx, Compute* grad_bias,
-                                        Compute* grad_weight, int64_t groups, int64_t channels,
-                                        Compute count) {
+    gankit_batch_norm_act_finish_groups(Finish<Compute> finish) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (c >= channels) return;
-  Pair<double> total;
-  for (int64_t i = c; i < groups * channels; i += channels) {
-    total.add({static_cast<double>(sum_h[i]), static_cast<double>(sum_hx[i])});
-    if (count > 0) {
-      sum_h[i] /= count;
-      sum_hx[i] /= count;
-    }
-  }
-  if (grad_bias != nullptr) grad_bias[c] = static_cast<Compute>(total.h);
-  if (grad_weight != nullptr) grad_weight[c] = static_cast<Compute>(total.hx);
+  if (c < finish.channels) finish.channel(c);
 }
 
 template <class Compute>

@@ -54,7 +54,8 @@ GANKIT_HD Compute grad_z(Activation activation, Compute grad, Compute z, Compute
   return grad;
 }
 
-// What one channel of one group needs. z = (x - mean) * scale + shift, and
+// What one channel of one slice needs: of one group, or of one sample with a scale and a shift of
+// its own. z = (x - mean) * scale + shift, and
 // dL/dx = dL/dz * scale - constant - (x - mean) * linear.
 template <class Compute>
 struct Channel {
@@ -64,15 +65,15 @@ struct Channel {
 // weight, bias and the two means may be null: 1, 0 and 0 (the statistics are constants).
 template <class Compute>
 GANKIT_HD Channel<Compute> channel_of(Compute mean, Compute var, Compute eps, const Compute* weight,
-                                      const Compute* bias, const Compute* mean_h,
-                                      const Compute* mean_hx) {
+                                      const Compute* bias, const Compute* mean_q,
+                                      const Compute* mean_qx) {
   Channel<Compute> c;
   c.mean = mean;
   c.inverse = 1 / std::sqrt(var + eps);
   c.scale = weight == nullptr ? c.inverse : c.inverse * *weight;
   c.shift = bias == nullptr ? Compute(0) : *bias;
-  c.constant = mean_h == nullptr ? Compute(0) : c.scale * *mean_h;
-  c.linear = mean_hx == nullptr ? Compute(0) : c.scale * c.inverse * *mean_hx;
+  c.constant = mean_q == nullptr ? Compute(0) : c.inverse * *mean_q;
+  c.linear = mean_qx == nullptr ? Compute(0) : c.inverse * c.inverse * *mean_qx;
   return c;
 }
 
@@ -128,23 +129,59 @@ GANKIT_HD Moments<Real> moments_of(Real count, Real shift, Real sum, Real square
   return {count, shift + offset, deviations < 0 ? Real(0) : deviations};
 }
 
-// weight, bias, mean_h and mean_hx may be null. mean, var and the other two are [groups, channels],
-// weight and bias [channels].
+// weight, bias, mean_q and mean_qx may be null. mean, var and the other two are [groups, channels],
+// weight and bias [channels], and a slice is a group. With `samples`, that of a group, weight and
+// bias are [all samples, channels], and a slice is a sample.
 template <class Compute>
 struct Inputs {
-  const Compute *mean, *var, *weight, *bias, *mean_h, *mean_hx;
+  const Compute *mean, *var, *weight, *bias, *mean_q, *mean_qx;
   Compute eps, slope;
+  int64_t samples = 0;
 
+  // i is an index into [slices, channels].
   GANKIT_HD Channel<Compute> channel(int64_t i, int64_t channels) const {
-    const int64_t c = i % channels;
-    return channel_of(mean[i], var[i], eps, weight == nullptr ? weight : weight + c,
-                      bias == nullptr ? bias : bias + c, mean_h == nullptr ? mean_h : mean_h + i,
-                      mean_hx == nullptr ? mean_hx : mean_hx + i);
+    const int64_t c = i % channels, p = samples == 0 ? c : i;
+    const int64_t s = samples == 0 ? i : i / channels / samples * channels + c;
+    return channel_of(mean[s], var[s], eps, weight == nullptr ? weight : weight + p,
+                      bias == nullptr ? bias : bias + p, mean_q == nullptr ? mean_q : mean_q + s,
+                      mean_qx == nullptr ? mean_qx : mean_qx + s);
   }
 };
 
-// Where the elements lie: `groups` slices of `samples` samples; a sample is `channels` planes of
-// `positions` elements, or with channels_last `positions` rows of `channels` elements.
+// From the sums of h and h * xhat over slices to the gradients of weight and bias, which are the
+// totals, and to the means of q = weight * h over groups of `each` slices. What is null is not
+// wanted; the means may lie where the sums do, if each is 1.
+template <class Compute>
+struct Finish {
+  const Compute *sum_h, *sum_hx, *weight;
+  Compute *grad_bias, *grad_weight, *mean_q, *mean_qx;
+  int64_t groups, each, channels;
+  double count;     // values of a channel in a group
+  bool per_sample;  // weight is [slices, channels], else [channels] or null
+
+  GANKIT_HD void channel(int64_t c) const {
+    double total_h = 0, total_hx = 0;
+    int64_t i = c;
+    for (int64_t group = 0; group < groups; ++group) {
+      double q = 0, qx = 0;
+      for (int64_t s = 0; s < each; ++s, i += channels) {
+        const double h = sum_h[i], hx = sum_hx[i];
+        const double w = weight == nullptr ? 1 : weight[per_sample ? i : c];
+        total_h += h;
+        total_hx += hx;
+        q += w * h;
+        qx += w * hx;
+      }
+      if (mean_q != nullptr) mean_q[group * channels + c] = static_cast<Compute>(q / count);
+      if (mean_qx != nullptr) mean_qx[group * channels + c] = static_cast<Compute>(qx / count);
+    }
+    if (grad_bias != nullptr) grad_bias[c] = static_cast<Compute>(total_h);
+    if (grad_weight != nullptr) grad_weight[c] = static_cast<Compute>(total_hx);
+  }
+};
+
+// Where the elements lie: `groups` slices of `samples` samples each; a sample is `channels` planes
+// of `positions` elements, or with channels_last `positions` rows of `channels` elements.
 struct Geometry {
   int64_t groups, samples, channels, positions;
   bool channels_last;

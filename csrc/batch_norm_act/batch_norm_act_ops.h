@@ -69,11 +69,12 @@ inline Geometry geometry_of(const Tensor& model, int64_t groups) {
   const auto sizes = model.sizes();
   int64_t positions = 1;
   for (size_t d = 2; d < sizes.size(); ++d) positions *= sizes[d];
-  return {groups, sizes[0] / groups, sizes[1], positions, positions == 1 || !model.is_contiguous()};
+  const int64_t samples = groups == 0 ? 0 : sizes[0] / groups;  // no slices: of an empty batch
+  return {groups, samples, sizes[1], positions, positions == 1 || !model.is_contiguous()};
 }
 
-inline Tensor new_statistic(const Tensor& x, int64_t groups) {
-  return new_contiguous(x, {groups, x.size(1)}, compute_dtype_of(x));
+inline Tensor new_statistic(const Tensor& x, int64_t slices) {
+  return new_contiguous(x, {slices, x.size(1)}, compute_dtype_of(x));
 }
 
 inline Tensor in_one_stretch(const Tensor& x) {
@@ -83,20 +84,27 @@ inline Tensor in_one_stretch(const Tensor& x) {
 // One statistic or parameter, or none, in the compute type and in one stretch of memory.
 class __attribute__((visibility("hidden"))) Vector {
  public:
-  // `model` is what it has the shape of, or null for one value per channel.
+  // `model` is what it has the shape of, or null for one value per channel, of all samples or each.
   Vector(const Tensor& x, const char* name, const std::optional<Tensor>& value,
          const Tensor* model = nullptr) {
     if (!value.has_value()) return;
     check_defined(name, *value);
-    const int64_t length = model == nullptr ? x.size(1) : model->numel();
+    per_sample_ = model == nullptr && value->dim() == 2;
+    const int64_t length = model != nullptr ? model->numel()
+                           : per_sample_    ? x.size(0) * x.size(1)
+                                            : x.size(1);
     STD_TORCH_CHECK(dtype_of(*value) == compute_dtype_of(x), name,
                     ": expected x's compute type (float64 for float64, else float32)");
     STD_TORCH_CHECK(value->numel() == length, name, ": expected ", length, " values, got ",
                     value->numel());
     if (model != nullptr) {
       check_same_shape(name, *value, "mean", *model);
+    } else if (per_sample_) {
+      STD_TORCH_CHECK(value->size(0) == x.size(0) && value->size(1) == x.size(1), name,
+                      ": expected [C] or [N, C], got [", value->size(0), ", ", value->size(1), "]");
     } else {
-      STD_TORCH_CHECK(value->dim() == 1, name, ": expected one dimension, got ", value->dim());
+      STD_TORCH_CHECK(value->dim() == 1, name, ": expected one dimension, or two, got ",
+                      value->dim());
     }
     check_same_device(name, *value, "x", x);
     held_ = in_one_stretch(*value);
@@ -107,8 +115,12 @@ class __attribute__((visibility("hidden"))) Vector {
     return held_.has_value() ? static_cast<const Compute*>(held_->const_data_ptr()) : nullptr;
   }
 
+  bool given() const { return held_.has_value(); }
+  bool per_sample() const { return per_sample_; }
+
  private:
   std::optional<Tensor> held_;
+  bool per_sample_ = false;
 };
 
 inline void check_x(const Tensor& x) {
@@ -172,16 +184,29 @@ struct Settings {
 };
 
 struct Vectors {
-  Vector mean, var, weight, bias, mean_h, mean_hx;
+  Vector mean, var, weight, bias, mean_q, mean_qx;
+  int64_t samples;  // of a group, where each has its own weight and bias; else 0
 
   Vectors(const Tensor& x, const Tensor& mean, const Tensor& var, const Optional& weight,
-          const Optional& bias, const Optional& mean_h = {}, const Optional& mean_hx = {})
+          const Optional& bias, const Optional& mean_q = {}, const Optional& mean_qx = {})
       : mean(x, "mean", mean, &mean),
         var(x, "var", var, &mean),
         weight(x, "weight", weight),
         bias(x, "bias", bias),
-        mean_h(x, "mean_h", mean_h, &mean),
-        mean_hx(x, "mean_hx", mean_hx, &mean) {}
+        mean_q(x, "mean_q", mean_q, &mean),
+        mean_qx(x, "mean_qx", mean_qx, &mean),
+        samples(per_sample() ? std::max<int64_t>(x.size(0) / groups_of(x, mean), 1) : 0) {
+    STD_TORCH_CHECK(!this->weight.given() || !this->bias.given() ||
+                        this->weight.per_sample() == this->bias.per_sample(),
+                    "weight, bias: expected both [C] or both [N, C]");
+  }
+
+  bool per_sample() const { return weight.per_sample() || bias.per_sample(); }
+
+  // Parts of the batch with the same numbers in each channel.
+  int64_t slices(const Tensor& x, int64_t groups) const {
+    return per_sample() ? x.size(0) : groups;
+  }
 
   template <class Compute>
   Inputs<Compute> inputs(const Settings& settings) const {
@@ -189,10 +214,38 @@ struct Vectors {
             var.data<Compute>(),
             weight.data<Compute>(),
             bias.data<Compute>(),
-            mean_h.data<Compute>(),
-            mean_hx.data<Compute>(),
+            mean_q.data<Compute>(),
+            mean_qx.data<Compute>(),
             static_cast<Compute>(settings.eps),
-            static_cast<Compute>(settings.slope)};
+            static_cast<Compute>(settings.slope),
+            samples};
+  }
+};
+
+// What becomes of the sums: totals over the slices and means of groups, or null. The means may be
+// the sums themselves, where a slice is a group.
+struct SumTensors {
+  const Tensor &sum_h, &sum_hx;
+  const Vector& weight;
+  Tensor *grad_bias, *grad_weight, *mean_q, *mean_qx;
+
+  template <class Compute>
+  Finish<Compute> of(int64_t slices, const Geometry& g) const {
+    const auto values = [](Tensor* x) {
+      return x == nullptr ? nullptr : static_cast<Compute*>(x->mutable_data_ptr());
+    };
+    return {static_cast<const Compute*>(sum_h.const_data_ptr()),
+            static_cast<const Compute*>(sum_hx.const_data_ptr()),
+            weight.data<Compute>(),
+            values(grad_bias),
+            values(grad_weight),
+            values(mean_q),
+            values(mean_qx),
+            g.groups,
+            slices / g.groups,
+            g.channels,
+            static_cast<double>(std::max<int64_t>(g.count(), 1)),
+            weight.per_sample()};
   }
 };
 
@@ -213,7 +266,8 @@ const Bits* bits(const Tensor& x) {
 }
 
 // The ops in terms of what a device does: statistics, apply, sums, finish_sums, grad_input, update.
-// sums may leave dL/dz in its last argument, if there is one, and then returns true.
+// apply, sums and grad_input go through the batch slice by slice. sums may leave dL/dz in its last
+// argument, if there is one, and then returns true.
 template <class Device>
 struct Ops {
   static std::tuple<Tensor, Tensor> statistics(const Tensor& x, int64_t groups) {
@@ -234,7 +288,8 @@ struct Ops {
     const int64_t groups = groups_of(x, mean);
     const typename Device::Guard guard(x);
     Tensor y = result_like(x);
-    Device::apply(laid_out_like(x, y), y, groups, {x, mean, var, weight, bias},
+    const Vectors vectors{x, mean, var, weight, bias};
+    Device::apply(laid_out_like(x, y), y, vectors.slices(x, groups), vectors,
                   {eps, activation, slope});
     return y;
   }
@@ -249,8 +304,9 @@ struct Ops {
     Tensor y = result_like(x);
     Tensor mean = new_statistic(x, groups), var = new_statistic(x, groups);
     const Tensor dense_x = laid_out_like(x, y);
+    const Vectors vectors{x, mean, var, weight, bias};
     Device::statistics(dense_x, y, groups, mean, var);
-    Device::apply(dense_x, y, groups, {x, mean, var, weight, bias}, {eps, activation, slope});
+    Device::apply(dense_x, y, vectors.slices(x, groups), vectors, {eps, activation, slope});
     return {y, mean, var};
   }
 
@@ -261,23 +317,26 @@ struct Ops {
     const typename Device::Guard guard(x);
     const int64_t groups = groups_of(x, mean);
     const Tensor model = result_like(x);
-    Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
-    Device::sums(laid_out_like(grad, model), laid_out_like(x, model), model, groups,
-                 {x, mean, var, weight, bias}, {eps, activation, slope}, sum_h, sum_hx, nullptr);
+    const Vectors vectors{x, mean, var, weight, bias};
+    const int64_t slices = vectors.slices(x, groups);
+    Tensor sum_h = new_statistic(x, slices), sum_hx = new_statistic(x, slices);
+    Device::sums(laid_out_like(grad, model), laid_out_like(x, model), model, slices, vectors,
+                 {eps, activation, slope}, sum_h, sum_hx, nullptr);
     return {sum_h, sum_hx};
   }
 
   static Tensor grad_input(const Tensor& grad, const Tensor& x, const Tensor& mean,
-                           const Tensor& var, Optional weight, Optional bias, Optional mean_h,
-                           Optional mean_hx, double eps, int64_t activation, double slope) {
+                           const Tensor& var, Optional weight, Optional bias, Optional mean_q,
+                           Optional mean_qx, double eps, int64_t activation, double slope) {
     check_walk(grad, x, activation);
-    STD_TORCH_CHECK(mean_h.has_value() == mean_hx.has_value(),
-                    "mean_h, mean_hx: expected both or neither");
+    STD_TORCH_CHECK(mean_q.has_value() == mean_qx.has_value(),
+                    "mean_q, mean_qx: expected both or neither");
     const int64_t groups = groups_of(x, mean);
     const typename Device::Guard guard(x);
     Tensor grad_x = result_like(x);
-    Device::grad_input(laid_out_like(grad, grad_x), laid_out_like(x, grad_x), grad_x, groups,
-                       {x, mean, var, weight, bias, mean_h, mean_hx}, {eps, activation, slope});
+    const Vectors vectors{x, mean, var, weight, bias, mean_q, mean_qx};
+    Device::grad_input(laid_out_like(grad, grad_x), laid_out_like(x, grad_x), grad_x,
+                       vectors.slices(x, groups), vectors, {eps, activation, slope});
     return grad_x;
   }
 
@@ -289,30 +348,45 @@ struct Ops {
                                                      bool need_parameters) {
     check_walk(grad, x, activation);
     const typename Device::Guard guard(x);
-    const int64_t groups = groups_of(x, mean), channels = x.size(1);
-    const int32_t wide = compute_dtype_of(x);
+    const int64_t groups = groups_of(x, mean);
     const Settings settings{eps, activation, slope};
     Tensor model = result_like(x);  // becomes dL/dx
     const Tensor dense_x = laid_out_like(x, model), dense_grad = laid_out_like(grad, model);
-    const std::vector<int64_t> size{need_parameters ? channels : 0};
-    Tensor grad_weight = new_contiguous(x, size, wide), grad_bias = new_contiguous(x, size, wide);
-    Optional mean_h, mean_hx;
+    const Vectors known{x, mean, var, weight, bias};
+    const int64_t slices = known.slices(x, groups);
+    const bool totals = need_parameters && !known.per_sample();
+    const std::vector<int64_t> size{totals ? x.size(1) : 0};
+    Tensor grad_weight = new_contiguous(x, size, compute_dtype_of(x));
+    Tensor grad_bias = new_contiguous(x, size, compute_dtype_of(x));
+    Optional mean_q, mean_qx;
     bool kept = false;
     if (training || need_parameters) {
-      Tensor sum_h = new_statistic(x, groups), sum_hx = new_statistic(x, groups);
-      kept = Device::sums(dense_grad, dense_x, model, groups, {x, mean, var, weight, bias},
-                          settings, sum_h, sum_hx, need_input ? &model : nullptr);
-      Device::finish_sums(sum_h, sum_hx, need_parameters ? &grad_bias : nullptr,
-                          need_parameters ? &grad_weight : nullptr, geometry_of(model, groups));
+      Tensor sum_h = new_statistic(x, slices), sum_hx = new_statistic(x, slices);
+      kept = Device::sums(dense_grad, dense_x, model, slices, known, settings, sum_h, sum_hx,
+                          need_input ? &model : nullptr);
       if (training) {
-        mean_h = sum_h;
-        mean_hx = sum_hx;
+        mean_q = known.per_sample() ? new_statistic(x, groups) : sum_h;
+        mean_qx = known.per_sample() ? new_statistic(x, groups) : sum_hx;
+      }
+      if (training || totals) {
+        const SumTensors tensors{sum_h,
+                                 sum_hx,
+                                 known.weight,
+                                 totals ? &grad_bias : nullptr,
+                                 totals ? &grad_weight : nullptr,
+                                 training ? &*mean_q : nullptr,
+                                 training ? &*mean_qx : nullptr};
+        Device::finish_sums(tensors, slices, geometry_of(model, groups));
+      }
+      if (need_parameters && known.per_sample()) {
+        grad_weight = sum_hx;
+        grad_bias = sum_h;
       }
     }
     if (!need_input) return {new_contiguous(x, {0}, dtype_of(x)), grad_weight, grad_bias};
     const int64_t rest = kept ? static_cast<int64_t>(Activation::kNone) : activation;
-    Device::grad_input(kept ? model : dense_grad, dense_x, model, groups,
-                       {x, mean, var, weight, bias, mean_h, mean_hx}, {eps, rest, slope});
+    Device::grad_input(kept ? model : dense_grad, dense_x, model, slices,
+                       {x, mean, var, weight, bias, mean_q, mean_qx}, {eps, rest, slope});
     return {model, grad_weight, grad_bias};
   }
 

@@ -12,6 +12,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("Triton's interpreter is on: nothing is compiled", allow_module_level=True)
 
 from gankit.ops.batch_norm_act import triton as kernels  # noqa: E402
+from gankit.ops.batch_norm_act.launchers import _BLOCK, _CHANNELS  # noqa: E402
 
 DATA = ("x_ptr", "y_ptr", "grad_ptr", "grad_x_ptr")
 SCALARS = {"slope": "fp32", "momentum": "fp32", "correction": "fp32", "batches_ptr": "*i64"}
@@ -52,21 +53,21 @@ def check(built: Any, capability: int) -> None:
 @pytest.mark.parametrize("rows", [False, True])
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 def test_kernels_over_elements(dtype: str, rows: bool, capability: int) -> None:
-    tile = kernels._CHANNELS if rows else 1
-    part = {"ROWS": rows, "BLOCK": kernels._BLOCK // tile, "PART": 8, "CHANNELS": tile}
+    tile = _CHANNELS if rows else 1
+    part = {"ROWS": rows, "BLOCK": _BLOCK // tile, "PART": 8, "CHANNELS": tile}
     check(compile_kernel(kernels.moments_kernel, dtype, capability, part), capability)
     for activation in (2, 3):
         sums = {**part, "ACTIVATION": activation}
         check(compile_kernel(kernels.sums_kernel, dtype, capability, sums), capability)
-        each = {"ROWS": rows, "BLOCK": kernels._BLOCK, "ACTIVATION": activation}
+        each = {"ROWS": rows, "BLOCK": _BLOCK, "ACTIVATION": activation}
         for kernel in (kernels.apply_kernel, kernels.grad_input_kernel):
             check(compile_kernel(kernel, dtype, capability, each), capability)
 
 
 @pytest.mark.parametrize("capability", [80, 90])
 def test_kernels_over_channels(capability: int) -> None:
-    join = {"BLOCK": kernels._BLOCK, "PART": 8, "CHANNELS": kernels._CHANNELS}
+    join = {"BLOCK": _BLOCK, "PART": 8, "CHANNELS": _CHANNELS}
     check(compile_kernel(kernels.join_moments_kernel, "fp32", capability, join), capability)
     for cumulative in (False, True):
-        update = {"CUMULATIVE": cumulative, "CHANNELS": kernels._CHANNELS}
+        update = {"CUMULATIVE": cumulative, "CHANNELS": _CHANNELS}
         check(compile_kernel(kernels.update_kernel, "fp32", capability, update), capability)

@@ -10,7 +10,7 @@ import torch
 
 from ..autograd import Differentiable
 from . import spec
-from .reference import LEAKY_RELU, NONE, RELU, TANH, compute_dtype
+from .reference import LEAKY_RELU, NONE, RELU, TANH, compute_dtype, per_sample
 from .second import second_derivative
 from .synchronised import apply_synchronised
 from .synchronised import process_group as find_group
@@ -64,9 +64,11 @@ def _eval_gradient(
     return x, None, None, weight, bias
 
 
-def _kept_bias(bias: Any, activation: int) -> Any:
-    # Only the activation's slope depends on it; without one it has no second derivative either.
-    return None if activation == NONE else bias
+def _kept_bias(weight: Any, bias: Any, activation: int) -> Any:
+    # Only the activation's slope depends on it; without one it has no second derivative either. But
+    # where the weight does not say it, the bias says that there is one for each sample.
+    needed = activation != NONE or (weight is None and per_sample(None, bias))
+    return bias if needed else None
 
 
 # Mean and variance leave as constants: the gradient of y already knows how they follow from x.
@@ -78,7 +80,7 @@ _training = Differentiable(
         output[1],
         output[2],
         inputs[1],
-        _kept_bias(inputs[2], inputs[5]),
+        _kept_bias(inputs[1], inputs[2], inputs[5]),
     ),
     gradient=_training_gradient,
     non_differentiable=(1, 2),
@@ -86,7 +88,7 @@ _training = Differentiable(
 _eval = Differentiable(
     spec.APPLY,
     tensors=5,
-    save=lambda inputs, output: (*inputs[:4], _kept_bias(inputs[4], inputs[6])),
+    save=lambda inputs, output: (*inputs[:4], _kept_bias(inputs[3], inputs[4], inputs[6])),
     gradient=_eval_gradient,
 )
 
@@ -120,8 +122,10 @@ def batch_norm_act(
             channels-last tensors are worked on where they lie; others are first copied.
         running_mean: ``[C]`` or None. Updated in place when training, used when not.
         running_var: ``[C]`` or None, together with ``running_mean``.
-        weight: ``[C]`` or None, the scale; in x's dtype or, for 16-bit x, float32.
-        bias: ``[C]`` or None, the shift; dtype as ``weight``.
+        weight: the scale: ``[C]``, ``[N, C]`` with one per sample, or None; in x's dtype or, for
+            16-bit x, float32.
+        bias: the shift; shape and dtype as ``weight``, but either may be ``[C]`` where the other is
+            ``[N, C]``.
         training: normalise with the batch's own statistics rather than the running ones.
         momentum: weight of the newest statistics. None averages over all batches so far, which
             ``num_batches_tracked`` counts.
@@ -167,6 +171,8 @@ def batch_norm_act(
     wide = compute_dtype(x)
     weight = _parameter("weight", weight, x, wide)
     bias = _parameter("bias", bias, x, wide)
+    if per_sample(weight, bias):
+        weight, bias = (p if p is None else p.expand(x.shape[:2]) for p in (weight, bias))
     _check("running_mean", running_mean, x, wide)
     _check("running_var", running_var, x, wide)
     _check_constant(running_mean, running_var)
@@ -211,21 +217,22 @@ def batch_norm_act(
 
 
 def _check(
-    name: str, value: torch.Tensor | None, x: torch.Tensor, wide: torch.dtype
-) -> torch.Tensor | None:
+    name: str, value: torch.Tensor | None, x: torch.Tensor, wide: torch.dtype, dims: int = 1
+) -> None:
+    """Of C values, or with 2 ``dims`` also of C for each sample."""
     if value is None:
-        return None
+        return
     if value.dtype is not wide and value.dtype is not x.dtype:
         allowed = f"{x.dtype} or {wide}" if x.dtype is not wide else str(wide)
         raise TypeError(f"{name}: expected dtype {allowed} for x of {x.dtype}, got {value.dtype}")
-    if value.dim() != 1 or value.shape[0] != x.shape[1]:
+    if not 1 <= value.dim() <= dims or value.shape != x.shape[2 - value.dim() : 2]:
+        per_sample = f" or {tuple(x.shape[:2])}" if dims == 2 else ""
         raise ValueError(
-            f"{name}: expected shape ({x.shape[1]},) for x of shape {tuple(x.shape)}, "
+            f"{name}: expected shape ({x.shape[1]},){per_sample} for x of shape {tuple(x.shape)}, "
             f"got {tuple(value.shape)}"
         )
     if value.device != x.device:
         raise ValueError(f"{name}: expected a tensor on x's device {x.device}, got {value.device}")
-    return value
 
 
 def _check_constant(*running: torch.Tensor | None) -> None:
@@ -241,7 +248,7 @@ def _parameter(
     name: str, value: torch.Tensor | None, x: torch.Tensor, wide: torch.dtype
 ) -> torch.Tensor | None:
     """The parameter in the dtype that the kernels take."""
-    _check(name, value, x, wide)
+    _check(name, value, x, wide, dims=2)
     return value if value is None or value.dtype is wide else value.to(wide)
 
 

@@ -1,7 +1,8 @@
 """batch_norm_act in pure PyTorch: what every other backend is checked against.
 
-Statistics have shape [groups, C]; group i is the i-th of equal slices of the batch. Arithmetic is
-in the dtype of the statistics: float64 for float64 inputs, float32 for all others.
+Statistics have shape [groups, C]; group i is the i-th of equal slices of the batch. Weight and bias
+have shape [C], or both [N, C] with a row for each sample. Arithmetic is in the dtype of the
+statistics: float64 for float64 inputs, float32 for all others.
 """
 
 from __future__ import annotations
@@ -40,6 +41,19 @@ def over_elements(statistic: torch.Tensor) -> torch.Tensor:
     return statistic.reshape(groups_of(statistic), 1, statistic.shape[-1], 1)
 
 
+def over_samples(parameter: torch.Tensor, groups: int) -> torch.Tensor:
+    """[N, C] (or [C], the same for all samples) to broadcast against :func:`grouped`."""
+    if parameter.dim() == 1:
+        return parameter.reshape(1, 1, -1, 1)
+    samples, channels = parameter.shape
+    return parameter.reshape(groups, samples // groups, channels, 1)
+
+
+def per_sample(weight: torch.Tensor | None, bias: torch.Tensor | None) -> bool:
+    """Whether each sample has a scale and a shift of its own."""
+    return any(parameter is not None and parameter.dim() == 2 for parameter in (weight, bias))
+
+
 def groups_of(statistic: torch.Tensor) -> int:
     """How many groups [groups, C] or [C] is for; also where there are no channels."""
     return statistic.shape[0] if statistic.dim() == 2 else 1
@@ -72,8 +86,8 @@ def scaled(
     xhat: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
 ) -> torch.Tensor:
     """z from xhat."""
-    z = xhat if weight is None else xhat * over_elements(weight)
-    return z if bias is None else z + over_elements(bias)
+    z = xhat if weight is None else xhat * over_samples(weight, xhat.shape[0])
+    return z if bias is None else z + over_samples(bias, xhat.shape[0])
 
 
 def statistics(x: torch.Tensor, groups: int) -> _Pair:
@@ -126,10 +140,27 @@ def sums(
     activation: int,
     slope: float,
 ) -> _Pair:
-    """Over each channel of each group: the sums of h and of h * xhat, where h = dL/dz."""
+    """Sums of h and of h * xhat, where h = dL/dz, over each channel.
+
+    Of each group, [groups, C]; with a weight or bias of [N, C], of each sample, [N, C].
+    """
     xhat = normalised(x, mean, var, eps)
     h = slope_of(scaled(xhat, weight, bias), activation, slope) * grouped(grad, xhat.shape[0])
+    if per_sample(weight, bias):
+        return h.sum(3).reshape(x.shape[:2]), (h * xhat).sum(3).reshape(x.shape[:2])
     return h.sum((1, 3)), (h * xhat).sum((1, 3))
+
+
+def weighted(sum_h: torch.Tensor, weight: torch.Tensor | None, groups: int) -> torch.Tensor:
+    """The sum over each group of q = weight * h (or of q * xhat), from what :func:`sums` gives."""
+    sum_q = sum_h if weight is None else sum_h * weight
+    slices, channels = sum_q.shape
+    return sum_q.reshape(groups, slices // groups, channels).sum(1)
+
+
+def parameter_gradients(sum_h: torch.Tensor, sum_hx: torch.Tensor, of_samples: bool) -> _Pair:
+    """dL/dweight and dL/dbias, in the shapes of weight and bias, from what :func:`sums` gives."""
+    return (sum_hx, sum_h) if of_samples else (sum_hx.sum(0), sum_h.sum(0))
 
 
 def grad_input(
@@ -139,19 +170,23 @@ def grad_input(
     var: torch.Tensor,
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
-    mean_h: torch.Tensor | None,
-    mean_hx: torch.Tensor | None,
+    mean_q: torch.Tensor | None,
+    mean_qx: torch.Tensor | None,
     eps: float,
     activation: int,
     slope: float,
 ) -> torch.Tensor:
-    """dL/dx; the means of h and h * xhat are None where the statistics are constants."""
+    """dL/dx from q = weight * h = dL/dxhat.
+
+    The means of q and q * xhat over a group are None where the statistics are constants.
+    """
     xhat = normalised(x, mean, var, eps)
-    h = slope_of(scaled(xhat, weight, bias), activation, slope) * grouped(grad, xhat.shape[0])
-    if mean_h is not None and mean_hx is not None:
-        h = h - over_elements(mean_h) - xhat * over_elements(mean_hx)
-    factor = (var + eps).rsqrt() if weight is None else (var + eps).rsqrt() * weight
-    return result_like(x).copy_((h * over_elements(factor)).reshape(x.shape))
+    q = slope_of(scaled(xhat, weight, bias), activation, slope) * grouped(grad, xhat.shape[0])
+    if weight is not None:
+        q = q * over_samples(weight, xhat.shape[0])
+    if mean_q is not None and mean_qx is not None:
+        q = q - over_elements(mean_q) - xhat * over_elements(mean_qx)
+    return result_like(x).copy_((q * over_elements((var + eps).rsqrt())).reshape(x.shape))
 
 
 def backward(
@@ -172,16 +207,16 @@ def backward(
     common = (eps, activation, slope)
     grad_x = mean.new_empty(0, dtype=x.dtype)
     grad_weight, grad_bias = mean.new_empty(0), mean.new_empty(0)
-    mean_h = mean_hx = None
+    mean_q = mean_qx = None
     if training or need_parameters:
         sum_h, sum_hx = sums(grad, x, mean, var, weight, bias, *common)
         if training:
-            count = max(x.numel() // max(mean.numel(), 1), 1)
-            mean_h, mean_hx = sum_h / count, sum_hx / count
+            groups, count = groups_of(mean), max(x.numel() // max(mean.numel(), 1), 1)
+            mean_q, mean_qx = (weighted(s, weight, groups) / count for s in (sum_h, sum_hx))
         if need_parameters:
-            grad_weight, grad_bias = sum_hx.sum(0), sum_h.sum(0)
+            grad_weight, grad_bias = parameter_gradients(sum_h, sum_hx, per_sample(weight, bias))
     if need_input:
-        grad_x = grad_input(grad, x, mean, var, weight, bias, mean_h, mean_hx, *common)
+        grad_x = grad_input(grad, x, mean, var, weight, bias, mean_q, mean_qx, *common)
     return grad_x, grad_weight, grad_bias
 
 

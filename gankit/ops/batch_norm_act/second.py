@@ -12,7 +12,18 @@ from typing import Any
 
 import torch
 
-from .reference import NONE, TANH, grouped, groups_of, over_elements, scaled, slope_of, statistics
+from .reference import (
+    NONE,
+    TANH,
+    grouped,
+    groups_of,
+    over_elements,
+    over_samples,
+    per_sample,
+    scaled,
+    slope_of,
+    statistics,
+)
 
 Optional = torch.Tensor | None
 
@@ -62,21 +73,26 @@ def second_derivative(
     derivative = slope_of(z, activation, slope)
     g = grouped(grad, groups)
     h = g * derivative
-    factor = r if weight is None else r * over_elements(weight)
+    w = None if weight is None else over_samples(weight, groups)
+    q = h if w is None else h * w
 
     def project(v: torch.Tensor) -> torch.Tensor:
         return v - mean_of(v) - xhat * mean_of(v * xhat) if training else v
 
+    def to_parameter(v: torch.Tensor) -> torch.Tensor:
+        return v.sum(3).reshape(x.shape[:2]) if per_sample(weight, bias) else v.sum((0, 1, 3))
+
     # The backward pass is linear in h: its result paired with the cotangents is sum(h * a).
     a = torch.zeros_like(h)
-    wide_u = None
+    wide_u = flow = None
     if u is not None:
         wide_u = grouped(u, groups)
-        a = a + factor * project(wide_u)
+        flow = r * project(wide_u)
+        a = a + (flow if w is None else flow * w)
     if s is not None:
-        a = a + over_elements(s) * xhat
+        a = a + over_samples(s, groups) * xhat
     if t is not None:
-        a = a + over_elements(t)
+        a = a + over_samples(t, groups)
     needs_grad, needs_x, needs_weight, needs_bias = needs
     grad_grad = (a * derivative).reshape(x.shape).to(grad.dtype) if needs_grad else None
     # What flows through the activation's slope: nothing, unless it is curved.
@@ -85,24 +101,23 @@ def second_derivative(
         k = a * g * (-2 * torch.tanh(z) * derivative)
     bent = activation != NONE
     grad_weight = grad_bias = grad_x = None
-    projected = project(h) if wide_u is not None and (needs_weight or needs_x) else None
-    if needs_weight and (bent or wide_u is not None):
+    if needs_weight and (bent or flow is not None):
         total = torch.zeros_like(h) if k is None else k * xhat
-        if wide_u is not None and projected is not None:
-            total = total + r * wide_u * projected
-        grad_weight = total.sum((0, 1, 3))
+        if flow is not None:
+            total = total + h * flow
+        grad_weight = to_parameter(total)
     if needs_bias and bent:
-        grad_bias = h.new_zeros(x.shape[1]) if k is None else k.sum((0, 1, 3))
+        grad_bias = to_parameter(torch.zeros_like(h) if k is None else k)
     if needs_x and (bent or s is not None or (training and wide_u is not None)):
         d = torch.zeros_like(h)
         if s is not None:
-            d = d + over_elements(s) * h
+            d = d + over_samples(s, groups) * h
         if k is not None:
-            d = d + (k if weight is None else k * over_elements(weight))
+            d = d + (k if w is None else k * w)
         if training and wide_u is not None:
-            d = d - factor * (wide_u * mean_of(h * xhat) + h * mean_of(wide_u * xhat))
+            d = d - r * (wide_u * mean_of(q * xhat) + q * mean_of(wide_u * xhat))
         wide = r * project(d)
-        if training and wide_u is not None and projected is not None:
-            wide = wide - factor * r * xhat * mean_of(wide_u * projected)
+        if training and wide_u is not None:
+            wide = wide - r.square() * xhat * mean_of(wide_u * project(q))
         grad_x = wide.reshape(x.shape).to(x.dtype)
     return grad_grad, grad_x, grad_weight, grad_bias

@@ -10,14 +10,14 @@ import torch
 from ..backends import interpreting
 from ..registry import Kernel, OpSpec, Sample
 from . import reference
-from .reference import compute_dtype, result_like
+from .reference import compute_dtype, groups_of, per_sample, result_like
 
 
 def _triton(name: str) -> Callable[[], Callable[..., Any]]:
     def load() -> Callable[..., Any]:
-        from . import triton
+        from . import launchers
 
-        launcher: Callable[..., Any] = getattr(triton, name)
+        launcher: Callable[..., Any] = getattr(launchers, name)
         return launcher
 
     return load
@@ -27,16 +27,17 @@ def _statistic(x: torch.Tensor, groups: int) -> torch.Tensor:
     return x.new_empty((groups, x.shape[1]), dtype=compute_dtype(x))
 
 
-def _per_group(x: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    channels = x.shape[1]
-    groups = mean.numel() // channels if channels else 1
-    return mean.new_empty((groups, channels))
+def _fake_sums(
+    grad: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, var: torch.Tensor, *rest: Any
+) -> tuple[torch.Tensor, ...]:
+    slices = x.shape[0] if per_sample(*rest[:2]) else groups_of(mean)
+    return tuple(mean.new_empty((slices, x.shape[1])) for _ in range(2))
 
 
 def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
     need_input, need_parameters = rest[-2:]
     grad_x = result_like(x) if need_input else x.new_empty(0)
-    size = x.shape[1] if need_parameters else 0
+    size = (x.shape[:2] if per_sample(*rest[2:4]) else x.shape[1:2]) if need_parameters else (0,)
     parameters = (x.new_empty(size, dtype=compute_dtype(x)) for _ in range(2))
     return grad_x, *parameters
 
@@ -82,13 +83,13 @@ APPLY = Kernel(
 SUMS = Kernel(
     "batch_norm_act_sums",
     f"(Tensor grad, Tensor x, {_STATISTICS}, {_SETTINGS}) -> (Tensor, Tensor)",
-    fake=lambda grad, x, mean, *_: (_per_group(x, mean), _per_group(x, mean)),
+    fake=_fake_sums,
     reference=reference.sums,
     triton=_triton("sums"),
 )
 GRAD_INPUT = Kernel(
     "batch_norm_act_grad_input",
-    f"(Tensor grad, Tensor x, {_STATISTICS}, Tensor? mean_h, Tensor? mean_hx, {_SETTINGS})"
+    f"(Tensor grad, Tensor x, {_STATISTICS}, Tensor? mean_q, Tensor? mean_qx, {_SETTINGS})"
     " -> Tensor",
     fake=lambda grad, x, *_: result_like(x),
     reference=reference.grad_input,
@@ -161,6 +162,14 @@ def samples(dtype: torch.dtype, device: torch.device) -> Iterator[Sample]:
             yield Sample(every, {**settings, "training": False}, grad=(0,))
         else:
             yield Sample(every, settings, grad=(3,))
+        # A scale per sample, and with it a shift per sample or one for all.
+        own = _random(shape[:2], weight.dtype, 5).to(device)
+        shift = bias if number % 3 == 2 else own.flip(0) / 2
+        each = (x, mean, var, own + 1, shift)
+        if number % 4 == 3:
+            yield Sample(each, {**settings, "training": False}, grad=(0, 3, 4))
+        else:
+            yield Sample(each, {**settings, "groups": 1 + number % 2}, grad=(0, 3, 4))
 
 
 def raw_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -173,16 +182,23 @@ def raw_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Any,
         public = [t.clone().requires_grad_() for t in (x, weight, bias)]
         yield FORWARD.public, (*public, 2, *settings)
         yield FORWARD.raw, (x, weight, None, 2, *settings)
+        own = [_random(shape[:2], weight.dtype, seed).to(device) for seed in (5, 6)]
+        yield FORWARD.public, (public[0], *own, 2, *settings)
+        yield FORWARD.raw, (x, None, own[1], 1, *settings)
         known = (mean, var, *public[1:], *settings)
         for flags in ((True, True, True), (False, True, False), (True, False, True)):
             yield BACKWARD.public, (grad.clone().requires_grad_(), public[0], *known, *flags)
             yield BACKWARD.raw, (grad, x, mean, var, weight, bias, *settings, *flags)
+            yield BACKWARD.raw, (grad, x, mean, var, *own, *settings, *flags)
         yield APPLY.public, (public[0], *known)
         yield APPLY.raw, (x, running_mean, running_var, None, bias, *settings)
+        yield APPLY.raw, (x, running_mean, running_var, *own, *settings)
         for op in (SUMS.public, SUMS.raw):
             yield op, (grad, x, mean, var, weight, bias, *settings)
+            yield op, (grad, x, mean, var, own[0], None, *settings)
         for op in (GRAD_INPUT.public, GRAD_INPUT.raw):
             yield op, (grad, x, mean, var, weight, bias, mean + 1, var, *settings)
+            yield op, (grad, x, mean, var, *own, mean + 1, var, *settings)
             yield op, (grad, x, mean, var, None, None, None, None, *settings)
         yield STATISTICS.public, (x, 2)
         yield STATISTICS.raw, (x, 1)

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from . import spec
+from .reference import parameter_gradients, per_sample, weighted
 from .second import second_derivative
 
 
@@ -63,11 +64,11 @@ class _Backward(torch.autograd.Function):
         ctx.save_for_backward(grad, x, mean, var, weight, bias, total)
         ctx.group, ctx.settings = group, settings
         sum_h, sum_hx = spec.SUMS(grad, x, mean, var, weight, bias, *settings)
-        everywhere = torch.stack((sum_h, sum_hx))
+        everywhere = torch.stack([weighted(s, weight, mean.shape[0]) for s in (sum_h, sum_hx)])
         dist.all_reduce(everywhere, group=group)
-        mean_h, mean_hx = (everywhere / total.to(mean.dtype)).unbind()
-        grad_x = spec.GRAD_INPUT(grad, x, mean, var, weight, bias, mean_h, mean_hx, *settings)
-        return grad_x, sum_hx.sum(0), sum_h.sum(0)
+        mean_q, mean_qx = (everywhere / total.to(mean.dtype)).unbind()
+        grad_x = spec.GRAD_INPUT(grad, x, mean, var, weight, bias, mean_q, mean_qx, *settings)
+        return grad_x, *parameter_gradients(sum_h, sum_hx, per_sample(weight, bias))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
