@@ -1,6 +1,7 @@
 // Inputs for the tests of batch_norm_act, and the definition in double precision.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -73,33 +74,60 @@ inline double activated(Activation activation, double z) {
   return activation == Activation::kTanh ? std::tanh(z) : z;
 }
 
-// What the kernels should give for x and grad; statistics and sums are [groups, channels].
+// The same elements, a slice for each sample.
+inline Geometry by_samples(const Geometry& g) {
+  return {g.groups * g.samples, 1, g.channels, g.positions, g.channels_last};
+}
+
+// A scale and a shift for each channel, or for each channel of each sample.
+template <class Compute>
+struct Parameters {
+  std::vector<Compute> weight, bias;
+
+  Parameters(const Geometry& g, bool per_sample) {
+    const int64_t n = g.channels * (per_sample ? g.groups * g.samples : 1);
+    for (int64_t i = 0; i < n; ++i) {
+      weight.push_back(Compute(0.5) + Compute(i % 7) / 4);
+      bias.push_back(Compute(i % 5) / 4 - Compute(0.6));
+    }
+  }
+};
+
+// What the kernels should give for x and grad. Statistics are [groups, channels]; sums too, or with
+// a scale and a shift per sample [samples, channels].
 struct Expected {
-  std::vector<double> mean, var, sum_h, sum_hx, y, grad_x;
+  std::vector<double> mean, var, sum_h, sum_hx, mean_q, mean_qx, y, grad_x;
 };
 
 template <class T>
 Expected expected(const std::vector<typename T::bits>& x, const std::vector<typename T::bits>& grad,
-                  const Geometry& g, const std::vector<typename T::compute>& weight,
-                  const std::vector<typename T::compute>& bias, Activation activation) {
+                  const Geometry& g, const Parameters<typename T::compute>& parameters,
+                  Activation activation, bool per_sample = false) {
   Expected e;
+  const Geometry own = per_sample ? by_samples(g) : g;
   const auto total = static_cast<size_t>(g.groups * g.channels);
-  for (auto* v : {&e.mean, &e.var, &e.sum_h, &e.sum_hx}) v->assign(total, 0.0);
+  for (auto* v : {&e.mean, &e.var, &e.mean_q, &e.mean_qx}) v->assign(total, 0.0);
+  for (auto* v : {&e.sum_h, &e.sum_hx}) {
+    v->assign(static_cast<size_t>(own.groups * own.channels), 0.0);
+  }
   e.y.resize(x.size());
   e.grad_x.resize(x.size());
   const double count = g.count() > 0 ? static_cast<double>(g.count()) : 1.0;
   const auto at = [&](int64_t i) {
     return static_cast<double>(T::load(x[static_cast<size_t>(i)]));
   };
+  // Of each element: its index among the statistics and among the sums, and q = w h.
   const auto each = [&](const auto& f) {
-    for_each(g, [&](int64_t index, int64_t i) {
-      const auto k = static_cast<size_t>(index);
+    for_each(own, [&](int64_t index, int64_t i) {
+      const int64_t group = i / std::max<int64_t>(g.group_elements(), 1);
       const auto c = static_cast<size_t>(index % g.channels);
-      const double r = 1 / std::sqrt(e.var[k] + kEps);
+      const auto k = static_cast<size_t>(group * g.channels) + c;
+      const auto p = per_sample ? static_cast<size_t>(index) : c;
+      const double r = 1 / std::sqrt(e.var[k] + kEps), w = parameters.weight[p];
       const double xhat = (at(i) - e.mean[k]) * r;
-      const double z = xhat * weight[c] + bias[c];
+      const double z = xhat * w + parameters.bias[p];
       const double h = T::load(grad[static_cast<size_t>(i)]) * derivative(activation, z);
-      f(k, static_cast<size_t>(i), xhat, z, h, r * weight[c]);
+      f(k, static_cast<size_t>(index), static_cast<size_t>(i), xhat, z, h, w * h, r);
     });
   };
   for_each(g, [&](int64_t k, int64_t i) { e.mean[static_cast<size_t>(k)] += at(i) / count; });
@@ -107,15 +135,39 @@ Expected expected(const std::vector<typename T::bits>& x, const std::vector<type
     const double v = at(i) - e.mean[static_cast<size_t>(k)];
     e.var[static_cast<size_t>(k)] += v * v / count;
   });
-  each([&](size_t k, size_t i, double xhat, double z, double h, double) {
+  each([&](size_t k, size_t s, size_t i, double xhat, double z, double h, double q, double) {
     e.y[i] = activated(activation, z);
-    e.sum_h[k] += h;
-    e.sum_hx[k] += h * xhat;
+    e.sum_h[s] += h;
+    e.sum_hx[s] += h * xhat;
+    e.mean_q[k] += q / count;
+    e.mean_qx[k] += q * xhat / count;
   });
-  each([&](size_t k, size_t i, double xhat, double, double h, double factor) {
-    e.grad_x[i] = factor * (h - e.sum_h[k] / count - xhat * e.sum_hx[k] / count);
+  each([&](size_t k, size_t, size_t i, double xhat, double, double, double q, double r) {
+    e.grad_x[i] = r * (q - e.mean_q[k] - xhat * e.mean_qx[k]);
   });
   return e;
+}
+
+// The finish of the sums `h` and `hx`, [slices, channels], over geometry `g`.
+template <class Compute>
+Finish<Compute> finish_of(const Geometry& g, const Parameters<Compute>& parameters, bool per_sample,
+                          const std::vector<Compute>& h, const std::vector<Compute>& hx,
+                          std::vector<Compute>& mean_q, std::vector<Compute>& mean_qx,
+                          std::vector<Compute>& grad_bias, std::vector<Compute>& grad_weight) {
+  for (auto* v : {&mean_q, &mean_qx}) v->resize(static_cast<size_t>(g.groups * g.channels));
+  for (auto* v : {&grad_bias, &grad_weight}) v->resize(static_cast<size_t>(g.channels));
+  return {h.data(),
+          hx.data(),
+          parameters.weight.data(),
+          grad_bias.data(),
+          grad_weight.data(),
+          mean_q.data(),
+          mean_qx.data(),
+          g.groups,
+          per_sample ? g.samples : 1,
+          g.channels,
+          static_cast<double>(std::max<int64_t>(g.count(), 1)),
+          per_sample};
 }
 
 inline bool near(double found, double wanted, double relative, double absolute) {

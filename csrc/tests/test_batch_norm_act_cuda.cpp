@@ -51,35 +51,38 @@ class Buffer {
 };
 
 template <class T, Activation kActivation>
-void against_cpu(const Geometry& g, int64_t offset, int multiprocessors, double tolerance) {
+void against_cpu(const Geometry& g, bool per_sample, int64_t offset, int multiprocessors,
+                 double tolerance) {
   using Bits = typename T::bits;
   using Compute = typename T::compute;
+  const Geometry own = per_sample ? by_samples(g) : g;
   const int64_t n = g.groups * g.group_elements();
   const auto x = values<T>(n, 1, 0.3, 2.0), grad = values<T>(n, 2, 0.1, 1.0);
-  const auto total = static_cast<size_t>(g.groups * g.channels);
-  std::vector<Compute> mean(total), var(total), mean2(total), var2(total);
-  std::vector<Compute> h(total), hx(total), h2(total), hx2(total);
-  std::vector<Compute> weight, bias;
-  for (int64_t c = 0; c < g.channels; ++c) {
-    weight.push_back(Compute(0.5) + Compute(c % 7) / 4);
-    bias.push_back(Compute(c % 5) / 4 - Compute(0.6));
-  }
-  std::vector<uint4> table(static_cast<size_t>(table_bytes<Compute>(g) / 16 + 1));
-  std::vector<uint4> arrays(static_cast<size_t>(6 * array_length(g)) * sizeof(Compute) / 16 + 1);
+  const auto groups = static_cast<size_t>(g.groups * g.channels);
+  const auto slices = static_cast<size_t>(own.groups * own.channels);
+  std::vector<Compute> mean(groups), var(groups), mean2(groups), var2(groups);
+  std::vector<Compute> h(slices), hx(slices), h2(slices), hx2(slices);
+  const Parameters<Compute> parameters(g, per_sample);
+  const int64_t bytes = std::max(table_bytes<Compute>(g), table_bytes<Compute>(own));
+  std::vector<uint4> table(static_cast<size_t>(bytes / 16 + 1));
+  std::vector<uint4> arrays(static_cast<size_t>(6 * array_length(own)) * sizeof(Compute) / 16 + 1);
   auto* numbers = reinterpret_cast<Compute*>(arrays.data());
   Buffer<Bits> a(x, offset), b(grad, offset), c(x, offset);
 
   statistics_cpu<T>(x.data(), g, mean.data(), var.data());
   statistics_cuda<T>(a.data(), g, table.data(), mean2.data(), var2.data(), nullptr);
-  Inputs<Compute> in{mean.data(), var.data(), weight.data(), bias.data(),
-                     nullptr,     nullptr,    Compute(kEps), Compute(kSlope)};
-  sums_cpu<T, kActivation>(grad.data(), x.data(), g, in, h.data(), hx.data());
-  sums_cuda<T>(b.data(), a.data(), g, in, kActivation, table.data(), h2.data(), hx2.data(),
+  Inputs<Compute> in{
+      mean.data(), var.data(),    parameters.weight.data(), parameters.bias.data(),    nullptr,
+      nullptr,     Compute(kEps), Compute(kSlope),          per_sample ? g.samples : 0};
+  sums_cpu<T, kActivation>(grad.data(), x.data(), own, in, h.data(), hx.data());
+  sums_cuda<T>(b.data(), a.data(), own, in, kActivation, table.data(), h2.data(), hx2.data(),
                nullptr);
   const double sum = 1e-5 * static_cast<double>(g.count() + 1);
-  for (size_t k = 0; k < total; ++k) {
+  for (size_t k = 0; k < groups; ++k) {
     CHECK_AT(near(mean2[k], mean[k], 1e-5, 1e-6), n);
     CHECK_AT(near(var2[k], var[k], 2e-5, 0), n);
+  }
+  for (size_t k = 0; k < slices; ++k) {
     CHECK_AT(near(h2[k], h[k], 1e-5, sum), n);
     CHECK_AT(near(hx2[k], hx[k], 1e-5, sum), n);
   }
@@ -93,32 +96,24 @@ void against_cpu(const Geometry& g, int64_t offset, int multiprocessors, double 
       CHECK_AT(near(T::load(found.data()[i]), w, tolerance, 2e-6), i);
     }
   };
-  apply_cpu<T, kActivation>(x.data(), wanted.data(), g, in);
-  apply_cuda<T>(a.data(), c.data(), g, in, kActivation, numbers, multiprocessors, nullptr);
+  apply_cpu<T, kActivation>(x.data(), wanted.data(), own, in);
+  apply_cuda<T>(a.data(), c.data(), own, in, kActivation, numbers, multiprocessors, nullptr);
   check(c);
-  apply_cuda<T>(a.data(), a.data(), g, in, kActivation, numbers, multiprocessors, nullptr);
+  apply_cuda<T>(a.data(), a.data(), own, in, kActivation, numbers, multiprocessors, nullptr);
   check(a);
 
-  std::vector<Compute> grad_weight(static_cast<size_t>(g.channels)), grad_bias = grad_weight;
-  h2 = h;
-  hx2 = hx;
-  finish_sums_cuda<Compute>(h2.data(), hx2.data(), grad_bias.data(), grad_weight.data(), g,
-                            nullptr);
-  for (int64_t k = 0; k < g.channels; ++k) {
-    double all = 0;
-    for (int64_t i = k; i < g.groups * g.channels; i += g.channels) {
-      all += static_cast<double>(hx[static_cast<size_t>(i)]);
-      const auto at = static_cast<size_t>(i);
-      CHECK_AT(h2[at] == h[at] / Compute(g.count()), n);
-    }
-    CHECK_AT(near(grad_weight[static_cast<size_t>(k)], all, 1e-6, 1e-6), n);
-  }
-  in.mean_h = h2.data();
-  in.mean_hx = hx2.data();
+  std::vector<Compute> q, qx, grad_bias, grad_weight, q2, qx2, grad_bias2, grad_weight2;
+  const auto finish = finish_of(g, parameters, per_sample, h, hx, q, qx, grad_bias, grad_weight);
+  for (int64_t k = 0; k < g.channels; ++k) finish.channel(k);
+  finish_sums_cuda<Compute>(
+      finish_of(g, parameters, per_sample, h, hx, q2, qx2, grad_bias2, grad_weight2), nullptr);
+  CHECK_AT((q2 == q && qx2 == qx && grad_bias2 == grad_bias && grad_weight2 == grad_weight), n);
+  in.mean_q = q.data();
+  in.mean_qx = qx.data();
   Buffer<Bits> again(x, offset);
-  grad_input_cpu<T, kActivation>(grad.data(), x.data(), wanted.data(), g, in);
-  grad_input_cuda<T>(b.data(), again.data(), c.data(), g, in, kActivation, numbers, multiprocessors,
-                     nullptr);
+  grad_input_cpu<T, kActivation>(grad.data(), x.data(), wanted.data(), own, in);
+  grad_input_cuda<T>(b.data(), again.data(), c.data(), own, in, kActivation, numbers,
+                     multiprocessors, nullptr);
   check(c);
 }
 
@@ -126,11 +121,12 @@ template <class T>
 void all(double tolerance) {
   for (const Geometry& g : geometries()) {
     for (const int64_t offset : {0, 1}) {
-      against_cpu<T, Activation::kLeakyRelu>(g, offset, g.count() > 1000 ? 1 : 132, tolerance);
+      const int multiprocessors = g.count() > 1000 ? 1 : 132;
+      against_cpu<T, Activation::kLeakyRelu>(g, offset == 1, offset, multiprocessors, tolerance);
     }
-    against_cpu<T, Activation::kRelu>(g, 0, 1, tolerance);
-    against_cpu<T, Activation::kTanh>(g, 0, 132, tolerance);
-    against_cpu<T, Activation::kNone>(g, 0, 1, tolerance);
+    against_cpu<T, Activation::kRelu>(g, true, 0, 1, tolerance);
+    against_cpu<T, Activation::kTanh>(g, false, 0, 132, tolerance);
+    against_cpu<T, Activation::kNone>(g, false, 0, 1, tolerance);
   }
 }
 

@@ -2,7 +2,7 @@
 
 VirtualBatchNorm, which torch has not, takes the place of a batch norm; EqualizedConv2d,
 EqualizedLinear, MinibatchStdDev and PixelNorm are layers of ProGAN, which it has not either.
-ConditionalBatchNorm2d has a scale and a shift per sample; layers named Spectral... keep the largest
+ConditionalBatchNormAct2d has a scale and a shift per sample; layers named Spectral... keep the largest
 singular value at 1.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .batch_norm_act import BatchNormAct1d, BatchNormAct2d
 from .bce import BCELoss, BCEWithLogitsLoss
-from .conditional_batch_norm import ConditionalBatchNorm2d
+from .conditional_batch_norm_act import ConditionalBatchNormAct2d
 from .conv_transpose2d import ConvTransposeAct2d
 from .conv_transpose2d_bn_act import ConvTransposeBNAct2d
 from .equalized import EqualizedConv2d, EqualizedLinear
@@ -33,7 +33,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNormAct1d",
     "BatchNormAct2d",
-    "ConditionalBatchNorm2d",
+    "ConditionalBatchNormAct2d",
     "ConvTransposeAct2d",
     "ConvTransposeBNAct2d",
     "EqualizedConv2d",

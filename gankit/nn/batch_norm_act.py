@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "none")
 
 
-class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
-    """What the modules share; the ``state_dict`` is that of torch's batch norm."""
+def check_images(x: torch.Tensor) -> None:
+    """Raise ValueError unless ``x`` has four dimensions."""
+    if x.dim() != 4:
+        raise ValueError(f"x: expected [N, C, H, W], got shape {tuple(x.shape)}")
 
-    _torch: type[nn.modules.batchnorm._BatchNorm]
+
+class NormAct(nn.modules.batchnorm._BatchNorm):
+    """What the modules share; the ``state_dict`` is that of torch's batch norm."""
 
     def __init__(
         self,
@@ -74,10 +78,15 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
     def eps(self, value: float) -> None:
         self.__dict__["eps"] = value
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def recorded(self) -> bool:
+        """Whether a graph is being recorded in which torch's batch norm does the same."""
         alone = self.groups == 1 and self.process_group is None
-        if (alone or not self.training) and records_graph():
-            return activated(super().forward(x), self.activation, self.negative_slope)
+        return (alone or not self.training) and records_graph()
+
+    def run(
+        self, x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The op, with this scale and shift, and the running statistics."""
         self._check_input_dim(x)
         if x.dim() >= 2 and x.shape[1] != self.num_features:
             raise ValueError(
@@ -92,8 +101,8 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
             x,
             self.running_mean if use else None,
             self.running_var if use else None,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             own,
             self.momentum,
             self.__dict__["eps"],  # the property looks at its caller
@@ -106,6 +115,29 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         if tracking and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(self.groups)
         return y
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_scripting(self)
+
+    def extra_repr(self) -> str:
+        parts = [super().extra_repr(), f"activation={self.activation!r}"]
+        if self.activation == "leaky_relu":
+            parts.append(f"negative_slope={self.negative_slope}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        return ", ".join(parts)
+
+
+class _BatchNormAct(NormAct):
+    """With one scale and shift for all samples, as torch's batch norm has them."""
+
+    _torch: type[nn.modules.batchnorm._BatchNorm]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.recorded():
+            y = nn.modules.batchnorm._BatchNorm.forward(self, x)
+            return activated(y, self.activation, self.negative_slope)
+        return self.run(x, self.weight, self.bias)
 
     @classmethod
     def from_torch(
@@ -140,17 +172,6 @@ class _BatchNormAct(nn.modules.batchnorm._BatchNorm):
         extra = ("activation", "negative_slope", "groups", "process_group")
         norm = adopt(self._torch, self, extra)
         return norm, activation_layer(self.activation, self.negative_slope).train(self.training)
-
-    def __prepare_scriptable__(self) -> NoReturn:
-        refuse_scripting(self)
-
-    def extra_repr(self) -> str:
-        parts = [super().extra_repr(), f"activation={self.activation!r}"]
-        if self.activation == "leaky_relu":
-            parts.append(f"negative_slope={self.negative_slope}")
-        if self.groups != 1:
-            parts.append(f"groups={self.groups}")
-        return ", ".join(parts)
 
 
 @declares(grouped=True, any_layout=True)
@@ -211,5 +232,4 @@ class BatchNormAct2d(_BatchNormAct):
     _torch = nn.BatchNorm2d
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
-        if input.dim() != 4:
-            raise ValueError(f"x: expected [N, C, H, W], got shape {tuple(input.shape)}")
+        check_images(input)

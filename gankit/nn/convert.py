@@ -41,11 +41,12 @@ def refuse_rebuilding(module: Any, depth: int) -> None:
     if frame is None or _REBUILDS.search(frame.f_code.co_name) is None:
         return
     kind = type(module).__name__
+    first = "put the layers of its to_torch() in its place first, or "
     raise TypeError(
         f"{frame.f_code.co_name}: expected layers of torch.nn, got a gankit.nn.{kind}, whose "
-        f"activation {module.activation!r} would be lost; put the layers of its to_torch() in its "
-        "place first, or for statistics over all processes set the batch norm's "
-        "process_group='world'"
+        f"activation {module.activation!r} would be lost; "
+        f"{first if hasattr(module, 'to_torch') else ''}for statistics over all processes set the "
+        "batch norm's process_group='world'"
     )
 
 

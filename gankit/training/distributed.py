@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gankit.data import BatchSampler
 from gankit.errors import ConfigError
-from gankit.nn import BatchNormAct1d, BatchNormAct2d
+from gankit.nn import BatchNormAct1d, BatchNormAct2d, ConditionalBatchNormAct2d
 from gankit.training.noise import NoiseSource
 
 # A process that waits longer than this for the others takes them for dead.
@@ -110,10 +110,10 @@ def synchronise_batch_norm(module: nn.Module) -> None:
     batch norm of another class, whose statistics would stay those of one process.
     """
     known = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+    ours = (BatchNormAct1d, BatchNormAct2d, ConditionalBatchNormAct2d)
     for name, child in module.named_modules():
         norms = isinstance(child, nn.modules.batchnorm._BatchNorm)
-        fused = isinstance(child, (BatchNormAct1d, BatchNormAct2d))
-        if norms and not fused and type(child) not in known:
+        if norms and not isinstance(child, ours) and type(child) not in known:
             raise ConfigError(
                 "sync_batch_norm: expected batch norms of the classes BatchNorm1d, BatchNorm2d "
                 f"or SyncBatchNorm, or gankit's, got {type(child).__name__} at {name!r} of "
@@ -124,7 +124,7 @@ def synchronise_batch_norm(module: nn.Module) -> None:
         nn.BatchNorm2d: BatchNormAct2d,
     }
     for child in list(module.modules()):
-        if isinstance(child, (BatchNormAct1d, BatchNormAct2d)):
+        if isinstance(child, ours):
             child.process_group = "world"
         for name, norm in list(child.named_children()):
             kind = kinds.get(type(norm))

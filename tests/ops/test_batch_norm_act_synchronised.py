@@ -16,15 +16,24 @@ SIZES = (3, 5)  # samples of each process: unequal on purpose
 
 
 def everything(
-    x: torch.Tensor, group: str | None, coefficients: torch.Tensor, channels_last: bool
+    x: torch.Tensor,
+    group: str | None,
+    coefficients: torch.Tensor,
+    channels_last: bool,
+    each: torch.Tensor | None = None,
 ) -> list[torch.Tensor]:
-    """y, first and second gradients and running statistics; the losses are sums over samples."""
+    """y, first and second gradients and running statistics; the losses are sums over samples.
+
+    ``each`` is a scale and a shift for each sample, [2, N, 3].
+    """
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
         coefficients = coefficients.contiguous(memory_format=torch.channels_last)
     x = x.requires_grad_()
     weight = torch.linspace(0.5, 2, 3, dtype=torch.float64).requires_grad_()
     bias = torch.linspace(-1, 1, 3, dtype=torch.float64).requires_grad_()
+    if each is not None:
+        weight, bias = (p.clone().requires_grad_() for p in each)
     mean, var = torch.zeros(3).double(), torch.ones(3).double()
     y = batch_norm_act(
         x, mean, var, weight, bias, True, 0.3, activation="tanh", process_group=group
@@ -33,6 +42,11 @@ def everything(
     second = torch.autograd.grad(first.pow(3).sum(), (x, weight, bias))
     third = torch.autograd.grad((y.square() * coefficients).sum(), (weight, bias))
     return [t.detach() for t in (y, first, second[0], second[1], second[2], *third, mean, var)]
+
+
+def scales() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return torch.randn((2, sum(SIZES), 3), generator=generator, dtype=torch.float64)
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,6 +65,9 @@ def process(rank: int, port: int, folder: str) -> None:
         x, coefficients = (part.split(SIZES)[rank] for part in inputs())
         results = everything(x, "world", coefficients, channels_last)
         torch.save(results, Path(folder) / f"{rank}-{channels_last}.pt")
+        own = scales().split(SIZES, 1)[rank]
+        results = everything(x.detach(), "world", coefficients, channels_last, own)
+        torch.save(results, Path(folder) / f"{rank}-{channels_last}-each.pt")
     dist.destroy_process_group()
 
 
@@ -71,3 +88,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             torch.testing.assert_close(found, wanted[k], rtol=1e-10, atol=1e-10)
         for rank in ranks:  # running statistics are the same everywhere
             torch.testing.assert_close(rank[7:], wanted[7:], rtol=1e-10, atol=1e-10)
+        wanted = everything(inputs()[0], None, inputs()[1], channels_last, scales())
+        ranks = [torch.load(tmp_path / f"{r}-{channels_last}-each.pt") for r in range(len(SIZES))]
+        for k in range(7):  # a scale and a shift for each sample lie with the samples too
+            found = torch.cat([r[k] for r in ranks])
+            torch.testing.assert_close(found, wanted[k], rtol=1e-10, atol=1e-10)
