@@ -30,12 +30,13 @@ TENSORS_MOVED = {"forward": 3, "backward": 5}
 
 
 class Case(NamedTuple):
-    """One shape, activation, layout and dtype."""
+    """One shape, activation, layout and dtype; a scale and a shift for all samples, or for each."""
 
     shape: Shape
     activation: str = "relu"
     channels_last: bool = False
     dtype: torch.dtype = torch.float32
+    per_sample: bool = False
 
 
 CASES = (
@@ -47,6 +48,12 @@ CASES = (
     Case((120, 224, 7, 7), "leaky_relu", channels_last=True),
     Case((60, 112, 14, 14), "tanh"),
     Case((128, 128, 32, 32)),
+    # Conditional batch norm, as in the generators of SAGAN and BigGAN.
+    Case((64, 256, 4, 4), per_sample=True),
+    Case((64, 256, 16, 16), per_sample=True),
+    Case((64, 256, 16, 16), channels_last=True, per_sample=True),
+    Case((64, 128, 32, 32), per_sample=True),
+    Case((32, 64, 64, 64), per_sample=True),
 )
 STREAMING_CASES = (Case((64, 256, 64, 64)), Case((64, 256, 64, 64), channels_last=True))
 
@@ -65,15 +72,20 @@ def races(settings: Settings) -> Iterator[Race]:
         for direction in DIRECTIONS:
             entry = _Entry(case, direction, settings.device)
             shape = "x".join(map(str, case.shape))
-            group = f"batch_norm_act {direction} {case.activation} {shape}{layout} {kind}"
+            each = " per sample" if case.per_sample else ""
+            group = f"batch_norm_act {direction} {case.activation}{each} {shape}{layout} {kind}"
             yield Race(group, tuple(_contenders(entry)), settings.device, settings.seconds)
 
 
 def pair(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, activation: str
 ) -> Tensor:
-    """Two calls, as every network has them."""
-    z = F.batch_norm(x, mean, var, weight, bias, True)
+    """Norm and activation as every network has them; between them a scale and shift per sample."""
+    if weight.dim() == 1:
+        z = F.batch_norm(x, mean, var, weight, bias, True)
+    else:
+        xhat = F.batch_norm(x, mean, var, None, None, True)
+        z = xhat * weight[..., None, None] + bias[..., None, None]
     if activation == "relu":
         return F.relu(z)
     return torch.tanh(z) if activation == "tanh" else F.leaky_relu(z, 0.2)
@@ -82,8 +94,12 @@ def pair(
 def overwriting(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, activation: str
 ) -> Tensor:
-    """The activation in place: the fewest bytes that eager can move."""
-    z = F.batch_norm(x, mean, var, weight, bias, True)
+    """The activation in place, and one product and sum: the fewest bytes that eager can move."""
+    if weight.dim() == 1:
+        z = F.batch_norm(x, mean, var, weight, bias, True)
+    else:
+        xhat = F.batch_norm(x, mean, var, None, None, True)
+        z = torch.addcmul(bias[..., None, None], xhat, weight[..., None, None])
     if activation == "relu":
         return F.relu_(z)
     return torch.tanh_(z) if activation == "tanh" else F.leaky_relu_(z, 0.2)
@@ -124,8 +140,9 @@ class _Entry:
         channels = self.case.shape[1]
         mean = torch.zeros(channels, device=self.device)
         var = torch.ones(channels, device=self.device)
-        weight = torch.rand(channels, device=self.device) + 0.5
-        bias = torch.randn(channels, device=self.device)
+        size = self.case.shape[:2] if self.case.per_sample else (channels,)
+        weight = torch.rand(size, device=self.device) + 0.5
+        bias = torch.randn(size, device=self.device)
         leaves = [t.requires_grad_() for t in (x, weight, bias)]
         arguments = (x, mean, var, weight, bias, self.case.activation)
         y = function(*arguments)
