@@ -17,7 +17,7 @@ from gankit.models.checks import check_image_shape, check_images, check_positive
 from gankit.models.initialization import Init, initialize
 from gankit.nn import (
     BatchNormAct2d,
-    ConditionalBatchNorm2d,
+    ConditionalBatchNormAct2d,
     SpectralConv2d,
     SpectralEmbedding,
     SpectralLinear,
@@ -60,7 +60,7 @@ class ConditionedNorm(nn.Module):
 
     def __init__(self, maps: int, scale: nn.Module, shift: nn.Module) -> None:
         super().__init__()
-        self.normalize = ConditionalBatchNorm2d(maps)
+        self.normalize = ConditionalBatchNormAct2d(maps)
         self.scale, self.shift = scale, shift
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:

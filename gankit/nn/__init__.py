@@ -2,8 +2,8 @@
 
 VirtualBatchNorm, which torch has not, takes the place of a batch norm; EqualizedConv2d,
 EqualizedLinear, MinibatchStdDev and PixelNorm are layers of ProGAN, which it has not either.
-ConditionalBatchNormAct2d has a scale and a shift per sample; layers named Spectral... keep the largest
-singular value at 1.
+ConditionalBatchNormAct2d has a scale and a shift per sample; layers named Spectral... keep the
+largest singular value at 1.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class _Layout:
         self.positions = model.shape[2:].numel()
         self.rows = self.positions == 1 or not model.is_contiguous()
         self.groups = groups
-        self.count = model.shape[0] // groups * self.positions
+        self.count = model.shape[0] // max(groups, 1) * self.positions  # 0: of an empty batch
         self.group_size = self.count * self.channels
         self.n = model.numel()
         # A program takes one channel along planes, and a tile of several along rows.
@@ -69,13 +69,14 @@ class _Layout:
 def _of_slices(
     x: torch.Tensor, weight: Optional, bias: Optional, *statistics: torch.Tensor
 ) -> list[torch.Tensor]:
-    """Statistics of groups, [groups, C] or [C], as [slices, C]."""
+    """Statistics of groups, [groups, C] or [C], as [slices, C] in one stretch of memory."""
     groups = groups_of(statistics[0])
     slices = x.shape[0] if per_sample(weight, bias) else groups
     channels = x.shape[1]
     shape = (groups, slices // groups, channels)
     return [
-        s.reshape(groups, 1, channels).expand(shape).reshape(slices, channels) for s in statistics
+        s.reshape(groups, 1, channels).expand(shape).reshape(slices, channels).contiguous()
+        for s in statistics
     ]
 
 

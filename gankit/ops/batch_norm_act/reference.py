@@ -51,7 +51,7 @@ def over_samples(parameter: torch.Tensor, groups: int) -> torch.Tensor:
 
 def per_sample(weight: torch.Tensor | None, bias: torch.Tensor | None) -> bool:
     """Whether each sample has a scale and a shift of its own."""
-    return any(parameter is not None and parameter.dim() == 2 for parameter in (weight, bias))
+    return (weight is not None and weight.dim() == 2) or (bias is not None and bias.dim() == 2)
 
 
 def groups_of(statistic: torch.Tensor) -> int:
