@@ -61,7 +61,9 @@ class ConditionalBatchNormAct2d(NormAct):
             process_group=process_group,
         )
 
-    def forward(self, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    def forward(  # type: ignore[override]
+        self, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+    ) -> torch.Tensor:
         """``activation(scale * normalised(x) + shift)``.
 
         Args:
