@@ -154,8 +154,9 @@ def _unpacked(state: Mapping[str, Any]) -> tuple[list[bytes], Tensor]:
         _row(state.get(key), dtype)
         for key, dtype in (("names", torch.uint8), ("digests", torch.int64))
     )
+    most = _LONGEST * max(1, len(digests))  # 0 would be no bound
     try:
-        text = zlib.decompressobj().decompress(packed.numpy().tobytes(), _LONGEST * len(digests))
+        text = zlib.decompressobj().decompress(packed.numpy().tobytes(), most)
     except zlib.error as error:
         raise CheckpointError(f"its entry data is damaged ({error})") from error
     names = _split(text)

@@ -91,6 +91,7 @@ def test_a_damaged_state_is_a_sentence():
         ({**state, "names": state["names"].flip(0)}, "damaged"),
         ({**state, "digests": state["digests"][:1]}, "2 files and 1 digests"),
         ({**state, "names": bomb}, "has 8192 files and 2 digests"),
+        ({"names": bomb, "digests": state["digests"][:0]}, "has 4096 files and 0 digests"),
     ):
         with pytest.raises(CheckpointError, match=what):
             mine.compare(damage, "mine")
