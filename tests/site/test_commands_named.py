@@ -57,3 +57,9 @@ def test_the_five_tutorials_have_every_name() -> None:
     second = "cGAN EBGAN BEGAN DiscoGAN StarGAN SRGAN SEGAN"
     there = " ".join(cells[0] for cells in rows)
     assert all(re.search(rf"\b{name}\b", there) for name in f"{first} {second}".split())
+
+
+def test_the_gallery_names_every_recipe() -> None:
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w-]+", page))
+    assert set(recipes.names()) <= named, set(recipes.names()) - named

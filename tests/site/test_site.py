@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from gankit import recipes
-
 pytest.importorskip("material", reason="pip install 'gankit[docs]'")
 pytest.importorskip("mkdocstrings")
 
@@ -75,9 +73,3 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]*)"', text)
         assert not loaded, f"{page.name}: {loaded}"
-
-
-def test_the_gallery_names_every_recipe() -> None:
-    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"[\w-]+", page))
-    assert set(recipes.names()) <= named, set(recipes.names()) - named
