@@ -43,20 +43,23 @@ TOY = Recipe(
         recipe="sagan-toy",
         data="toy:twins",
         image_size=32,
-        generator={"class_path": "gankit.models.sagan.Generator", "init_args": {"width": 16}},
+        generator={"class_path": "gankit.models.sagan.Generator", "init_args": {"width": 8}},
         discriminator={
             "class_path": "gankit.models.sagan.Discriminator",
-            "init_args": {"width": 16, "bottom": 16},
+            "init_args": {"width": 8, "bottom": 16},
         },
         z_dim=32,
         steps=2000,
-        batch_size=32,
+        batch_size=16,
+        lr=1e-3,
+        d_lr=1e-3,
         ema=0.99,
     ),
     sources=(
-        *SAGAN.sources[:1],
-        "Widths, batch, steps, the moving average, and a D whose convolutions see 14 pixels, so "
-        "that attention alone compares opposite corners: gankit default",
+        "Self-attention, spectral norm in both networks, conditional batch norm, projection, "
+        "hinge, betas (0, 0.9): Zhang et al., 2018, arXiv 1805.08318",
+        "Widths, batch, steps, Adam 1e-3, the moving average, and a D whose convolutions see 14 "
+        "pixels, so that attention alone compares opposite corners: gankit default",
     ),
 )
 RECIPES = (SAGAN, TOY)

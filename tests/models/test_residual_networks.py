@@ -104,6 +104,20 @@ def test_attention_is_a_sum_over_pixels() -> None:
     torch.testing.assert_close(*found, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("attention", [None, 16])
+def test_attention_alone_compares_opposite_corners(attention: int | None) -> None:
+    """Without it the score of sagan-toy's D is a sum of what each corner gives."""
+    torch.manual_seed(5)
+    D = sagan.Discriminator(1, (1, 32, 32), width=8, bottom=16, attention=attention).double()
+    wake(D)
+    corners = torch.zeros(2, 1, 32, 32, dtype=torch.float64)
+    corners[0, :, :9, :9], corners[1, :, -9:, -9:] = torch.randn(2, 1, 9, 9).double()
+    both = torch.stack([corners.sum(0), torch.zeros_like(corners[0])])
+    scores = D(torch.cat([both, corners]), torch.zeros(4, dtype=torch.int64))[:, 0]
+    together = float((scores[0] + scores[1] - scores[2] - scores[3]).detach().abs())
+    assert together < 1e-10 if attention is None else together > 1e-4
+
+
 def test_a_block_is_that_of_the_enlarged_image() -> None:
     torch.manual_seed(2)
     G = GENERATORS["biggan"](3, image_shape=(1, 32, 32)).double()
