@@ -66,11 +66,12 @@ class UnrolledGANStep(GANStep):
             raise ConfigError(
                 f"D shares {', '.join(self.shared)} with G; expected weights of its own"
             )
-        kind, groups = type(d_optimizer), d_optimizer.param_groups
-        if kind is not torch.optim.Adam or any(g["amsgrad"] or g["maximize"] for g in groups):
+        extras = ("amsgrad", "maximize")
+        used = [e for e in extras if any(g.get(e) for g in d_optimizer.param_groups)]
+        if type(d_optimizer) is not torch.optim.Adam or used:
+            came = " with ".join([type(d_optimizer).__name__, *used])
             raise ConfigError(
-                f"d_optimizer is {kind.__name__} with {groups[0]}"
-                "; allowed is torch.optim.Adam without amsgrad and maximize"
+                f"d_optimizer is {came}; allowed is torch.optim.Adam without amsgrad and maximize"
             )
 
     def _g_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
