@@ -254,8 +254,7 @@ def draw_weights(network: nn.Module, init: Init) -> None:
 
     ``"orthogonal"`` draws those of all convolutions, linear layers and embeddings (Saxe, McClelland
     and Ganguli, 2013, arXiv:1312.6120), as for BigGAN; ``"xavier"`` uniform ones in the limits of
-    Glorot and Bengio (2010), as for SAGAN. Both leave biases at 0 but scales and shifts of batch
-    norms, which a class decides alone, as they are.
+    Glorot and Bengio (2010), as for SAGAN. Biases are 0 after both.
     """
     initialize(network, init, orthogonal=_orthogonal, xavier=_xavier)
     power_iteration(spectral_layers(network), _ITERATIONS)
@@ -270,7 +269,7 @@ def _xavier(module: nn.Module) -> None:
 
 
 def _draw(module: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
-    if isinstance(module, (nn.Conv2d, nn.Linear, SpectralEmbedding)):
+    if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
         draw(module.weight)
         bias = getattr(module, "bias", None)
         if bias is not None:

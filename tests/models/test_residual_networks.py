@@ -170,7 +170,7 @@ def test_the_first_weights_are_orthogonal(family: str) -> None:
     torch.manual_seed(4)
     for network in (GENERATORS[family](3, image_shape=(1, 32, 32)), DISCRIMINATORS[family](3)):
         for layer in network.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            if isinstance(layer, (nn.Conv2d, nn.Linear, nn.Embedding)):
                 singular = torch.linalg.svdvals(layer.weight.detach().flatten(1))
                 torch.testing.assert_close(singular, torch.ones_like(singular))
 

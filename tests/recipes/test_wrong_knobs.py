@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ebgan": {"image_size": 8},
     "sgan": {"image_size": 8},
     "progan-digits": {"image_size": 8},
+    "biggan-digits": {},
     "pix2pix-toy": {"image_size": 32},
     "cyclegan-toy": {"image_size": 32},
     "discogan-toy": {"image_size": 32},
