@@ -102,7 +102,7 @@ BIGGAN = Recipe(
         "regularization 1e-4: Brock, Donahue and Simonyan, 2018, arXiv 1809.11096, section 3.1 and "
         "appendices B and C",
         f"Adam's eps 1e-6: the authors' PyTorch code, {_CODE}",
-        "140,000 steps of G are of the paper; batch 256 in place of its 2,048 (--set "
+        "280,000 steps, two for each of G; batch 256 in place of the paper's 2,048 (--set "
         "batch_size=2048 --set accumulate=8 works through it in parts), and toy:shapes in place of "
         "ImageNet: gankit default",
     ),
