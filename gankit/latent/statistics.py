@@ -50,8 +50,9 @@ def standing_statistics(
             statistics.
     """
     n, batch = whole("n", n), whole("batch", batch)
-    if min(n, batch) < 2:
-        raise ConfigError(f"n is {n} and batch is {batch}; allowed are integers from 2")
+    for name, value in (("n (--standing-stats)", n), ("batch", batch)):
+        if value < 2:
+            raise ConfigError(f"{name} is {value}; allowed are integers from 2")
     copied = copy.deepcopy(G).eval()
     norms = [
         module

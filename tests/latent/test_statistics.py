@@ -68,7 +68,7 @@ def test_truncated_noise_and_classes_are_taken() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"n": 1}, "n is 1 and batch is 256; allowed are integers from 2"),
+        ({"n": 1}, "n (--standing-stats) is 1; allowed are integers from 2"),
         ({"n": 8, "truncation": 0.0}, "threshold is 0.0; allowed are finite numbers above 0"),
     ],
 )
