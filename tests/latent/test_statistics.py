@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ def test_truncated_noise_and_classes_are_taken() -> None:
     ],
 )
 def test_bad_arguments_are_named(settings: dict[str, float], words: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{words}$"):
+    with pytest.raises(ConfigError, match=f"^{re.escape(words)}$"):
         standing_statistics(Conditional(), **settings)  # type: ignore[arg-type]
 
 
