@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gankit.errors import ConfigError, DataError
 from gankit.nn.recording import records_graph
+from gankit.scalars import is_integer, is_number
 
 
 def check_image_shape(image_shape: Sequence[int]) -> None:
@@ -21,21 +22,30 @@ def check_image_shape(image_shape: Sequence[int]) -> None:
 
 
 def check_positive(name: str, value: int) -> None:
-    """Raise ConfigError unless ``value`` is at least 1."""
+    """Raise ConfigError unless ``value`` is an integer of at least 1."""
+    if not is_integer(value):
+        raise ConfigError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
     if value < 1:
         raise ConfigError(f"{name} must be at least 1, got {value}")
 
 
 def check_probability(name: str, value: float) -> None:
     """Raise ConfigError unless ``value`` lies in [0, 1]."""
+    _check_number(name, value)
     if not 0.0 <= value <= 1.0:
         raise ConfigError(f"{name} must lie in [0, 1], got {value}")
 
 
 def check_slope(negative_slope: float) -> None:
     """Raise ConfigError unless ``negative_slope`` is finite and at least 0."""
+    _check_number("negative_slope", negative_slope)
     if not (math.isfinite(negative_slope) and negative_slope >= 0.0):
         raise ConfigError(f"negative_slope must be finite and at least 0, got {negative_slope}")
+
+
+def _check_number(name: str, value: float) -> None:
+    if not is_number(value):
+        raise ConfigError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
 
 
 def check_choice(name: str, value: str, *allowed: str) -> None:
