@@ -124,7 +124,6 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="updates of G")
     parser.add_argument("--picture", metavar="FILE", help="a PNG")
     arguments = parser.parse_args(given)
-    logging.getLogger("gankit").setLevel(logging.ERROR)  # what is said stands in the table
     first = {}
     print("| | modes of 8 | near a mode | Diagnostics |\n|---|---|---|---|")
     for way in arguments.ways:
@@ -139,4 +138,6 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # What is said stands in the table.
+    logging.getLogger("gankit").setLevel(logging.ERROR)
     main()
