@@ -66,9 +66,9 @@ def orthogonality(weights: list[Tensor]) -> Tensor:
     terms = []
     for each in weights:
         rows = each.flatten(1)
-        products = rows @ rows.t()
-        terms.append(products.square().sum() - products.diagonal().square().sum())
-    return torch.stack(terms).sum()
+        # Those of a row with itself are left out before the sum, in which they would hide the rest.
+        terms.append((rows @ rows.t()).triu(1).square().sum())
+    return 2 * torch.stack(terms).sum()
 
 
 _CODE = "https://github.com/ajbrock/BigGAN-PyTorch"

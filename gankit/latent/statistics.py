@@ -83,8 +83,9 @@ def standing_statistics(
     device = next(G.parameters(), z).device
     own = stream(seed, "the generator's own")
     inputs = [z.to(noise.dtype)] if labels is None else [z.to(noise.dtype), labels]
-    # Of nearly equal sizes, as each batch counts as much as the others.
-    for part in zip(*(x.tensor_split(-(-n // batch)) for x in inputs), strict=True):
+    # Of nearly equal sizes, as each batch counts as much as the others, and none of one sample.
+    batches = min(-(-n // batch), n // 2)
+    for part in zip(*(x.tensor_split(batches) for x in inputs), strict=True):
         with torch.no_grad(), seeded(drawn_seed(own), device):
             copied(*(x.to(device) for x in part))
     for norm, momentum in zip(norms, momenta, strict=True):

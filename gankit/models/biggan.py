@@ -22,8 +22,7 @@ from gankit.models.residual import (
     SelfAttention2d,
     UpBlock,
     Upward,
-    check_attention,
-    check_classes,
+    chosen_attention,
     draw_weights,
     side_of,
 )
@@ -38,6 +37,7 @@ __all__ = [
     "Generator",
     "attended",
     "conditioned_by",
+    "downwards",
     "widths_of",
 ]
 
@@ -97,7 +97,7 @@ class Generator(nn.Module):
         init: Init = "orthogonal",
     ) -> None:
         super().__init__()
-        check_classes(n_classes)
+        check_positive("n_classes", n_classes)
         check_positive("z_dim", z_dim)
         check_positive("embedding", embedding)
         widths = widths_of(image_shape, width, G_WIDTHS)
@@ -154,15 +154,12 @@ class Discriminator(ProjectionDiscriminator):
         attention: int | str | None = "auto",
         init: Init = "orthogonal",
     ) -> None:
-        check_classes(n_classes)
-        widths = widths_of(image_shape, width, _D_WIDTHS)
-        side, halvings = side_of(image_shape), _HALVINGS[side_of(image_shape)]
-        sizes = [side >> level for level in range(1, halvings + 1)]
-        size = attended(attention, side, sizes)
+        check_positive("n_classes", n_classes)
+        widths, sizes, size = downwards(image_shape, width, attention)
         layers: list[nn.Module] = []
         before = integers(image_shape)[0]
         for number, maps in enumerate(widths):
-            halves = number < halvings
+            halves = number < len(sizes)
             layers.append(DownBlock(before, maps, halves=halves, first=number == 0))
             before = maps
             if halves and sizes[number] == size:
@@ -195,9 +192,18 @@ def widths_of(
 
 def attended(attention: int | str | None, side: int, sizes: Sequence[int]) -> int | None:
     """Which of the feature maps of ``sizes`` attends to itself, for images of ``side``; or None."""
-    if attention == "auto":
-        return 64 if side >= 128 else 32 if side == 64 else None
-    if isinstance(attention, str):
-        raise ConfigError(f"attention must be 'auto', None or a size, got {attention!r}")
-    check_attention(attention, sizes)
-    return attention
+    return chosen_attention(attention, sizes, 64 if side >= 128 else 32 if side == 64 else None)
+
+
+def downwards(
+    image_shape: Sequence[int], width: int, attention: int | str | None
+) -> tuple[list[int], list[int], int | None]:
+    """A discriminator's feature maps, its sizes behind each halving, and which attends to itself.
+
+    The sizes, fewer than the feature maps or as many, are of the first stages. Raises ConfigError
+    for a setting that is not allowed.
+    """
+    widths = widths_of(image_shape, width, _D_WIDTHS)
+    side = side_of(image_shape)
+    sizes = [side >> level for level in range(1, _HALVINGS[side] + 1)]
+    return widths, sizes, attended(attention, side, sizes)

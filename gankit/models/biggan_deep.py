@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit.models.biggan import BOTTOM, G_WIDTHS, attended, conditioned_by, widths_of
+from gankit.models.biggan import (
+    BOTTOM,
+    G_WIDTHS,
+    attended,
+    conditioned_by,
+    downwards,
+    widths_of,
+)
 from gankit.models.checks import check_noise, check_positive
 from gankit.models.initialization import Init
 from gankit.models.residual import (
@@ -22,10 +29,8 @@ from gankit.models.residual import (
     ProjectionDiscriminator,
     SelfAttention2d,
     Upward,
-    check_classes,
     draw_weights,
     halved,
-    side_of,
     upsampled,
 )
 from gankit.nn import SpectralConv2d, SpectralLinear
@@ -36,16 +41,6 @@ __all__ = ["Discriminator", "Generator"]
 
 # Of the feature maps of a block, those that its 3x3 convolutions see.
 _SHARE = 4
-# As multiples of ``width``: those of a discriminator's first layer, and behind both blocks of each
-# size; and how many of the sizes, from the first, are half the one before.
-_D_WIDTHS = {
-    32: (4, 4, 4, 4),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-    512: (1, 1, 2, 4, 8, 8, 16, 16),
-}
-_HALVINGS = {32: 2, 64: 4, 128: 5, 256: 6, 512: 7}
 
 
 @declares(per_sample=True, any_layout=True)
@@ -73,7 +68,7 @@ class Generator(nn.Module):
         init: Init = "orthogonal",
     ) -> None:
         super().__init__()
-        check_classes(n_classes)
+        check_positive("n_classes", n_classes)
         check_positive("z_dim", z_dim)
         check_positive("embedding", embedding)
         widths = widths_of(image_shape, width, G_WIDTHS)
@@ -128,16 +123,13 @@ class Discriminator(ProjectionDiscriminator):
         attention: int | str | None = "auto",
         init: Init = "orthogonal",
     ) -> None:
-        check_classes(n_classes)
-        widths = widths_of(image_shape, width, _D_WIDTHS)
-        side, halvings = side_of(image_shape), _HALVINGS[side_of(image_shape)]
-        sizes = [side >> level for level in range(1, halvings + 1)]
-        size = attended(attention, side, sizes)
+        check_positive("n_classes", n_classes)
+        widths, sizes, size = downwards(image_shape, width, attention)
         layers: list[nn.Module] = [
             SpectralConv2d(integers(image_shape)[0], widths[0], 3, padding=1)
         ]
         for number, maps in enumerate(widths[1:]):
-            halves = number < halvings
+            halves = number < len(sizes)
             layers += [
                 _DownBlock(widths[number], maps, halves=halves),
                 _DownBlock(maps, maps, halves=False),

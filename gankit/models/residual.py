@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit.errors import ConfigError
-from gankit.models.checks import check_image_shape, check_images, check_positive
+from gankit.models.checks import check_image_shape, check_images
 from gankit.models.initialization import Init, initialize
 from gankit.nn import (
     BatchNormAct2d,
@@ -35,8 +35,7 @@ __all__ = [
     "SelfAttention2d",
     "UpBlock",
     "Upward",
-    "check_attention",
-    "check_classes",
+    "chosen_attention",
     "draw_weights",
     "halved",
     "side_of",
@@ -232,21 +231,24 @@ def side_of(image_shape: Sequence[int]) -> int:
     return height
 
 
-def check_attention(attention: int | None, sizes: Iterable[int]) -> None:
-    """Raise ConfigError unless a feature map of ``attention`` pixels is among ``sizes``."""
+def chosen_attention(
+    attention: int | str | None, sizes: Iterable[int], auto: int | None
+) -> int | None:
+    """Which of the feature maps of ``sizes`` attends to itself, or None: ``auto`` for ``"auto"``.
+
+    Raises ConfigError for what is none of them.
+    """
+    if attention == "auto":
+        return auto
+    if isinstance(attention, str):
+        raise ConfigError(f"attention must be 'auto', None or a size, got {attention!r}")
     allowed = sorted({size for size in sizes if size >= 2})
     if attention is not None and (not is_integer(attention) or attention not in allowed):
         raise ConfigError(
             "attention must be None or the size of a feature map, "
             f"{', '.join(map(str, allowed))}, got {attention!r}"
         )
-
-
-def check_classes(n_classes: int) -> None:
-    """Raise ConfigError unless ``n_classes`` is a positive integer."""
-    if not is_integer(n_classes):
-        raise ConfigError(f"n_classes must be a positive integer, got {n_classes!r}")
-    check_positive("n_classes", n_classes)
+    return attention
 
 
 def draw_weights(network: nn.Module, init: Init) -> None:

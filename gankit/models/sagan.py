@@ -21,8 +21,7 @@ from gankit.models.residual import (
     SelfAttention2d,
     UpBlock,
     Upward,
-    check_attention,
-    check_classes,
+    chosen_attention,
     draw_weights,
     side_of,
 )
@@ -70,7 +69,7 @@ class Generator(nn.Module):
         init: Init = "xavier",
     ) -> None:
         super().__init__()
-        check_classes(n_classes)
+        check_positive("n_classes", n_classes)
         check_positive("z_dim", z_dim)
         levels, attended = _plan(image_shape, width, bottom, attention, above=1)
         self.n_classes, self.z_dim = int(n_classes), int(z_dim)
@@ -129,7 +128,7 @@ class Discriminator(ProjectionDiscriminator):
         attention: int | str | None = "auto",
         init: Init = "xavier",
     ) -> None:
-        check_classes(n_classes)
+        check_positive("n_classes", n_classes)
         levels, attended = _plan(image_shape, width, bottom, attention, above=0)
         layers: list[nn.Module] = []
         before = integers(image_shape)[0]
@@ -161,9 +160,4 @@ def _plan(
         )
     levels = ratio.bit_length() - 1
     sizes = [bottom * 2**level for level in range(above, levels + above)]
-    if attention == "auto":
-        return levels, max(side // 4, sizes[0])
-    if isinstance(attention, str):
-        raise ConfigError(f"attention must be 'auto', None or a size, got {attention!r}")
-    check_attention(attention, sizes)
-    return levels, attention
+    return levels, chosen_attention(attention, sizes, max(side // 4, sizes[0]))

@@ -78,6 +78,11 @@ def test_bad_arguments_are_named(settings: dict[str, float], words: str) -> None
         standing_statistics(Conditional(), **settings)  # type: ignore[arg-type]
 
 
+def test_no_batch_has_one_sample() -> None:
+    G = mlp.Generator(5, (1, 2, 2), hidden=(6,), norm="batch")
+    standing_statistics(G, 3, batch=2)  # batch norm refuses a batch of one
+
+
 def test_a_generator_without_batch_norm_is_refused() -> None:
     G = mlp.Generator(5, (1, 2, 2), hidden=(6,), norm="none")
     with pytest.raises(ConfigError, match="Generator has no batch norm with"):
