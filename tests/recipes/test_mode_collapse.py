@@ -22,15 +22,16 @@ def test_every_way_trains_and_stands_in_the_table(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])  # with seed 2 the plain GAN finds six, as the page says
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_plain_gan_collapses_and_the_unrolled_one_and_wgan_gp_do_not(seed: int) -> None:
     """In the page's table 1 of 8 modes, 8 and 8; the other ways lie between and are not held."""
-    plain = mode_collapse.run("non-saturating", seed)
-    assert plain.modes.found <= 3, str(plain.modes)
-    assert plain.modes.near < 0.15
-    # With other seeds the few modes lie far from each other, which passes for diversity.
-    if seed == 0:
-        assert any(sentence.startswith("Mode collapse: ") for _, sentence in plain.said)
+    if seed != 2:  # with which the plain GAN finds six, as the page says
+        plain = mode_collapse.run("non-saturating", seed)
+        assert plain.modes.found <= 3, str(plain.modes)
+        assert plain.modes.near < 0.15
+        # With seed 1 the few modes lie far from each other, which passes for diversity.
+        if seed == 0:
+            assert any(sentence.startswith("Mode collapse: ") for _, sentence in plain.said)
     for way in ("unrolled", "WGAN-GP"):
         cured = mode_collapse.run(way, seed)
         assert cured.modes.found >= 6, f"{way}: {cured.modes}"
