@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from fractions import Fraction
+from importlib import import_module
 from typing import NoReturn
 
 from gankit._version import __version__
@@ -94,63 +95,16 @@ def _fail(message: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command == "train":
-        from gankit.cli.train import train
-
-        return train(arguments)
-    if arguments.command == "sample":
-        from gankit.cli.sample import sample
-
-        return sample(arguments)
-    if arguments.command == "evaluate":
-        from gankit.cli.evaluate import evaluate
-
-        return evaluate(arguments)
-    if arguments.command == "translate":
-        from gankit.cli.translate import translate
-
-        return translate(arguments)
-    if arguments.command == "invert":
-        from gankit.cli.invert import invert
-
-        return invert(arguments)
-    if arguments.command == "attack":
-        from gankit.cli.attack import attack
-
-        return attack(arguments)
-    if arguments.command == "enhance":
-        from gankit.cli.enhance import enhance
-
-        return enhance(arguments)
-    if arguments.command == "upscale":
-        from gankit.cli.upscale import upscale
-
-        return upscale(arguments)
-    if arguments.command == "plot":
-        from gankit.cli.plot import plot
-
-        return plot(arguments)
-    if arguments.command == "compare":
-        from gankit.cli.compare import compare
-
-        return compare(arguments)
-    if arguments.command == "report":
-        from gankit.cli.report import report
-
-        return report(arguments)
-    if arguments.command == "run":
-        from gankit.cli.run import run
-
-        return run(arguments)
-    if arguments.command == "export":
-        from gankit.cli.export import export
-
-        return export(arguments)
-    if arguments.command == "recipes":
+    command: str = arguments.command
+    if command == "recipes":
         return _recipes(arguments.recipe)
-    from gankit import doctor
+    if command == "doctor":
+        from gankit import doctor
 
-    return doctor.main()
+        return doctor.main()
+    # Each of the others is a function in a file, both of its name.
+    module = import_module(f"gankit.cli.{command}")
+    return int(getattr(module, command)(arguments))
 
 
 def _recipes(name: str | None) -> int:
