@@ -18,6 +18,7 @@ from gankit.data.folder import load_folder
 from gankit.data.high_resolution import load_high_resolution, load_photographs
 from gankit.data.idx import load_idx
 from gankit.data.images import ImageData
+from gankit.data.lsun import load_lsun
 from gankit.data.mnist import load_mnist
 from gankit.data.npz import load_npz
 from gankit.data.pairs import load_pairs
@@ -52,6 +53,7 @@ _SETS: dict[str, _Loader] = {
     "fashion-mnist": partial(load_mnist, "fashion-mnist"),
     "cifar10": load_cifar10,
     "celeba": load_celeba,
+    "lsun": load_lsun,
     "photographs": load_photographs,
 }
 # Those of the user's own, which need a path, and what stands for it in a message.
@@ -115,7 +117,7 @@ def load(
 
     Args:
         name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,
-            ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of images with
+            ``"lsun"``, ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of images with
             attributes or classes (``gankit.data.load_csv``), ``"wds:SHARDS"``, images in tar shards
             (``gankit.data.load_shards``), ``"npz:PATH"``, an archive as
             ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
@@ -133,8 +135,8 @@ def load(
             that of a crop.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
-            toys of images and 8 for ``"toy:stacked"``. Files of ``"folder:PATH"``, ``"csv:PATH"``
-            and ``"celeba"`` also take ``[height, width]``.
+            toys of images and 8 for ``"toy:stacked"``. Files of ``"folder:PATH"``, ``"csv:PATH"``,
+            ``"celeba"`` and ``"lsun"`` also take ``[height, width]``.
         device: where the images shall live.
         split: ``"train"``, ``"test"`` or ``"all"``.
         progress: show on a terminal how far the decoding of files is.
