@@ -128,7 +128,7 @@ def _categories(
 
 def _unpacked(database: Path, folder: Path, progress: bool) -> list[Path]:
     """The images of ``database`` as files below ``folder``, written there unless they are there."""
-    # torchvision's LSUN keeps the keys as a pickle in the folder at hand, and loads what lies there.
+    # torchvision's LSUN keeps its keys as a pickle in the folder at hand, and loads what is there.
     try:
         import lmdb
         from tqdm import tqdm

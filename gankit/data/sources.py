@@ -117,22 +117,20 @@ def load(
 
     Args:
         name: ``"digits"``, ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"celeba"``,
-            ``"lsun"``, ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of images with
-            attributes or classes (``gankit.data.load_csv``), ``"wds:SHARDS"``, images in tar shards
-            (``gankit.data.load_shards``), ``"npz:PATH"``, an archive as
-            ``gankit sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one
-            images file, or ``"toy:NAME"``, points of a known distribution
-            (``gankit.data.load_toy``), which have no image size, are an ``ImageData``; what is made
-            of image files and does not fit into memory is a ``StreamedData``.
-            ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``; ``"unpaired:PATH"``,
-            ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData`` (``gankit.data.load_pairs``,
-            ``load_unpaired``); ``"toy:shapes"``, ``"toy:twins"`` and ``"toy:stacked"``, three
-            digits in three channels, are an ``ImageData`` with labels. ``"audio:PATH"`` and
-            ``"toy:speech"`` are a ``SpeechData`` (``load_audio``, ``load_speech``), which has no
-            image size.
-            ``"highres:PATH"``, ``"photographs"`` and ``"toy:prints"`` are a
-            ``HighResolutionData`` (``gankit.data.load_high_resolution``), whose ``image_size`` is
-            that of a crop.
+            ``"lsun"``, ``"folder:PATH"`` (``gankit.data.load_folder``), ``"csv:PATH"``, a table of
+            images with attributes or classes (``gankit.data.load_csv``), ``"wds:SHARDS"``, images
+            in tar shards (``gankit.data.load_shards``), ``"npz:PATH"``, an archive as ``gankit
+            sample`` writes it, ``"idx:PATH"``, PATH being a folder of idx files or one images file,
+            or ``"toy:NAME"``, points of a known distribution (``gankit.data.load_toy``), which have
+            no image size, are an ``ImageData``; what is made of image files and does not fit into
+            memory is a ``StreamedData``. ``"pairs:PATH"`` and ``"toy:edges"`` are a ``PairData``;
+            ``"unpaired:PATH"``, ``"toy:discs"`` and ``"toy:arrows"`` an ``UnpairedData``
+            (``gankit.data.load_pairs``, ``load_unpaired``); ``"toy:shapes"``, ``"toy:twins"`` and
+            ``"toy:stacked"``, three digits in three channels, are an ``ImageData`` with labels.
+            ``"audio:PATH"`` and ``"toy:speech"`` are a ``SpeechData`` (``load_audio``,
+            ``load_speech``), which has no image size. ``"highres:PATH"``, ``"photographs"`` and
+            ``"toy:prints"`` are a ``HighResolutionData`` (``gankit.data.load_high_resolution``),
+            whose ``image_size`` is that of a crop.
         root: folder of downloaded sets; by default ``$GANKIT_DATA`` or ``~/.cache/gankit/data``.
         image_size: height and width of the result; None keeps the set's own size, which is 64 for
             toys of images and 8 for ``"toy:stacked"``. Files of ``"folder:PATH"``, ``"csv:PATH"``,

@@ -87,7 +87,7 @@ def test_what_is_wrong(tmp_path, monkeypatch):
     folder = database(tmp_path, "tower_train", 3)
     with pytest.raises(DataError, match="no folder kitchen_train_lmdb"):
         load("lsun", root=tmp_path, categories=["tower", "kitchen"])
-    with pytest.raises(DataError, match="categories is .*, expected names such as bedroom"):
+    with pytest.raises(DataError, match=r"categories is .*, expected names such as bedroom"):
         load("lsun", root=tmp_path, categories=["../tower"])
     with pytest.raises(DataError, match="no folder bedroom_val_lmdb"):
         load("lsun", root=tmp_path, split="test")
