@@ -7,6 +7,7 @@ holds for the links of that page; so the strict build checks them all.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -48,6 +49,11 @@ def text_of(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return text
+    if path.suffix == ".ipynb":
+        cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(text)["cells"]]
+        parts = (f"```python\n{each}\n```" if kind == "code" else each for each, kind in cells)
+        # The badge is a picture from elsewhere, and the site loads nothing.
+        return re.sub(r"\[!\[([^]]*)\]\([^)]*\)\]", r"[\1]", "\n\n".join(parts)) + "\n"
     language = {".py": "python", ".yaml": "yaml"}.get(path.suffix, "text")
     return f"# {name}\n\n````{language}\n{text}````\n"
 

@@ -68,6 +68,14 @@ def test_pages_outside_docs_are_there(site: Path) -> None:
     )
 
 
+def test_a_notebook_is_a_page_of_its_cells(site: Path) -> None:
+    page = (site / "source/examples/notebooks/mlp_gan.ipynb.html").read_text(encoding="utf-8")
+    words = html.unescape(re.sub(r"<[^>]*>", "", page))
+    assert "STEPS = 3000" in words
+    assert "Open in Colab" in words
+    assert "cell_type" not in words
+
+
 def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")

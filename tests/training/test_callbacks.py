@@ -52,6 +52,21 @@ def test_the_last_line_is_always_printed() -> None:
     assert [line[:8] for line in stream.getvalue().splitlines()] == ["step 8/8"]
 
 
+class Notebook(io.StringIO):
+    """A stream as Jupyter's kernels have."""
+
+
+Notebook.__module__ = "ipykernel.iostream"
+
+
+def test_a_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Notebook())
+    make_trainer(Progress()).fit(steps=8)
+    lines = sys.stdout.getvalue().split("\r")  # type: ignore[attr-defined]
+    assert re.match(r"100%\|#+\| 8/8 ", lines[-1])
+    assert max(map(len, lines)) <= 100
+
+
 def test_a_bar_on_a_terminal() -> None:
     stream = Terminal()
     make_trainer(Progress(stream)).fit(steps=8)

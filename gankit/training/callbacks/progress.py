@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,20 +19,24 @@ if TYPE_CHECKING:
 
 # Where a terminal does not say how wide it is.
 _WIDTH = 80
+# Of a notebook's output; its stream's file, if any, is the terminal where the server was started.
+_NOTEBOOK_WIDTH = 100
 _LONGEST_BAR = 30
 
 
 class Progress(Callback):
-    """A tqdm bar where ``stream`` is a terminal, else a plain line every ``seconds``.
+    """A tqdm bar where ``stream`` is a terminal or a notebook's, else a line every ``seconds``.
 
-    The line fits the terminal, one of unknown width is taken for 80 columns wide; where it is
-    narrow, names are shortened and the least needed is left out first. What is said through
-    ``logging`` meanwhile stands above the bar, on lines of its own. Where the stream is closed,
-    then or later, the run goes on without.
+    By default it is the standard error stream; in a notebook the standard output, since notebooks
+    show errors on a red ground. The line fits the terminal, one of unknown width is taken for 80
+    columns wide, a notebook's output for 100; where it is narrow, names are shortened and the least
+    needed is left out first. What is said through ``logging`` meanwhile stands above the bar, on
+    lines of its own. Where the stream is closed, then or later, the run goes on without.
     """
 
     def __init__(self, stream: TextIO | None = None, seconds: float = 5.0) -> None:
-        self.stream: TextIO | None = stream if stream is not None else sys.stderr
+        usual = sys.stdout if _of_a_notebook(sys.stdout) else sys.stderr
+        self.stream: TextIO | None = stream if stream is not None else usual
         self.seconds = seconds
         self._bar: Any = None
         self._numbers: dict[str, str] = {}
@@ -43,10 +48,14 @@ class Progress(Callback):
         self._last_line = self._started = time.monotonic()
         self._first = trainer.step
         self._numbers = {}
-        if self.stream is not None and self.stream.isatty():
+        if self.stream is not None and (self.stream.isatty() or _of_a_notebook(self.stream)):
             try:
-                from tqdm import tqdm
-                from tqdm.contrib.logging import logging_redirect_tqdm
+                from tqdm import TqdmWarning, tqdm
+
+                with warnings.catch_warnings():
+                    # That a notebook has no widgets: this bar is of text.
+                    warnings.simplefilter("ignore", TqdmWarning)
+                    from tqdm.contrib.logging import logging_redirect_tqdm
             except ImportError as error:
                 raise MissingExtra("tqdm", "train") from error
             self._redirected.enter_context(logging_redirect_tqdm())
@@ -199,8 +208,15 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute:02d}:{second:02d}"
 
 
+def _of_a_notebook(stream: object) -> bool:
+    """Whether a Jupyter kernel shows ``stream``: it is no terminal, but obeys carriage returns."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
+
+
 def _width(stream: TextIO) -> int:
     """Columns of the terminal behind ``stream``."""
+    if _of_a_notebook(stream):
+        return _NOTEBOOK_WIDTH
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):  # none, or closed
