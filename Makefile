@@ -4,6 +4,7 @@
 #   make test        what CI runs
 #   make test-all    that, and the tests that take long or download much
 #   make docs        the site, in build/site
+#   make dist        what is published, built and checked, in dist
 #   make lint format cpp-test bench
 #
 # TORCH names the torch to install, e.g. make demo TORCH='torch==2.13.0'; PYTHON the interpreter.
@@ -21,7 +22,7 @@ BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt $(wildcard cmake/*) \
 TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d' ' -f1)
 CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
-.PHONY: demo test test-all lint format bench docs cpp-test dev \
+.PHONY: demo test test-all lint format bench docs dist cpp-test dev \
   check-headers check-machine-code check-wheel test-ops test-python test-triton test-slow \
   test-slow-ops test-settings clean
 .DEFAULT_GOAL := test
@@ -64,6 +65,10 @@ bench: $(VENV)/.dev
 # Any warning is an error: a link without a target, a page that is not in the navigation.
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+# The sdist and the wheel of this Python: repaired, checked, and used in a bare environment.
+dist: $(VENV)/.dev
+	$(PY) tools/build_wheels.py dist $(CACHE)
 
 # --- checks -----------------------------------------------------------------------------------
 

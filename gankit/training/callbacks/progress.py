@@ -62,7 +62,12 @@ class Progress(Callback):
             with self._while_someone_reads():
                 # With a delay it draws nothing yet, in tqdm's own words.
                 self._bar = tqdm(
-                    total=trainer.total_steps, initial=trainer.step, file=self.stream, delay=1e-9
+                    total=trainer.total_steps,
+                    initial=trainer.step,
+                    file=self.stream,
+                    # Each line of a notebook is a message, which is kept in its file.
+                    mininterval=0.5 if _of_a_notebook(self.stream) else 0.1,
+                    delay=1e-9,
                 )
                 self._bar.format_meter = self._line
                 self._bar.refresh()
