@@ -36,9 +36,9 @@ def trained(name: str, seed: int = 0) -> Trainer:
 
 @pytest.mark.parametrize(
     "name",
-    # One game on scores and one on energies here; the long runs have all of them.
+    # One here; the long runs have all of them.
     [
-        pytest.param(name, marks=() if name in ("nsgan", "ebgan") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "nsgan" else pytest.mark.slow)
         for name in NAMES
     ],
 )
