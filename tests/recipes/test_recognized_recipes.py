@@ -37,10 +37,7 @@ def trained(name: str, seed: int = 0) -> Trainer:
 @pytest.mark.parametrize(
     "name",
     # One here; the long runs have all of them.
-    [
-        pytest.param(name, marks=() if name == "nsgan" else pytest.mark.slow)
-        for name in NAMES
-    ],
+    [pytest.param(name, marks=() if name == "nsgan" else pytest.mark.slow) for name in NAMES],
 )
 def test_digits_after_a_short_run(name: str) -> None:
     coverage = classifier(False)(generate(trained(name).gan_step.G, 1000, seed=1))
