@@ -52,7 +52,8 @@ _FLOORS = (
         "weights_file",
     },
     {"doctor", "run"},
-    {"cli"},
+    # The page has what the commands make of a file.
+    {"cli", "demo"},
     {"__main__"},
 )
 # The home of json_text, and a file that gankit alone reads and must read the same numbers of.

@@ -37,7 +37,7 @@ def enhance(arguments: argparse.Namespace) -> int:
     for file, place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            count = _enhance(enhancer, file, place, arguments.seed)
+            count = enhance_file(enhancer, file, place, arguments.seed)
         except DataError as error:
             failed.append(error)
             continue
@@ -93,7 +93,7 @@ def _places(given: Path, out: Path) -> tuple[list[tuple[Path, Path]], int]:
     return places, len(others)
 
 
-def _enhance(enhancer: LoadedEnhancer, file: Path, place: Path, seed: int) -> int:
+def enhance_file(enhancer: LoadedEnhancer, file: Path, place: Path, seed: int) -> int:
     """Write ``place`` with the rate, channels and format of ``file``.
 
     Returns how many of its samples were clipped.

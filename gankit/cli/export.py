@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from gankit.errors import ConfigError
 from gankit.export_check import BATCHES
 from gankit.exporting import export as write
 
 
 def export(arguments: argparse.Namespace) -> int:
     """Write the generator of a run in the format asked for."""
+    if arguments.format == "space":
+        return _space(arguments)
     checked = ""
     if arguments.format != "safetensors":
         sizes = ", ".join(map(str, BATCHES))
@@ -22,4 +26,19 @@ def export(arguments: argparse.Namespace) -> int:
         trust=arguments.trust,
     )
     print(f"the generator is in {path}{checked}")
+    return 0
+
+
+def _space(arguments: argparse.Namespace) -> int:
+    from gankit.demo import write_space
+
+    if arguments.trust:
+        raise ConfigError(
+            "--trust is for code that is not gankit's, which a Space would lack; allowed are runs "
+            "of gankit's own networks"
+        )
+    if arguments.out is None:
+        raise ConfigError("--format space writes a folder; add --out FOLDER")
+    folder = write_space(arguments.run, Path(arguments.out), direction=arguments.direction)
+    print(f"the Space is in {folder}: python {folder / 'app.py'} shows it here")
     return 0

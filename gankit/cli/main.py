@@ -133,6 +133,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = _positive(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return value
+
+
 def _seed(text: str) -> int:
     try:
         value = int(text)
@@ -180,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("run", metavar="DIR", help="folder of a run")
     page.add_argument("--out", metavar="FILE", help="page to write (default: DIR/report.html)")
     add_arguments(command("run", "run a training script faster"))
+    _add_demo(command("demo", "play with a generator in the browser"))
     _add_export(command("export", "write a generator"))
     listing = command("recipes", "list the recipes")
     listing.add_argument("recipe", nargs="?", metavar="RECIPE", help="one, with all its sources")
@@ -431,11 +439,30 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     _add_trust(parser)
 
 
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Serve a page in the browser: images by seed, class and truncation, walks and directions; "
+        "or an image or speech in and out, where the generator takes one. Ctrl-C ends it."
+    )
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
+    add("--host", metavar="H", help="address to listen at (default: 127.0.0.1, this machine alone)")
+    add("--port", type=_port, metavar="N", help="default: the first free one from 7860 on")
+    add("--share", action="store_true", help="also a public address, through Gradio's server")
+    add("--no-open", action="store_true", help="open no browser")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
+    _add_trust(parser)
+
+
 def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
-    add("--format", required=True, choices=("safetensors", "torch-export", "onnx"))
-    add("--out", metavar="FILE", help="file to write (default: DIR/generator and its suffix)")
+    add("--format", required=True, choices=("safetensors", "torch-export", "onnx", "space"))
+    add(
+        "--out",
+        metavar="PATH",
+        help="file to write (default: DIR/generator and its suffix); of a space a new folder",
+    )
     add("--direction", choices=("a2b", "b2a"), help="of a run that translates both ways")
     _add_trust(parser)
 

@@ -53,7 +53,7 @@ def upscale(arguments: argparse.Namespace) -> int:
     for number, (file, place) in enumerate(found, 1):
         words = file.name if len(found) == 1 else f"{number}/{len(found)} {file.name}"
         try:
-            image = _enlarged(upscaler, file, arguments.tile, words)
+            image = enlarged_file(upscaler, file, arguments.tile, words)
         except DataError as error:
             failed.append(error)
             continue
@@ -62,7 +62,7 @@ def upscale(arguments: argparse.Namespace) -> int:
     return report(len(found), failed, out, others, given=arguments.input)
 
 
-def _enlarged(upscaler: LoadedUpscaler, file: Path, tile: int, words: str) -> Tensor:
+def enlarged_file(upscaler: LoadedUpscaler, file: Path, tile: int, words: str) -> Tensor:
     """uint8 ``[C, scale H, scale W]``, C 1 to 4: grey or RGB, and opacity where ``file`` has it.
 
     A network of one channel is given the channels of a color image one by one; one of three is
