@@ -5,6 +5,7 @@
 #   make test-all    that, and the tests that take long or download much
 #   make docs        the site, in build/site
 #   make dist        what is published, built and checked, in dist
+#   make kernels     the operations for Hugging Face's kernels, in build/kernels
 #   make lint format cpp-test bench
 #
 # TORCH names the torch to install, e.g. make demo TORCH='torch==2.13.0'; PYTHON the interpreter.
@@ -22,7 +23,7 @@ BUILD_INPUTS := pyproject.toml setup.py CMakeLists.txt $(wildcard cmake/*) \
 TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH)' | cksum | cut -d' ' -f1)
 CXX_SOURCES := $(wildcard csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 
-.PHONY: demo test test-all lint format bench docs dist cpp-test dev \
+.PHONY: demo test test-all lint format bench docs dist kernels cpp-test dev \
   check-headers check-machine-code check-wheel test-ops test-python test-triton test-slow \
   test-slow-ops test-settings clean
 .DEFAULT_GOAL := test
@@ -69,6 +70,9 @@ docs: $(VENV)/.dev
 # The sdist and the wheel of this Python: repaired, checked, and used in a bare environment.
 dist: $(VENV)/.dev
 	$(PY) tools/build_wheels.py dist $(CACHE)
+
+kernels:
+	@$(PYTHON) tools/kernel_layout.py build/kernels/gankit-ops
 
 # --- checks -----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from .namespace import NAMESPACE
 from .registry import Kernel
 
 Tensors = tuple[torch.Tensor, ...]
@@ -66,7 +67,7 @@ class Differentiable:
         self.functional = _functional_function(kernel, tensors, keep, gradient)
         if register and kernel.public is not None:
             torch.library.register_autograd(
-                f"gankit::{kernel.name}",
+                f"{NAMESPACE}::{kernel.name}",
                 self.functional.backward,
                 setup_context=self.functional.setup_context,
             )
@@ -91,7 +92,7 @@ class Differentiable:
         for x in inputs[: self.tensors]:
             if x is not None and forward_ad.unpack_dual(x).tangent is not None:
                 raise RuntimeError(
-                    f"gankit::{self.kernel.name} has no forward-mode derivative (jvp, jacfwd, "
+                    f"{NAMESPACE}::{self.kernel.name} has no forward-mode derivative (jvp, jacfwd, "
                     "dual tensors); use reverse mode"
                 )
 

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import torch
 
+from .namespace import COMPILED, NAMESPACE
+
 NAMES = ("auto", "native", "triton", "reference")
 MINIMUM_TORCH = (2, 11)
 
@@ -31,6 +33,9 @@ class Availability(NamedTuple):
 
     available: bool
     reason: str
+
+
+_A_COPY = Availability(False, "this copy of the operations has no compiled kernels")
 
 
 def _check_torch() -> None:
@@ -66,6 +71,8 @@ def _not_built(part: str) -> str:
 @functools.cache
 def native_cpu() -> Availability:
     """Loads the CPU kernels on the first call."""
+    if NAMESPACE != COMPILED:
+        return _A_COPY
     if importlib.util.find_spec("gankit._C") is None:
         return Availability(False, _not_built("cpu"))
     try:
@@ -78,6 +85,8 @@ def native_cpu() -> Availability:
 @functools.cache
 def native_cuda() -> Availability:
     """Loads the CUDA kernels on the first call; a CUDA build of torch is enough, without a GPU."""
+    if NAMESPACE != COMPILED:
+        return _A_COPY
     if torch.version.cuda is None:
         return Availability(False, f"torch {torch.__version__} is built without CUDA")
     library = _PACKAGE / "_C_cuda.so"
@@ -159,7 +168,7 @@ def describe() -> list[dict[str, str]]:
     """For every op and for CPU and CUDA tensors: the backend in force and why."""
     from . import __all__ as public  # here, because the ops import this module
 
-    ops = [name for name in public if (_PACKAGE / "ops" / name / "spec.py").exists()]
+    ops = [name for name in public if Path(__file__).with_name(name).joinpath("spec.py").exists()]
     rows = []
     for op in ops:
         for device_type in ("cpu", "cuda"):

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from . import backends
+from .namespace import NAMESPACE
 
-LIBRARY = torch.library.Library("gankit", "FRAGMENT")
+LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 Implementation = Callable[..., Any]
 
@@ -67,9 +68,9 @@ class Kernel:
         if self._triton is not None and not backends.native_cuda().available:
             LIBRARY.impl(name, self._checked(self._run_triton, schema), "CUDA")
         torch.library.register_fake(
-            f"gankit::{name}", self._checked(self.fake, schema), lib=LIBRARY
+            f"{NAMESPACE}::{name}", self._checked(self.fake, schema), lib=LIBRARY
         )
-        return getattr(torch.ops.gankit, name).default
+        return getattr(getattr(torch.ops, NAMESPACE), name).default
 
     def _checked(self, implementation: Implementation, schema: str) -> Implementation:
         """The implementation for the dispatcher, which also hands on what compiled kernels refuse.
@@ -103,9 +104,9 @@ class Kernel:
         for key in ("CPU", "CUDA"):
             LIBRARY.impl(name, self._checked(self._run_triton, schema), key)
         torch.library.register_fake(
-            f"gankit::{name}", self._checked(self.fake, schema), lib=LIBRARY
+            f"{NAMESPACE}::{name}", self._checked(self.fake, schema), lib=LIBRARY
         )
-        return getattr(torch.ops.gankit, name).default
+        return getattr(getattr(torch.ops, NAMESPACE), name).default
 
     def _run_triton(self, x: torch.Tensor, *arguments: Any) -> Any:
         if x.dtype in self.triton_dtypes:

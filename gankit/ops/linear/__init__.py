@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch.autograd import forward_ad
 
 from .. import backends
+from ..namespace import NAMESPACE
 from ..registry import LIBRARY
 
 __all__ = ["linear", "why_not_onednn"]
@@ -103,8 +104,8 @@ LIBRARY.define(
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 LIBRARY.impl("_linear_onednn", _onednn_op, "CPU")
-torch.library.register_fake("gankit::_linear_onednn", _fake, lib=LIBRARY)
-_opaque: Product = torch.ops.gankit._linear_onednn.default
+torch.library.register_fake(f"{NAMESPACE}::_linear_onednn", _fake, lib=LIBRARY)
+_opaque: Product = getattr(torch.ops, NAMESPACE)._linear_onednn.default
 
 
 LIBRARY.define(
@@ -113,8 +114,8 @@ LIBRARY.define(
 )
 # In place of the compiled kernel, where the build has none.
 LIBRARY.impl("_linear_packed", F.linear, "CompositeExplicitAutograd")
-torch.library.register_fake("gankit::_linear_packed", _fake, lib=LIBRARY)
-_packed: Product = torch.ops.gankit._linear_packed.default
+torch.library.register_fake(f"{NAMESPACE}::_linear_packed", _fake, lib=LIBRARY)
+_packed: Product = getattr(torch.ops, NAMESPACE)._linear_packed.default
 
 
 def _is_packed(x: torch.Tensor) -> bool:
@@ -226,7 +227,7 @@ def _suits(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
 _here = why_not_onednn() == ""
 # The question about our library loads it, and so comes first.
 _built = backends.native_cpu().available and torch._C._dispatch_has_kernel_for_dispatch_key(
-    "gankit::_linear_packed", "CPU"
+    f"{NAMESPACE}::_linear_packed", "CPU"
 )
 
 
