@@ -12,8 +12,8 @@ import statistics
 
 import torch
 
-from benchmarks.environment import device_name
-from benchmarks.interleaved import synchronize, time_calls
+from gankit.bench.environment import device_name
+from gankit.bench.races import synchronize, time_calls
 
 MEGABYTES = (256, 512, 1024)
 ROUNDS = 21

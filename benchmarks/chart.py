@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.report import Group
+    from gankit.bench.results import Group
 
 PEER_COLOUR, OUR_COLOUR = "#8c8c8c", "#1f6fb4"
 

@@ -5,25 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import environment
-from benchmarks.interleaved import Race
+from gankit.bench import environment
+from gankit.bench.races import Race, Settings
 from gankit.training import keep_freed_memory
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line asks for."""
-
-    device: torch.device
-    seconds: float
-    batch_sizes: tuple[int, ...]
-
 
 RACES = pytest.StashKey[dict[tuple[str, str], Race]]()
 START = pytest.StashKey[float]()
@@ -101,13 +90,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under a time limit a race of each file, then the next of each, and so on."""
+    """Under a time limit a race of each op or file, then the next of each, and so on."""
     if config.getoption("--time-limit") is None:
         return
-    by_file = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    by_file = [list(group) for _, group in itertools.groupby(items, _story_of)]
     races = [[list(r) for _, r in itertools.groupby(group, _race_of)] for group in by_file]
     turns = itertools.zip_longest(*races, fillvalue=[])
     items[:] = [item for turn in turns for race in turn for item in race]
+
+
+def _story_of(item: pytest.Item) -> object:
+    """The file, and of a race the first word of its task, which is the name of the op."""
+    return item.path, str(_race_of(item)).split()[0]
 
 
 def _race_of(item: pytest.Item) -> object:

@@ -51,7 +51,7 @@ _FLOORS = (
         "domain_translator",
         "weights_file",
     },
-    {"doctor", "run"},
+    {"bench", "doctor", "run"},
     # The page has what the commands make of a file.
     {"cli", "demo"},
     {"__main__"},

@@ -23,8 +23,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
+from benchmarks.replay import CLOCK, report_race
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.data import StreamedData, load
 
 COUNT, SIDE, SOURCE = 1024, 64, (128, 192)

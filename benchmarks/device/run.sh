@@ -136,7 +136,7 @@ part_benchmark-steps() {
 }
 
 part_report() {
-  "$PYTHON" -m benchmarks.environment --device "$DEVICE" >"$OUT/environment.json"
+  "$PYTHON" -m gankit.bench.environment --device "$DEVICE" >"$OUT/environment.json"
   local runs=()
   for file in "$OUT/ops.json" "$OUT/steps.json"; do
     [ ! -s "$file" ] || runs+=("$file")

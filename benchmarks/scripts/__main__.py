@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 import gankit
-from benchmarks.environment import cpu_name
 from benchmarks.scripts.networks import CASES, Case
+from gankit.bench.environment import cpu_name
 from gankit.json_text import json_text
 from gankit.run import measure
 from gankit.training import keep_freed_memory

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Contender, Race, report_race
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps import textbook, textbook_dcgan
 from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Autocast, Step, check_learning, shared
 from benchmarks.steps.tuned import TunedStep
+from gankit.bench.races import Contender, Race, Settings
 from gankit.models import dcgan
 from gankit.training import GANStep
 from gankit.training.optimizers import gan_adam

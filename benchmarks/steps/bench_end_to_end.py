@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, report_race
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps import textbook
+from gankit.bench.races import Call, Contender, Race, Settings
 from gankit.data import BatchSampler, ImageData
 from gankit.models import mlp
 from gankit.training import GANStep

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import gankit
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Contender, Race, report_race
-from benchmarks.ops import peers_leaky_relu_dropout as peers
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps import textbook
 from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Autocast, Step, check_learning, shared
 from benchmarks.steps.tuned import TunedMLP
+from gankit.bench.ops import peers_leaky_relu_dropout as peers
+from gankit.bench.races import Contender, Race, Settings
 from gankit.models import mlp
 from gankit.ops import backends
 from gankit.training import GANStep

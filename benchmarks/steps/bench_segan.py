@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Contender, Race, report_race
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps import textbook_segan
 from benchmarks.steps.racing import Step, check_learning, shared
+from gankit.bench.races import Contender, Race, Settings
 from gankit.gans.segan import SEGANStep
 from gankit.models import segan
 from gankit.training.optimizers import gan_adam

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Contender, Race, report_race
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps.racing import Step, shared
+from gankit.bench.races import Contender, Race, Settings
 from gankit.gans.discogan import DiscoGANStep
 from gankit.gans.stargan import StarGANStep
 from gankit.models import discogan, stargan

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Contender, Race, report_race
-from benchmarks.ops.peers_gradient_penalty import textbook as textbook_penalty
-from benchmarks.ops.peers_gradient_penalty import tuned as tuned_penalty
+from benchmarks.replay import CLOCK, report_race
 from benchmarks.steps import textbook
 from benchmarks.steps.parts import part_contenders
 from benchmarks.steps.racing import Autocast, Step, check_learning, shared
+from gankit.bench.ops.peers_gradient_penalty import textbook as textbook_penalty
+from gankit.bench.ops.peers_gradient_penalty import tuned as tuned_penalty
+from gankit.bench.races import Contender, Race, Settings
 from gankit.losses import gradient_penalty
 from gankit.models import mlp
 from gankit.training import GANStep

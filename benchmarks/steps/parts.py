@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.interleaved import Call, Contender
 from benchmarks.steps.racing import Step
+from gankit.bench.races import Call, Contender
 from gankit.ops import linear
 
 # What an exact step cannot do without, by the name of the operation.

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cuda_graphs import captured
-from benchmarks.interleaved import Call, Contender, Role
+from gankit.bench.cuda_graphs import captured
+from gankit.bench.races import Call, Contender, Role
 
 Step = Callable[[Tensor], Mapping[str, Tensor]]
 

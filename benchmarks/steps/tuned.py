@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
 from benchmarks.steps.racing import Autocast
+from gankit.bench.ops import peers_leaky_relu_dropout as peers
 
 Pair = Callable[[Tensor], Tensor]
 
@@ -129,7 +129,7 @@ class TunedMLP(TunedStep):
 
     Args:
         device: where.
-        pair: LeakyReLU with dropout, one of ``benchmarks.ops.peers_leaky_relu_dropout``.
+        pair: LeakyReLU with dropout, one of ``gankit.bench.ops.peers_leaky_relu_dropout``.
         compile_mode, bf16: as for ``TunedStep``.
     """
 

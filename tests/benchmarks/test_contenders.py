@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.device import exercise_kernels
-from benchmarks.ops import peers_leaky_relu_dropout as peers
 from benchmarks.steps import textbook
 from benchmarks.steps.tuned import TunedMLP
+from gankit.bench.ops import peers_leaky_relu_dropout as peers
 from gankit.ops.leaky_relu_dropout import spec
 from gankit.ops.registry import Kernel
 

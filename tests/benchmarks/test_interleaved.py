@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from benchmarks import interleaved
-from benchmarks.interleaved import LEAST_ROUNDS, WARM_UP_CALLS, Call, Contender, Race
+from gankit.bench import races
+from gankit.bench.races import LEAST_ROUNDS, WARM_UP_CALLS, Call, Contender, Race
 
 CPU = torch.device("cpu")
 
@@ -26,12 +26,12 @@ def race_of(calls: list[str], *names: str) -> Race:
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call seems to take a second, so a turn is one call."""
 
-    def time_calls(call: Call, count: int, device: torch.device) -> float:
+    def time_calls(call: Call, count: int, device: torch.device, clock: object) -> float:
         for _ in range(count):
             call()
         return float(count)
 
-    monkeypatch.setattr(interleaved, "time_calls", time_calls)
+    monkeypatch.setattr(races, "time_calls", time_calls)
 
 
 def test_every_round_has_one_turn_of_each_in_a_new_order() -> None:
@@ -46,11 +46,11 @@ def test_every_round_has_one_turn_of_each_in_a_new_order() -> None:
 
 
 def test_short_calls_are_timed_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interleaved, "time_calls", lambda call, count, device: count * 1e-6)
+    monkeypatch.setattr(races, "time_calls", lambda call, count, *_: count * 1e-6)
     race = race_of([], "a")
     race.run()
     assert race.durations["a"] == pytest.approx([1e-6] * LEAST_ROUNDS)
-    assert interleaved._iterations(lambda: None, CPU) == pytest.approx((1e-6, 2000))
+    assert races._iterations(lambda: None, CPU, time.perf_counter) == pytest.approx((1e-6, 2000))
 
 
 def test_more_time_means_more_rounds() -> None:
@@ -62,7 +62,7 @@ def test_more_time_means_more_rounds() -> None:
 
 def test_the_host_clock_sees_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert 0.02 <= interleaved.time_calls(lambda: time.sleep(0.01), 2, CPU) < 10
+    assert 0.02 <= races.time_calls(lambda: time.sleep(0.01), 2, CPU) < 10
 
 
 def test_a_race_runs_once() -> None:

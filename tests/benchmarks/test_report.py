@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report
+from gankit.bench import results
 
 ENVIRONMENT = {
     "device": "Test CPU (2 cores), 2 threads",
@@ -65,20 +66,20 @@ def row(text: str, start: str) -> list[str]:
 
 
 def test_summary_has_both_ratios() -> None:
-    text = "\n".join(report.summary(report.read_groups([FAST])))
+    text = "\n".join(results.summary(results.read_groups([FAST])))
     assert row(text, "op forward") == [
         "op forward", "10 ms", "4 ms (tuned)", "2 ms", "5x", "2x",
     ]  # fmt: skip
 
 
 def test_slowdowns_are_marked_against_plain_and_best_peer() -> None:
-    text = "\n".join(report.summary(report.read_groups([SLOW])))
+    text = "\n".join(results.summary(results.read_groups([SLOW])))
     assert row(text, "step")[-2:] == ["**0.8x (slower)**", "**0.4x (slower)**"]
 
 
 def test_details_show_every_contender_with_rates() -> None:
-    [fast, slow] = report.read_groups([FAST, SLOW])
-    text = "\n".join(report.details(fast))
+    [fast, slow] = results.read_groups([FAST, SLOW])
+    text = "\n".join(results.details(fast))
     header = cells(text.splitlines()[2])
     assert [line.split("|")[1].strip() for line in text.splitlines()[4:8]] == [
         "copy", "**gankit**", "tuned", "plain eager",
@@ -88,7 +89,7 @@ def test_details_show_every_contender_with_rates() -> None:
     assert ours["of a copy's"] == "50.0%"
     assert ours["rounds"] == "3"
     assert ours["middle half"] == "1 ms to 2.5 ms"
-    steps = "\n".join(report.details(slow))
+    steps = "\n".join(results.details(slow))
     header = cells(steps.splitlines()[2])
     assert dict(zip(header, row(steps, "tuned"), strict=True))["images/s"] == "1,200"
 
@@ -99,10 +100,10 @@ def test_peers_that_are_slower_than_plain_are_not_called_slowdowns() -> None:
         benchmark("t", "odd", "peer", [2e-3] * 3),
         benchmark("t", "gankit", "gankit", [5e-4] * 3),
     )
-    [group] = report.read_groups([run])
+    [group] = results.read_groups([run])
     assert group.best_peer is not None
     assert group.best_peer.contender == "plain eager"
-    assert "slower" not in "\n".join(report.details(group))
+    assert "slower" not in "\n".join(results.details(group))
 
 
 def test_the_spread_is_that_of_the_rounds() -> None:
@@ -116,18 +117,18 @@ def test_the_spread_is_that_of_the_rounds() -> None:
         benchmark("t", "gankit", "gankit", [3.6e-3, 2.7e-3, 1.8e-3, 3.1e-3]),
     )
     for run, marked in ((agreeing, False), (opposing, True)):
-        text = "\n".join(report.summary(report.read_groups([run])))
+        text = "\n".join(results.summary(results.read_groups([run])))
         assert ("within the spread" in text) is marked
 
 
 def test_missing_contenders_are_named() -> None:
     run = run_of(benchmark("t", "plain eager", "plain", [1e-3] * 3))
     run["benchmarks"][0]["extra_info"]["left_out"] = {"torch.compile": "RuntimeError: no compiler"}
-    [group] = report.read_groups([run])
+    [group] = results.read_groups([run])
     assert "Left out: torch.compile (RuntimeError: no compiler)." in "\n".join(
-        report.details(group)
+        results.details(group)
     )
-    assert row("\n".join(report.summary([group])), "t")[3] == "failed"
+    assert row("\n".join(results.summary([group])), "t")[3] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_missing_contenders_are_named() -> None:
     [(2.5, "2.5 s"), (0.1234, "123 ms"), (1e-3, "1 ms"), (15.25e-6, "15.2 µs"), (3e-9, "3 ns")],
 )
 def test_times_have_a_fitting_unit(value: float, text: str) -> None:
-    assert report.seconds(value) == text
+    assert results.seconds(value) == text
 
 
 def test_files_are_written_for_the_device(tmp_path: Path) -> None:
@@ -171,8 +172,8 @@ def test_details_show_parts_of_the_step_and_peak_memory() -> None:
         benchmark("step", "gankit", "gankit", [4e-2, 5e-2, 6e-2], peak_bytes=2**20),
         benchmark("step", "its products alone", "part", [3e-2, 4e-2, 5e-2]),
     )
-    (group,) = report.read_groups([run])
-    text = "\n".join(report.details(group))
+    (group,) = results.read_groups([run])
+    text = "\n".join(results.details(group))
     head = cells(next(line for line in text.splitlines() if line.startswith("| contender")))
     part = dict(zip(head, row(text, "its products alone"), strict=True))
     assert part["share of gankit's step"] == "80%"

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from benchmarks.conftest import Settings
-from benchmarks.cuda_graphs import captured
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
+from gankit.bench.cuda_graphs import captured
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.ops import backends, batch_norm_act
 
 Function = Callable[..., Tensor]
@@ -56,11 +54,6 @@ CASES = (
     Case((32, 64, 64, 64), per_sample=True),
 )
 STREAMING_CASES = (Case((64, 256, 64, 64)), Case((64, 256, 64, 64), channels_last=True))
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_batch_norm_act(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:
@@ -108,6 +101,7 @@ def overwriting(
 def fused(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, activation: str
 ) -> Tensor:
+    """Batch norm with given statistics, then ``activation``, as the compiler may fuse them."""
     return batch_norm_act(x, mean, var, weight, bias, True, activation=activation)
 
 

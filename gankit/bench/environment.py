@@ -16,7 +16,7 @@ import gankit
 from gankit.json_text import json_text
 from gankit.ops import backends
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 Environment = dict[str, str | int]
 
 
@@ -76,11 +76,17 @@ def cpu_name() -> str:
 
 def commit() -> str:
     """The commit in short form, with a + if files differ from it; "unknown" without any source."""
-    head = _output(["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"])
+    # An installed gankit may lie inside somebody else's checkout.
+    is_checkout = (ROOT / "csrc").is_dir()
+    head = _git("rev-parse", "--short=12", "HEAD") if is_checkout else "unknown"
     if head == "unknown":
         return os.environ.get("GANKIT_COMMIT", "unknown")
-    changed = _output(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
+    changed = _git("status", "--porcelain", "--untracked-files=no")
     return head if changed == "unknown" else f"{head}+"
+
+
+def _git(*arguments: str) -> str:
+    return _output(["git", "-C", str(ROOT), *arguments])
 
 
 def _output(command: list[str]) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, report_race
+from gankit.bench.races import Call, Contender, Race, Settings
 from gankit.nn import ConvTransposeBNAct2d
 
 # Input, then the layer's output channels, kernel, stride and padding: the two of the tutorial's
@@ -23,11 +20,6 @@ CASES: dict[str, tuple[tuple[int, int, int, int], tuple[int, int, int, int]]] = 
     "16x16 to 32x32": ((64, 128, 16, 16), (64, 4, 2, 1)),
 }
 MODES = ("evaluation", "training")
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_conv_transpose2d_bn_act(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:

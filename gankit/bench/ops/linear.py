@@ -10,15 +10,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.ops import linear
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -35,11 +32,6 @@ SIZES = (
     (60, 256, 1),
     (8, 64, 64),
 )
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_linear(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:

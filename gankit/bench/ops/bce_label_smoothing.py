@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import gankit
-from benchmarks.conftest import Settings
-from benchmarks.cuda_graphs import captured
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
+from gankit.bench.cuda_graphs import captured
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.ops import backends, bce_label_smoothing, gan_bce
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -44,11 +42,6 @@ TENSORS_MOVED = {
     "soft target": {"forward": 2, "backward": 3, "both": 5},
     "smoothed": {"forward": 2, "backward": 3, "both": 5},
 }
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_bce_label_smoothing(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:

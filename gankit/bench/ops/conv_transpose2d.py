@@ -11,13 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.conftest import Settings
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
-from benchmarks.ops import peers_conv_transpose2d as peers
+from gankit.bench.ops import peers_conv_transpose2d as peers
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.ops import conv_transpose2d
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -44,11 +42,6 @@ CASES = (
     Case("32x32 to 64x64, 3 channels", (64, 64, 32, 32), 3, 4, 2, 1, "tanh"),
     Case("64x64 to 128x128, 3 channels", (32, 64, 64, 64), 3, 4, 2, 1, "tanh"),
 )
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_conv_transpose2d(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:

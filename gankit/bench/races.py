@@ -3,11 +3,6 @@
 A machine's speed drifts by tens of percent within minutes, so times taken one contender after the
 other cannot be compared. A race runs many short rounds; in every round each contender has one turn,
 in an order drawn anew, and so the drift hits all alike.
-
-pytest-benchmark times one contender per test. A race therefore measures all of its contenders when
-its first test asks, and each test then replays its contender's durations to pytest-benchmark
-through a clock of its own: the JSON has one entry per contender, with median, quartiles and minimum
-over real rounds.
 """
 
 from __future__ import annotations
@@ -22,7 +17,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pytest
 import torch
 
 Call = Callable[[], object]
@@ -54,14 +48,29 @@ class Contender:
     info: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a benchmark is asked for: where, how many seconds for each contender of an op's race,
+    and at which batch sizes steps are timed."""
+
+    device: torch.device
+    seconds: float
+    batch_sizes: tuple[int, ...] = (60,)
+
+
 @dataclass
 class Race:
-    """Contenders for one task on one device; ``seconds`` is the time for each of them."""
+    """Contenders for one task on one device; ``seconds`` is the time for each of them.
+
+    ``clock`` is the host's: ``time.process_time`` counts the CPU time of this process in place of
+    what passes, for a machine where others work too.
+    """
 
     group: str
     contenders: tuple[Contender, ...]
     device: torch.device
     seconds: float = 0.5
+    clock: Callable[[], float] = time.perf_counter
     durations: dict[str, list[float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
@@ -82,7 +91,7 @@ class Race:
         turns = {}
         for name, call in ready.items():
             with self.contender(name).context():
-                turns[name] = _iterations(call, self.device)
+                turns[name] = _iterations(call, self.device, self.clock)
         one_round = sum(seconds * count for seconds, count in turns.values())
         rounds = math.floor(self.seconds * len(ready) / one_round)
         rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds))
@@ -95,7 +104,7 @@ class Race:
                 for contender in order:
                     count = turns[contender.name][1]
                     with contender.context():
-                        seconds = time_calls(ready[contender.name], count, self.device)
+                        seconds = time_calls(ready[contender.name], count, self.device, self.clock)
                     self.durations[contender.name].append(seconds / count)
         # Compiled code is kept per function, and a function may be compiled only so many times.
         torch._dynamo.reset()
@@ -135,13 +144,18 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_calls(call: Call, count: int, device: torch.device) -> float:
-    """Seconds for ``count`` calls: by events on CUDA, by the host's clock elsewhere."""
+def time_calls(
+    call: Call,
+    count: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds for ``count`` calls: by events on CUDA, by ``clock`` elsewhere."""
     if device.type != "cuda":
-        start = time.perf_counter()
+        start = clock()
         for _ in range(count):
             call()
-        return time.perf_counter() - start
+        return clock() - start
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     before.record()
@@ -152,11 +166,11 @@ def time_calls(call: Call, count: int, device: torch.device) -> float:
     return before.elapsed_time(after) / 1e3
 
 
-def _iterations(call: Call, device: torch.device) -> tuple[float, int]:
+def _iterations(call: Call, device: torch.device, clock: Callable[[], float]) -> tuple[float, int]:
     """Seconds per call, and how many calls fill one turn."""
     count = 1
     while True:
-        seconds = time_calls(call, count, device)
+        seconds = time_calls(call, count, device, clock)
         if seconds >= ROUND_SECONDS / 4:
             break
         count *= 4
@@ -174,47 +188,3 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-class ReplayClock:
-    """A clock that stands still until it is told that time has passed."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def replay(self, benchmark: Any, durations: list[float]) -> None:
-        """Hands ``durations`` to pytest-benchmark, one round each, as if they took place now."""
-        remaining = iter(durations)
-
-        def pass_time() -> None:
-            # A benchmark that is profiled asks once more than there are rounds.
-            self.now += next(remaining, 0.0)
-
-        benchmark.pedantic(pass_time, rounds=len(durations), iterations=1)
-
-
-CLOCK = ReplayClock()
-
-
-def report_race(race: Race, name: str, benchmark: Any) -> None:
-    """The body of a benchmark test: runs the race if need be and reports one contender.
-
-    With ``--benchmark-disable`` the contender runs once, untimed.
-    """
-    if benchmark.disabled:
-        benchmark.pedantic(lambda: race.run_once(name))
-        return
-    race.run()
-    contender = race.contender(name)
-    if name in race.failed:
-        raise race.failed[name]
-    if name in race.left_out:
-        pytest.skip(f"{name}: {race.left_out[name]}")
-    benchmark.group = race.group
-    benchmark.extra_info.update(
-        contender=name, role=contender.role, left_out=race.left_out, **contender.info
-    )
-    CLOCK.replay(benchmark, race.durations[name])

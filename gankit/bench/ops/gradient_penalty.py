@@ -12,31 +12,23 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.conftest import Settings
-from benchmarks.cuda_graphs import captured
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
-from benchmarks.ops.peers_gradient_penalty import (
+from gankit.bench.cuda_graphs import captured
+from gankit.bench.ops.peers_gradient_penalty import (
     critics,
     four_products,
     peak_bytes,
     textbook,
     tuned,
 )
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.losses import gradient_penalty
 from gankit.losses.chain import objection
 
 Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_gradient_penalty(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
 import gankit
-from benchmarks.conftest import Settings
-from benchmarks.cuda_graphs import captured
-from benchmarks.interleaved import CLOCK, Call, Contender, Race, Role, report_race
-from benchmarks.ops import peers_leaky_relu_dropout as peers
+from gankit.bench.cuda_graphs import captured
+from gankit.bench.ops import peers_leaky_relu_dropout as peers
+from gankit.bench.races import Call, Contender, Race, Role, Settings
 from gankit.ops import backends, leaky_relu_dropout
 
 Function = Callable[[Tensor], Tensor]
@@ -41,11 +39,6 @@ STREAMING_CASES: tuple[tuple[Shape, torch.dtype], ...] = (
     ((32768, 4096), torch.float16),
 )
 TENSORS_MOVED = {"forward": 2, "backward": 3, "both": 5}
-
-
-@pytest.mark.benchmark(timer=CLOCK)
-def test_leaky_relu_dropout(race: Race, contender: str, benchmark: Any) -> None:
-    report_race(race, contender, benchmark)
 
 
 def races(settings: Settings) -> Iterator[Race]:
