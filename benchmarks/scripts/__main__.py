@@ -26,29 +26,12 @@ from torch import Tensor, nn
 import gankit
 from benchmarks.scripts.networks import CASES, Case
 from gankit.bench.environment import cpu_name
+from gankit.bench.scripts import LEAST_STEPS, MODES, names, time_script
 from gankit.json_text import json_text
-from gankit.run import measure
 from gankit.training import keep_freed_memory
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "scripts"
-SCRIPTS = tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "options"))
-MODES = ("plain", "accelerated")
 # Between such lines of a page stands the table.
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
-
-
-def race(script: str, steps: int, rounds: int, batch_size: int) -> dict[str, Any]:
-    """Seconds per step of each run, by mode, and how many runs of layers each op served."""
-    file = str(FOLDER / f"{script}.py")
-    arguments = ["--batch-size", str(batch_size), "--steps", str(steps + 1)]
-    found: dict[str, Any] = {mode: [] for mode in MODES}
-    for turn in range(rounds):
-        for mode in MODES if turn % 2 == 0 else MODES[::-1]:
-            result = measure(mode, file, arguments, steps)
-            found[mode].append(statistics.median(result["seconds"]))
-            if mode == "accelerated":
-                found["fused"] = result["fused"]
-    return found
 
 
 def race_networks(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
@@ -133,7 +116,7 @@ def write_into(page: Path, kind: str, text: str) -> None:
 def main() -> int:
     """Prints the table, row by row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scripts")
-    parser.add_argument("scripts", nargs="*", default=SCRIPTS, metavar="SCRIPT")
+    parser.add_argument("scripts", nargs="*", default=names(), metavar="SCRIPT")
     parser.add_argument("--networks", action="store_true", help="time the networks instead")
     parser.add_argument("--seconds", type=float, default=30.0, help="for each of the networks")
     parser.add_argument("--steps", type=int, default=20, help="of each run, at least 6")
@@ -172,7 +155,9 @@ def main() -> int:
             torch.manual_seed(0)
             entry = race_networks(CASES[name], options.rounds, options.seconds)
         else:
-            entry = race(name, max(6, options.steps), options.rounds, options.batch_size)
+            entry = time_script(
+                name, max(LEAST_STEPS, options.steps), options.rounds, options.batch_size
+            )
         data[kind][name] = entry
         print(row(name, entry), flush=True)
         if options.json:

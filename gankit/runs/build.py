@@ -81,13 +81,13 @@ def build_trainer(
     kind = step_class(config.step)
     check_knobs(kind, config.knobs)
     device = pick_device(config.device)
-    _seed(config.seed)  # data of your own may be random
+    seed_all(config.seed)  # data of your own may be random
     data = load_data(config, device, progress=progress)
-    _seed(config.seed)  # whatever the data drew, the weights are the same
+    seed_all(config.seed)  # whatever the data drew, the weights are the same
     order = torch.Generator().manual_seed(config.seed)
     sampler = data.sampler(config.batch_size, generator=order, replacement=config.replacement)
     parts = ConfiguredParts(config, data, None if weights is None else weights["gan_step"])
-    gan_step = _build_step(kind, parts)
+    gan_step = build_step(kind, parts)
     check_fields(data, gan_step.fields)
     rank, size = world()
     if size > 1:
@@ -121,7 +121,8 @@ def build_trainer(
     )
 
 
-def _build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
+def build_step(kind: type[Step], parts: ConfiguredParts) -> Step:
+    """The step of class ``kind`` from ``parts``. Raises ConfigError if it cannot be built."""
     knobs = parts.config.knobs
     try:
         step = kind.from_parts(parts, **knobs)
@@ -188,7 +189,8 @@ def _trial_batches(data: FieldData, n: int, fields: Sequence[str]) -> list[torch
     return [torch.cat([firsts[places], torch.arange(n - len(places))])]
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Set the global seeds of torch, Python and NumPy."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the legacy generator is the global one

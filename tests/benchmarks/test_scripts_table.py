@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.scripts import __main__ as scripts
 from benchmarks.scripts.networks import Case
+from gankit.bench.scripts import MODES
 
 
 def test_a_table_is_written_between_its_marks(
@@ -74,7 +75,7 @@ def test_plain_and_accelerated_networks_take_turns(
         torch.set_num_threads(threads)
     assert "| a network | " in capsys.readouterr().out
     data = json.loads(file.read_text())
-    assert [len(data["networks"]["a network"][mode]) for mode in scripts.MODES] == [3, 3]
+    assert [len(data["networks"]["a network"][mode]) for mode in MODES] == [3, 3]
     assert called == [True, False, *[True, False, False, True, True, False] * 3]
     page.write_text("<!-- networks: begin -->\n<!-- networks: end -->\n")
     monkeypatch.setattr(sys, "argv", ["scripts", "--report", str(file), "--into", str(page)])

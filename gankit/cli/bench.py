@@ -1,0 +1,91 @@
+"""``gankit bench``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gankit.atomic import atomic_write
+from gankit.bench.comparing import baseline_for, compare, read_run
+from gankit.bench.environment import collect
+from gankit.bench.results import as_run, details, read_groups
+from gankit.bench.suite import Wanted, finished_races
+from gankit.cli.streams import say
+from gankit.errors import ConfigError
+from gankit.json_text import json_text
+from gankit.runs.build import pick_device
+from gankit.runs.settings import written
+from gankit.training.memory import keep_freed_memory
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Run races, or compare two runs; 1 if something got slower beyond the noise."""
+    if arguments.compare is not None:
+        if arguments.what is not None or arguments.json is not None:
+            raise ConfigError("--compare reads two files and measures nothing; leave out the rest")
+        before, after = (read_run(Path(name)) for name in arguments.compare)
+        return _told(before, after)
+    wanted = Wanted(
+        what=arguments.what or "steps",
+        device=arguments.device,
+        seconds=arguments.seconds,
+        only=_parts(arguments.only),
+        leave_out=_parts(arguments.leave_out),
+        given=written(arguments.set),
+        cpu_time=arguments.cpu_time,
+    )
+    device = pick_device(wanted.device)
+    keep_freed_memory()
+    with _threads(arguments.threads):
+        run = _measured(wanted, device)
+    if arguments.json is not None:
+        with atomic_write(arguments.json) as file:
+            file.write((json_text(run, indent=1) + "\n").encode())
+        say(f"the result is in {arguments.json}")
+    about = run["machine_info"]["gankit"]
+    baseline = baseline_for(about, wanted.what)
+    if baseline is None:
+        say(f"no baseline of {wanted.what} for {about['device']}: nothing to compare with")
+        return 0
+    say(f"compared with {baseline.name} of {baseline.parent.name}:")
+    return _told(read_run(baseline), run)
+
+
+def _measured(wanted: Wanted, device: torch.device) -> dict[str, Any]:
+    about = {**collect(device), "time": "CPU time" if wanted.cpu_time else "wall"}
+    for name, value in about.items():
+        say(f"{name}: {value}")
+    races = []
+    for race, note in finished_races(wanted, device):
+        races.append(race)
+        (group,) = read_groups([as_run([race], about)])
+        say("\n" + "\n".join(details(group)))
+        if note:
+            say("\n" + note)
+    say("")
+    return as_run(races, about)
+
+
+def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
+    found = compare(before, after)
+    say("\n".join(found.lines()))
+    return 1 if found.slower else 0
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
