@@ -53,13 +53,23 @@ class Wanted:
     cpu_time: bool = False
 
 
+def check_wanted(wanted: Wanted) -> None:
+    """Raise ConfigError for a name that is not there, and for settings of no recipe."""
+    if wanted.what not in (*SUITES, *recipes.names()):
+        raise ConfigError(
+            f"there is nothing called {shortened(wanted.what)} to measure; allowed are "
+            f"{', '.join((*SUITES, *recipes.names()))}"
+        )
+    if wanted.given and wanted.what in SUITES:
+        raise ConfigError(f"--set changes a recipe, and {wanted.what} is none; leave it out")
+
+
 def finished_races(wanted: Wanted, device: torch.device) -> Iterator[tuple[Race, str]]:
     """Each race once it has been run, with a note on what is fused, empty for an op.
 
     Raises ConfigError for what is not there, BenchmarkError where gankit fails in a race.
     """
-    if wanted.given and wanted.what in SUITES:
-        raise ConfigError(f"--set is for a recipe, got {wanted.what}")
+    check_wanted(wanted)
     if wanted.what == "scripts":
         yield from scripts.races(tuple(n for n in scripts.names() if _fits(n, wanted.only)))
         return
@@ -90,11 +100,6 @@ def _makers(wanted: Wanted, device: torch.device) -> Iterator[Callable[[], tuple
             yield lambda race=race: (race, "")  # type: ignore[misc]
         return
     names = STEPS if wanted.what == "steps" else (wanted.what,)
-    if names != STEPS and wanted.what not in recipes.names():
-        raise ConfigError(
-            f"there is nothing called {shortened(wanted.what)} to measure; allowed are "
-            f"{', '.join((*SUITES, *recipes.names()))}"
-        )
     for name in names:
         if wanted.what == "steps" and not _fits(name, wanted.only):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from gankit.atomic import atomic_write
-from gankit.bench.comparing import baseline_for, compare, read_run
+from gankit.bench.comparing import Comparison, baseline_for, compare, read_run
 from gankit.bench.environment import collect
 from gankit.bench.results import as_run, details, read_groups
-from gankit.bench.suite import Wanted, finished_races
+from gankit.bench.suite import Wanted, check_wanted, finished_races
 from gankit.cli.streams import say
 from gankit.errors import ConfigError
 from gankit.json_text import json_text
@@ -29,7 +29,7 @@ def bench(arguments: argparse.Namespace) -> int:
         if arguments.what is not None or arguments.json is not None:
             raise ConfigError("--compare reads two files and measures nothing; leave out the rest")
         before, after = (read_run(Path(name)) for name in arguments.compare)
-        return _told(before, after)
+        return _told(compare(before, after))
     wanted = Wanted(
         what=arguments.what or "steps",
         device=arguments.device,
@@ -39,6 +39,7 @@ def bench(arguments: argparse.Namespace) -> int:
         given=written(arguments.set),
         cpu_time=arguments.cpu_time,
     )
+    check_wanted(wanted)
     device = pick_device(wanted.device)
     keep_freed_memory()
     with _threads(arguments.threads):
@@ -52,8 +53,14 @@ def bench(arguments: argparse.Namespace) -> int:
     if baseline is None:
         say(f"no baseline of {wanted.what} for {about['device']}: nothing to compare with")
         return 0
-    say(f"compared with {baseline.name} of {baseline.parent.name}:")
-    return _told(read_run(baseline), run)
+    before = read_run(baseline)
+    try:
+        found = compare(before, run)
+    except ConfigError as error:  # what was asked for is another thing than the baseline has
+        say(f"not compared with {baseline.parent.name}/{baseline.name}: {error}")
+        return 0
+    say(f"compared with {baseline.parent.name}/{baseline.name}:")
+    return _told(found)
 
 
 def _measured(wanted: Wanted, device: torch.device) -> dict[str, Any]:
@@ -71,8 +78,7 @@ def _measured(wanted: Wanted, device: torch.device) -> dict[str, Any]:
     return as_run(races, about)
 
 
-def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
-    found = compare(before, after)
+def _told(found: Comparison) -> int:
     say("\n".join(found.lines()))
     return 1 if found.slower else 0
 

@@ -160,6 +160,16 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= sys.float_info.max:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gankit", description="Train GANs faster in PyTorch.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"gankit {__version__}")
@@ -191,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(command("export", "write a generator"))
     listing = command("recipes", "list the recipes")
     listing.add_argument("recipe", nargs="?", metavar="RECIPE", help="one, with all its sources")
+    _add_bench(command("bench", "time gankit beside plain PyTorch"))
     command("doctor", "say what runs where and why")
     return parser
 
@@ -229,6 +240,25 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "be given again",
     )
     add("--quiet", action="store_true", help="print nothing but warnings and errors")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Time gankit beside plain PyTorch, a well tuned one and torch.compile, which take turns in "
+        "one process. The committed result for the same device, if there is one, is the baseline. "
+        "Exit code 1: something is slower than before beyond the noise of both runs."
+    )
+    add = parser.add_argument
+    add("what", nargs="?", metavar="WHAT", help="ops, steps (default), scripts or a recipe")
+    add("--compare", nargs=2, metavar=("A", "B"), help="measure nothing: is B.json slower than A?")
+    add("--json", metavar="FILE", help="write the result")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--threads", type=_positive, metavar="N", help="of the CPU (default: torch's)")
+    add("--seconds", type=_seconds, metavar="S", help="for each contender (ops: 0.5, steps: 5)")
+    add("--only", default="", metavar="T,...", help="tasks whose names have one of these parts")
+    add("--leave-out", default="", metavar="T,...", help="contenders, by parts of their names")
+    add("--cpu-time", action="store_true", help="count CPU time: for a busy machine, one thread")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the recipe")
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
