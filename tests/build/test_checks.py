@@ -216,7 +216,7 @@ def test_an_import_upwards_is_refused(
     ("file", "line", "refused"),
     [
         ("gankit/cli/evaluate.py", "print(json.dumps(result))", True),
-        ("benchmarks/environment.py", "json.dump(record, file)", True),
+        ("benchmarks/report.py", "json.dump(record, file)", True),
         ("gankit/runs/evaluating.py", "found = json.loads(text)", False),
         ("gankit/json_text.py", "return json.dumps(plain(value), allow_nan=False)", False),
         ("tests/test_json_text.py", "json.dumps(found)", False),
