@@ -109,7 +109,7 @@ def test_a_twin_that_computes_something_else_is_refused(monkeypatch: pytest.Monk
         return network
 
     monkeypatch.setattr(ConfiguredParts, "discriminator", doubled)
-    with pytest.raises(AssertionError, match="[dg]_"):
+    with pytest.raises(AssertionError, match=r"[dg]_"):
         race.run_once("gankit")
 
 
