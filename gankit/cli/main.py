@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from fractions import Fraction
 from importlib import import_module
 from typing import NoReturn
 
 from gankit._version import __version__
+from gankit.cli.numbers import fraction, port, positive, seconds, seed
 from gankit.cli.run import add_arguments
 from gankit.cli.streams import abandon, every_name_printable, gone
 from gankit.errors import GankitError
@@ -123,53 +123,6 @@ def _recipes(name: str | None) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1")
-    return value
-
-
-def _port(text: str) -> int:
-    value = _positive(text)
-    if value > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
-    return value
-
-
-def _seed(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 and below 2**63")
-    return value
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        value = -1.0
-    if not 0 <= value <= sys.float_info.max:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0, such as 8/255 or 0.03")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= sys.float_info.max:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gankit", description="Train GANs faster in PyTorch.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"gankit {__version__}")
@@ -218,18 +171,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=_positive, metavar="N")
-    length.add_argument("--steps", type=_positive, metavar="N")
-    add("--batch-size", type=_positive, metavar="N")
+    length.add_argument("--epochs", type=positive, metavar="N")
+    length.add_argument("--steps", type=positive, metavar="N")
+    add("--batch-size", type=positive, metavar="N")
     add("--lr", type=float, metavar="F", help="learning rate of G, and of D unless d_lr is set")
-    add("--z-dim", type=_positive, metavar="N", help="length of the noise vector")
+    add("--z-dim", type=positive, metavar="N", help="length of the noise vector")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help="auto: cuda, mps or cpu")
     add("--out", metavar="DIR", help="where the run goes (default: runs/RECIPE)")
     after = parser.add_mutually_exclusive_group()
     after.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     after.add_argument("--resume", action="store_true", help="continue the run in DIR")
     _add_trust(parser)
-    add("--seed", type=_seed, metavar="N")
+    add("--seed", type=seed, metavar="N")
     add("--config", metavar="FILE", help="YAML settings, such as a run's config.yaml")
     add(
         "--set",
@@ -253,8 +206,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     add("--compare", nargs=2, metavar=("A", "B"), help="measure nothing: is B.json slower than A?")
     add("--json", metavar="FILE", help="write the result")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    add("--threads", type=_positive, metavar="N", help="of the CPU (default: torch's)")
-    add("--seconds", type=_seconds, metavar="S", help="for each contender (ops: 0.5, steps: 5)")
+    add("--threads", type=positive, metavar="N", help="of the CPU (default: torch's)")
+    add("--seconds", type=seconds, metavar="S", help="for each contender (ops: 0.5, steps: 5)")
     add("--only", default="", metavar="T,...", help="tasks whose names have one of these parts")
     add("--leave-out", default="", metavar="T,...", help="contenders, by parts of their names")
     add("--cpu-time", action="store_true", help="count CPU time: for a busy machine, one thread")
@@ -264,7 +217,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
-    add("--n", type=_positive, default=64, metavar="N", help="number of images (default: 64)")
+    add("--n", type=positive, default=64, metavar="N", help="number of images (default: 64)")
     add(
         "--out",
         default="grid.png",
@@ -272,27 +225,27 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
         help="FILE.png: a grid (default: grid.png); FILE.npz: arrays images (uint8) and labels; "
         "FOLDER/: a PNG per image; FILE.gif, FILE.mp4: a way through the latent space",
     )
-    add("--columns", type=_positive, metavar="N", help="of the grid (default: one per class)")
-    add("--scale", type=_positive, metavar="N", help="pixels of the grid per pixel of an image")
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the images (default: 0)")
+    add("--columns", type=positive, metavar="N", help="of the grid (default: one per class)")
+    add("--scale", type=positive, metavar="N", help="pixels of the grid per pixel of an image")
+    add("--seed", type=seed, default=0, metavar="N", help="decides the images (default: 0)")
     add("--label", metavar="CLASS", help="number or name of the class of all images")
     add("--truncation", type=float, metavar="T", help="draw no value of z beyond T")
     add(
         "--standing-stats",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="take batch norm's statistics anew, from N samples of all classes",
     )
     latent = parser.add_argument_group("the latent space, in place of samples")
     more = latent.add_argument
-    more("--walk", type=_seed, nargs=2, metavar=("A", "B"), help="from the image of seed A to B's")
+    more("--walk", type=seed, nargs=2, metavar=("A", "B"), help="from the image of seed A to B's")
     more("--slerp", action="store_true", help="go along the great circle, not the line")
-    more("--grid", type=_seed, nargs=4, metavar=tuple("ABCD"), help="between four seeds' images")
-    more("--toward", type=_seed, metavar="CLASS", help="along the direction of a class, a row each")
-    more("--sefa", type=_positive, metavar="N", help="along the N directions of greatest change")
+    more("--grid", type=seed, nargs=4, metavar=tuple("ABCD"), help="between four seeds' images")
+    more("--toward", type=seed, metavar="CLASS", help="along the direction of a class, a row each")
+    more("--sefa", type=positive, metavar="N", help="along the N directions of greatest change")
     more("--arithmetic", metavar="EXPR", help="sums of classes, as '7 - 1 + 0'")
     more(
-        "--steps", type=_positive, metavar="N", help="images on the way (default: 9, of a movie 60)"
+        "--steps", type=positive, metavar="N", help="images on the way (default: 9, of a movie 60)"
     )
     more(
         "--classifier", metavar="MODEL", help="as of gankit attack (default: learnt from the data)"
@@ -324,13 +277,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "import path (default: small for labelled grey images up to 32x32, else inception)",
     )
     add("--weights", metavar="FILE", help="of the features (default: where torch keeps them)")
-    add("--n", type=_positive, metavar="N", help="of generated images (default: as many as real)")
-    add("--batch-size", type=_positive, default=64, metavar="N", help="default: 64")
+    add("--n", type=positive, metavar="N", help="of generated images (default: as many as real)")
+    add("--batch-size", type=positive, default=64, metavar="N", help="default: 64")
     add("--split", choices=("train", "test", "all"), help="of the real images (default: train)")
-    add("--image-size", type=_positive, metavar="N", help="to which read images are resized")
+    add("--image-size", type=positive, metavar="N", help="to which read images are resized")
     add("--data-root", metavar="P", help="folder of downloaded data sets")
     add("--direction", choices=("a2b", "b2a"), help="needed where the run goes both ways")
-    add("--seed", type=_seed, default=0, metavar="N", help="of noise and metrics (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="of noise and metrics (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     add("--json", action="store_true", help="print the result as JSON")
     _add_trust(parser)
@@ -353,7 +306,7 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
         help="name or number of a domain, for runs of many; A,B: those attributes and no others, "
         "none: no attribute; all: a folder of FOLDER for each",
     )
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the noise (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="decides the noise (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
@@ -368,10 +321,10 @@ def _add_invert(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="FILE.png: images above what was found (default: invert.png); FILE.npz: z and images",
     )
-    add("--steps", type=_positive, default=400, metavar="N", help="updates of z (default: 400)")
-    add("--starts", type=_positive, default=4, metavar="N", help="tries per image (default: 4)")
+    add("--steps", type=positive, default=400, metavar="N", help="updates of z (default: 400)")
+    add("--starts", type=positive, default=4, metavar="N", help="tries per image (default: 4)")
     add("--label", metavar="CLASS", help="of conditional runs (default: each is tried)")
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the starts (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="decides the starts (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
@@ -384,12 +337,12 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a run of sgan, a checkpoint, or a module's import path")
     add("images", metavar="IMAGES", help="an image, a folder (of classes), or a set as of --data")
-    add("--eps", type=_fraction, required=True, metavar="E", help="of the range of values: 8/255")
+    add("--eps", type=fraction, required=True, metavar="E", help="of the range of values: 8/255")
     add("--method", choices=("pgd", "fgsm"), default="pgd", help="default: pgd")
     add("--norm", choices=("linf", "l2"), default="linf", help="what eps bounds (default: linf)")
-    add("--steps", type=_positive, metavar="N", help="of PGD (default: 40)")
-    add("--restarts", type=_positive, metavar="N", help="tries per image of PGD (default: 1)")
-    add("--target", type=_seed, metavar="CLASS", help="the class that all shall be taken for")
+    add("--steps", type=positive, metavar="N", help="of PGD (default: 40)")
+    add("--restarts", type=positive, metavar="N", help="tries per image of PGD (default: 1)")
+    add("--target", type=seed, metavar="CLASS", help="the class that all shall be taken for")
     add(
         "--range",
         type=float,
@@ -397,9 +350,9 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="values that the classifier takes (default: -1 1 for a run, 0 1 for a module)",
     )
-    add("--n", type=_positive, default=256, metavar="N", help="images of a set (default: 256)")
+    add("--n", type=positive, default=256, metavar="N", help="images of a set (default: 256)")
     add("--split", choices=("train", "test", "all"), default="all", help="of a set (default: all)")
-    add("--image-size", type=_positive, metavar="N", help="default: the run's, or the images' own")
+    add("--image-size", type=positive, metavar="N", help="default: the run's, or the images' own")
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     add(
         "--out",
@@ -407,7 +360,7 @@ def _add_attack(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="FILE.png: a picture of ten (default: attack.png); FILE.npz: arrays; FOLDER/: PNGs",
     )
-    add("--seed", type=_seed, default=0, metavar="N", help="of images and starts (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="of images and starts (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
@@ -421,7 +374,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add("runs", nargs="+", metavar="DIR", help="folders of two or more runs")
     add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
     add("--json", action="store_true", help="print the table as JSON")
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the samples (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="decides the samples (default: 0)")
     _add_trust(parser)
 
 
@@ -439,7 +392,7 @@ def _add_enhance(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="new folder for files of the same names, or a new file for one",
     )
-    add("--seed", type=_seed, default=0, metavar="N", help="decides the noise z (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="decides the noise z (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
     _add_trust(parser)
 
@@ -460,7 +413,7 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--tile",
-        type=_positive,
+        type=positive,
         default=128,
         metavar="N",
         help="side of the squares of INPUT that are made at once (default: 128); bounds the memory",
@@ -477,7 +430,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, a checkpoint, or an exported .safetensors")
     add("--host", metavar="H", help="address to listen at (default: 127.0.0.1, this machine alone)")
-    add("--port", type=_port, metavar="N", help="default: the first free one from 7860 on")
+    add("--port", type=port, metavar="N", help="default: the first free one from 7860 on")
     add("--share", action="store_true", help="also a public address, through Gradio's server")
     add("--no-open", action="store_true", help="open no browser")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="cpu", help="default: cpu")
