@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from torch import Tensor
 
-from gankit.demo.parts import Downloads, Guard, enlarged, seed_slider
+from gankit.demo.parts import Downloads, Guard, enlarged, new_page, seed_slider
 from gankit.demo.sampling import STEPS, Sampler, Samples
 from gankit.errors import ConfigError
 from gankit.loaded import LoadedGenerator
@@ -100,7 +100,7 @@ class GeneratorPage:
 def build(G: LoadedGenerator, title: str) -> gr.Blocks:
     """The page of ``G``; what it cannot do is not there."""
     page, guard = GeneratorPage(G), Guard()
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+    with new_page(title) as blocks:
         gr.Markdown(f"# {title}\n\n{_about(G)}")
         a, b = gr.State(None), gr.State(None)
         with gr.Tab("Images"):
@@ -142,7 +142,6 @@ def _images(
         label="Images, of which one may be chosen",
         show_label=False,
         format="png",
-        columns=4,
         object_fit="contain",
         height="auto",
         buttons=["download", "fullscreen"],
@@ -264,7 +263,7 @@ def build_points(G: LoadedGenerator, title: str) -> gr.Blocks:
         save_points(out, page.draw(n, seed, truncation, label).images)
         return str(out)
 
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+    with new_page(title) as blocks:
         gr.Markdown(f"# {title}\n\nPoints out of {G.z_dim} numbers of noise.")
         with gr.Row():
             n = gr.Slider(100, _POINTS, value=1000, step=100, label="Points")

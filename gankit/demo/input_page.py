@@ -16,6 +16,7 @@ from gankit.data.images import normalize_bytes
 from gankit.demo.parts import (
     Downloads,
     Guard,
+    new_page,
     picture,
     seed_slider,
     upload,
@@ -84,7 +85,7 @@ def build(model: Loaded, title: str) -> gr.Blocks:
         return _of_sound(model, title)
     guard, options, seeds = Guard(), list[Any](), list[Any]()
     run: Callable[..., Any]
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+    with new_page(title) as blocks:
         if isinstance(model, LoadedUpscaler):
             _check_channels([model.channels])
             about = f"An image becomes {model.scale} times as high and as wide."
@@ -128,7 +129,7 @@ def _of_sound(model: LoadedEnhancer, title: str) -> gr.Blocks:
     def run(file: str | None, seed: int = 0) -> str | None:
         return enhanced(model, file, seed, downloads)
 
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+    with new_page(title) as blocks:
         gr.Markdown(
             f"# {title}\n\nSpeech loses its noise. Files may have any rate and length; the network "
             f"works at {model.sample_rate} Hz."

@@ -18,11 +18,19 @@ from gankit.training.pictures import drawable, to_bytes
 F = TypeVar("F", bound=Callable[..., Any])
 SEEDS = 9999
 # Small pictures are enlarged by a whole number until their shorter side has so many pixels.
-_LEGIBLE, _LARGEST_SCALE = 192, 16
+_LEGIBLE, _LARGEST_SCALE = 256, 16
 
 CSS = """
 .gradio-container { width: 100%; max-width: 1100px !important; margin: 0 auto !important; }
 .gankit-exact img { image-rendering: pixelated; }
+/* So many columns that all of a few images are seen at once, also on a telephone. */
+.gankit-exact .grid-container {
+  grid-template-columns: repeat(4, minmax(0, 1fr)) !important;
+  grid-auto-rows: auto !important;
+}
+@media (min-width: 800px) {
+  .gankit-exact .grid-container { grid-template-columns: repeat(8, minmax(0, 1fr)) !important; }
+}
 """
 
 
@@ -32,6 +40,13 @@ def theme() -> gr.themes.Base:
         primary_hue="teal",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def new_page(title: str) -> gr.Blocks:
+    """An empty page, whose files are deleted an hour after they were shown."""
+    return gr.Blocks(
+        title=title, fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     )
 
 

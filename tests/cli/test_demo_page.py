@@ -313,6 +313,10 @@ PICTURES = (
     "i.naturalWidth && i.src.includes('/file=')).map(i => i.src).join(' ')"
 )
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+RIGHT = (
+    "Math.max(...[...document.querySelectorAll('img')].filter(i => i.offsetWidth)"
+    ".map(i => i.getBoundingClientRect().right))"
+)
 TAB = "[...document.querySelectorAll('button[role=tab]')].find(t => t.innerText == %r).click()"
 
 
@@ -324,6 +328,7 @@ def test_a_moved_slider_changes_the_picture(space: tuple[Path, str], browser: Pa
         browser.run(TAB % tab)
         before = browser.wait(PICTURES)
         assert browser.run(WIDE) == 0  # nothing sticks out
+        assert browser.run(RIGHT) <= 400
         browser.run(SLIDE % (slider, value))
         browser.wait(f"{PICTURES} && {PICTURES} !== {before!r}")
 
