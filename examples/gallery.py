@@ -67,6 +67,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "wgan": ("wgan", "wgan-lr", "wgan-gp", "wgan-gp-conv"),
     "dcgan": ("dcgan",),
     "cgan": ("cgan",),
+    "biggan": ("biggan-digits",),
     "sgan": ("sgan",),
     "autoencoders": ("ae", "vae"),
     "energy": ("began", "ebgan"),

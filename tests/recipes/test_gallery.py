@@ -100,7 +100,7 @@ def test_every_recipe_has_a_picture_on_the_page() -> None:
     others["srgan.png"] = ("srresnet", "srgan", "srgan-toy")
     shown |= {name for names in others.values() for name in names}
     # Which take hours on a CPU.
-    without = {"r3gan", "sagan", "sagan-toy", "biggan", "biggan-deep", "biggan-digits"}
+    without = {"r3gan", "sagan", "sagan-toy", "biggan", "biggan-deep"}
     assert (shown | without) - set(gallery.FLAGS) == set(recipes.names())
     linked = set(re.findall(r"\]\(([\w-]+\.(?:png|gif))\)", PAGE.read_text()))
     assert linked >= {*(f"{name}.png" for name in gallery.PICTURES), *others}
