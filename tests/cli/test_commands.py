@@ -76,6 +76,27 @@ def test_help_comes_without_torch() -> None:
         assert flag in done.stdout
 
 
+def test_nothing_that_only_pictures_need_is_imported_before_the_first_step(
+    in_a_folder_of_its_own: None,
+) -> None:
+    code = (
+        "import sys\n"
+        "from gankit.cli import main\n"
+        "from gankit.training.step import Step\n"
+        "def first(self, *inputs):\n"
+        "    print(*sorted({n.split('.')[0] for n in sys.modules}), sep='\\n')\n"
+        "    raise KeyboardInterrupt\n"
+        "Step.forward = first\n"
+        "main(['train', 'gan', '--config', 'small.yaml', '--steps', '2', '--quiet'])\n"
+    )
+    done = run("-c", code)
+    imported = set(done.stdout.split())
+    assert {"gankit", "torch", "jsonargparse"} <= imported, done.stderr
+    # Together they take as long as torch does.
+    late = {"matplotlib", "onnx", "pandas", "scipy", "sklearn", "tensorboard", "torchvision"}
+    assert not late & imported
+
+
 def test_sample_draws_as_many_as_asked(a_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["sample", str(a_run), "--n", "7", "--out", "seven.png"]) == 0
     assert "7 images are in seven.png" in capfd.readouterr().out

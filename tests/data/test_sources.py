@@ -34,6 +34,15 @@ def test_digits_at_their_own_size_keep_all_seventeen_levels():
     assert data.labels.tolist() == bunch.target.tolist()
 
 
+def test_digits_come_from_scikit_learns_function_where_its_file_is_elsewhere(monkeypatch):
+    pytest.importorskip("sklearn.datasets")
+    expected = load("digits", split="all")
+    monkeypatch.setattr(Path, "is_file", lambda self: False)
+    found = load("digits", split="all")
+    assert torch.equal(found.images, expected.images)
+    assert found.labels.tolist() == expected.labels.tolist()
+
+
 def test_digits_are_resized_bilinearly():
     small = load("digits", image_size=None, split="all")
     expected = torch.nn.functional.interpolate(
@@ -55,7 +64,7 @@ def test_digits_split_is_disjoint_stratified_and_repeatable():
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtra, match=r"scikit-learn .* pip install 'gankit\[train\]'"):
         load("digits")
 
