@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import threading
 
 from gankit.cli.streams import say
 from gankit.demo import interface, launch, open_model
-from gankit.demo.opening import check_gradio
+from gankit.demo.opening import check_gradio, title_of
 from gankit.runs.build import pick_device
 
 
@@ -15,7 +15,7 @@ def demo(arguments: argparse.Namespace) -> int:
     """Serve the page of a generator until Ctrl-C."""
     check_gradio()
     model = open_model(arguments.run, device=pick_device(arguments.device), trust=arguments.trust)
-    page = interface(model, title=Path(arguments.run).stem or "gankit")
+    page = interface(model, title=title_of(arguments.run))
     address = launch(
         page,
         host=arguments.host,
@@ -25,5 +25,10 @@ def demo(arguments: argparse.Namespace) -> int:
         block=False,
     )
     say(f"the page is at {address}; Ctrl-C ends it")
-    page.block_thread()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:  # the way to end it
+        return 0
+    finally:
+        page.close(verbose=False)
     return 0

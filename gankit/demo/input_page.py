@@ -137,7 +137,7 @@ def _of_sound(model: LoadedEnhancer, title: str) -> gr.Blocks:
         seeds = [seed_slider()] if hasattr(model.network, "z_shape") else []
         with gr.Row():
             given = gr.Audio(label="Noisy", type="filepath", sources=["upload", "microphone"])
-            made = gr.Audio(label="Clean", type="filepath", interactive=False)
+            made = gr.Audio(label="Clean", type="filepath", interactive=False, buttons=["download"])
         inputs = [given, *seeds]
         gr.on(
             [part.change for part in inputs],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,6 +55,12 @@ def _both_ways(parts: list[Loaded]) -> LoadedTranslator:
     if len(networks) != len(parts) or any(part.shapes != shapes for part in translators):
         raise ConfigError("several files are given; allowed are those of a2b and b2a of one run")
     return LoadedTranslator(networks, shapes, translators[0].step)
+
+
+def title_of(path: str | os.PathLike[str]) -> str:
+    """What a page of ``path`` is called: the name of the folder, file or model."""
+    name = os.fspath(path).rpartition(":")[2]
+    return Path(name).resolve().stem or "gankit"
 
 
 def interface(model: Loaded, *, title: str = "gankit") -> Any:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gankit._version import __version__
-from gankit.demo.opening import check_gradio, interface, open_model
+from gankit.demo.opening import check_gradio, interface, open_model, title_of
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError
 from gankit.exporting import export
@@ -91,7 +91,7 @@ def write_space(
             f"direction is {direction!r}, which is for runs of pix2pix, CycleGAN and DiscoGAN; "
             "allowed is None"
         )
-    title = title or run.resolve().stem
+    title = title or title_of(run)
     interface(model, title=title)  # raises an error where there is no page
     files = [f"{way or 'generator'}.safetensors" for way in ways]
     extras = "demo,audio" if isinstance(model, LoadedEnhancer) else "demo"
