@@ -29,7 +29,7 @@ from gankit.training.phases import Batch
 from gankit.training.step import Step
 
 BATCHES = 4  # as many different ones take turns
-# Of the first step's metrics, between contenders: other orders of sums, and torch's spectral norm,
+# Of the first metrics, between contenders: other orders of sums, and torch's spectral norm,
 # which moves its vectors once before the forward.
 TOLERANCE = 0.05
 
@@ -135,7 +135,7 @@ class RecipeRace:
                     network.compile(dynamic=False)
             batches = [in_dtype(self._batch(some, step), step.dtype) for some in self.indices]
             seed_all(self.config.seed)
-            self._check(step(batches[0]), step)
+            self._check(step, batches[0])
             following = itertools.cycle(batches)
             return lambda: [step(next(following)) for _ in range(self.calls)]
 
@@ -150,16 +150,20 @@ class RecipeRace:
         batch = self.data.batch(some)
         return {name: batch[name] for name in step.fields}
 
-    def _check(self, reported: dict[str, Tensor], step: Step) -> None:
-        """Raise AssertionError unless the first step reports what that of the first contender did.
+    def _check(self, step: Step, batch: Batch) -> None:
+        """Raise AssertionError unless the first updates report what the first contender's did.
 
-        Dropout draws its masks otherwise with and without gankit, so with it numbers must be finite
-        alone.
+        Of each metric its first value counts. Dropout draws its masks otherwise with and without
+        gankit, so with it numbers must be finite alone.
         """
-        found = {name: float(value) for name, value in reported.items()}
-        wanted, self._first = self._first or found, self._first or found
-        for name in step.reported:
-            value, other = found[name], wanted[name]
+        found: dict[str, float] = {}
+        for _ in range(self.calls):
+            reported = step(batch)
+            for name in step.reported - found.keys():
+                found[name] = float(reported[name])
+        self._first = self._first or found
+        for name, value in found.items():
+            other = self._first[name]
             assert math.isfinite(value), f"{name} is {value}"
             if not _has_dropout(step):
                 assert abs(value - other) <= TOLERANCE * max(1.0, abs(other)), (name, value, other)

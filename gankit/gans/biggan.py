@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gankit.training.arguments import weight
 from gankit.training.config import Recipe, RunConfig
@@ -48,7 +49,9 @@ class BigGANStep(GANStep):
         if self.orthogonal > 0:
             self.metrics = {**self.metrics, "orthogonality": "G's rows that are not orthogonal"}
         self._weights: list[Tensor] = [
-            layer.weight for layer in G.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))
+            _trained_weight(layer)
+            for layer in G.modules()
+            if isinstance(layer, (nn.Conv2d, nn.Linear))
         ]
 
     def phase_loss(self, phase: str, batch: Batch) -> tuple[Tensor, Scalars]:
@@ -59,6 +62,12 @@ class BigGANStep(GANStep):
         term = orthogonality(self._weights)
         loss = loss + self.orthogonal * term
         return loss, {"g_loss": loss.detach(), "orthogonality": term.detach()}
+
+
+def _trained_weight(layer: nn.Module) -> Tensor:
+    """The parameter, from which ``layer.weight`` may be computed, as by torch's spectral norm."""
+    computed = parametrize.is_parametrized(layer, "weight")
+    return layer.get_parameter("parametrizations.weight.original" if computed else "weight")
 
 
 def orthogonality(weights: list[Tensor]) -> Tensor:
