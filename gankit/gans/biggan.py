@@ -142,18 +142,20 @@ DIGITS = Recipe(
             "class_path": "gankit.models.biggan.Discriminator",
             "init_args": {"width": 4},
         },
+        n_critic=1,
         z_dim=32,
-        steps=3000,
+        steps=3200,
         batch_size=32,
         lr=5e-4,
         d_lr=2e-3,
-        ema=0.99,
+        ema=0.995,
         grid_columns=10,
     ),
     sources=(
-        BIGGAN.sources[0],
-        "Widths, embedding, z, batch, steps, Adam 5e-4 and 2e-3, the moving average: gankit "
-        "default",
+        "Networks, hinge, Adam's betas (0, 0.999), orthogonal initialization and regularization "
+        "1e-4: Brock, Donahue and Simonyan, 2018, arXiv 1809.11096",
+        "Widths, embedding, z, batch, steps, one step of D per step of G, Adam 5e-4 and 2e-3, the "
+        "moving average: gankit default",
     ),
 )
 RECIPES = (BIGGAN, BIGGAN_DEEP, DIGITS)
