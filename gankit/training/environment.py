@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +55,23 @@ def environment(device: torch.device | str, processes: int = 1) -> dict[str, Any
         "processes": processes,
         "torch": str(torch.__version__),
         "gankit": __version__,
+        **_source(),
     }
+
+
+@cache
+def _source() -> dict[str, str]:
+    """The commit of gankit where it is used out of a git checkout, ``-dirty`` where it differs."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {}
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    command += ["--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # no git, or a checkout of somebody else's
+        return {}
+    return {"commit": done.stdout.strip()}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
