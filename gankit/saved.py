@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, TypeGuard, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
@@ -17,11 +17,21 @@ from gankit._version import __version__
 from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import CheckpointError, ConfigError, GankitError, shortened
+from gankit.hub import resolve
 from gankit.loaded import Interface, LoadedGenerator
+from gankit.model_folder import is_exported, read_exported
 from gankit.runs.component import create
 from gankit.runs.parts import check_fits
 from gankit.runs.trust import check_own
-from gankit.saved_checks import check_translates, check_upscales, domains_of
+from gankit.saved_checks import (
+    are_integers,
+    check_step,
+    check_translates,
+    check_upscales,
+    domains_of,
+    image_shape_of,
+    shapes_of,
+)
 from gankit.training.checkpoint import load_checkpoint, offering_another
 from gankit.training.config import FIELDS, RunConfig, Spec
 from gankit.training.enhancement import enhance_windows
@@ -32,20 +42,17 @@ from gankit.training.pictures import generate
 from gankit.training.weights import load_weights, weights_under
 from gankit.translator import DIRECTIONS, LoadedTranslator
 from gankit.upscaler import LoadedUpscaler
-from gankit.weights_file import read_weights
 
 M = TypeVar("M", bound=nn.Module)
 Loaded = LoadedGenerator | LoadedTranslator | DomainTranslator | LoadedEnhancer | LoadedUpscaler
 CHECKPOINT = "checkpoint.pt"
-# Of an image; the test image of a loaded run takes as much memory.
-_MAX_VALUES = 2**26
 # Samples of a window of sound.
 _MAX_WINDOW = 2**22 + 1
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What a checkpoint of ``gankit train`` says.
+    """What a checkpoint of ``gankit train``, or an exported generator, says of its run.
 
     ``module`` has the networks that the run is used as: moving averages where the run kept them, in
     eval mode and without gradients.
@@ -133,11 +140,14 @@ def load(
     images: ``gankit.load(DIR).upscale(images)``; one of SEGAN its generator of clean speech:
     ``gankit.load(DIR).enhance(sound, sample_rate)``.
 
-    Needs torch and numpy alone, and the module of the generator where it is your own.
+    Needs torch and numpy alone, and the module of the generator where it is your own; of
+    ``"hf:..."`` the package huggingface_hub too.
 
     Args:
-        path: folder of a run, one of its checkpoints, or a file of ``gankit export --format
-            safetensors`` (which needs the package safetensors).
+        path: folder of a run, one of its checkpoints, what ``gankit export`` wrote with ``--format
+            safetensors`` or ``hub``; ``"hub:NAME"``, a model that gankit brings along (``gankit
+            hub`` lists them), or ``"hf:USER/NAME"`` or ``"hf:USER/NAME@REVISION"``, a repository
+            of the Hugging Face Hub.
         device: where the generator shall be.
         trust: also build a generator that is not of ``gankit.models``. Building it runs the code
             that the file names, whatever that is, so say so of files of your own, or of somebody
@@ -157,17 +167,14 @@ def load(
             weights are not those of ``generator``.
         ConfigError: the generator is not gankit's and ``trust`` is False, in which case nothing
             was imported, or its module cannot be imported.
-        MissingExtra: safetensors is not installed.
+        MissingExtra: huggingface_hub is not installed.
     """
-    path = Path(path)
-    if path.suffix == ".safetensors":
-        description, weights = read_weights(path)
+    path = resolve(path)
+    if is_exported(path):
+        description, weights = read_exported(path)
         if generator is not None:
-            return _fill(generator, weights, path).to(device)
-        if description is None or "networks" not in description:
-            raise CheckpointError(f"{path} was not written by gankit export")
-        step = description.get("step")
-        return _module(description, lambda _: weights, path, trust, step).to(device)
+            return _fill(generator, _only(description, weights, path), path).to(device)
+        return _exported(description, weights, path, trust).to(device)
     if generator is not None:
         path = path / CHECKPOINT if path.is_dir() else path
         return _fill(generator, _sampled(load_checkpoint(path), path), path).to(device)
@@ -175,12 +182,14 @@ def load(
 
 
 def load_run(path: str | os.PathLike[str], *, trust: bool = False) -> SavedRun:
-    """The run in folder ``path``, or of a checkpoint, with the networks that it is used as.
+    """The run at ``path``, which is as for ``load``, with the networks that it is used as.
 
     ``trust``, and what is raised, are as for ``load``. The ``config`` of a run that is not trusted
     says so, and ``build_trainer`` heeds it.
     """
-    path = Path(path)
+    path = resolve(path)
+    if is_exported(path):
+        return _exported_run(path, trust)
     if path.is_dir():
         path = path / CHECKPOINT
     state = load_checkpoint(path)
@@ -195,6 +204,37 @@ def _run_in(state: dict[str, Any], path: Path, trust: bool) -> SavedRun:
     return SavedRun(path, step, config, description, module)
 
 
+def _exported_run(path: Path, trust: bool) -> SavedRun:
+    description, weights = read_exported(path)
+    module = _exported(description, weights, path, trust)
+    if description is None or "run" not in description:
+        raise CheckpointError(f"{path} does not say the settings of its run: export the run again")
+    writer = {"gankit": description.get("gankit_version", "of an older version")}
+    config = run_config({"config": description, "environment": writer}, path)
+    step = description.get("step")
+    return SavedRun(path, step or 0, config.updated(trusted=trust), description, module)
+
+
+def _exported(
+    description: dict[str, Any] | None, weights: dict[str, Any], path: Path, trust: bool
+) -> Loaded:
+    if description is None or "networks" not in description:
+        raise CheckpointError(f"{path} was not written by gankit export")
+    keys, step = description.get("inference"), description.get("step")
+    several = isinstance(keys, dict) and len(keys) > 1
+
+    def weights_of(key: Any) -> Any:
+        return _under(weights, key) if several else weights
+
+    return _module(description, weights_of, path, trust, step)
+
+
+def _only(description: dict[str, Any] | None, weights: dict[str, Any], path: Path) -> Any:
+    """The weights of the one network in an exported file, for one of your own."""
+    _check_one((description or {}).get("inference"), path)
+    return weights
+
+
 def _module(
     description: dict[str, Any],
     weights_of: Callable[[Any], Any],
@@ -205,19 +245,19 @@ def _module(
     keys = description.get("inference")
     if isinstance(keys, dict) and keys.keys() == {"upscale"}:
         key = keys["upscale"]
-        low, high = _shapes(description, ("low", "high"), path)
+        low, high = shapes_of(description, ("low", "high"), path)
         spec = _spec(description, key, path)
         if not trust:
             _check_own(spec, weights_of(key), path)
         network = _built(spec, weights_of(key), path)
         scale = high[1] // low[1]
         check_upscales(network, low[0], scale, path)
-        _check_step(step, path)
+        check_step(step, path)
         return LoadedUpscaler(network, low[0], scale, step)
     if isinstance(keys, dict) and keys.keys() == {"domains"}:
         return _of_domains(description, weights_of, path, trust, step)
     if isinstance(keys, dict) and keys and keys.keys() <= set(DIRECTIONS):
-        networks, shapes = {}, dict(zip("ab", _shapes(description, "ab", path), strict=True))
+        networks, shapes = {}, dict(zip("ab", shapes_of(description, "ab", path), strict=True))
         for direction, key in keys.items():
             spec = _spec(description, key, path)
             if not trust:
@@ -225,12 +265,12 @@ def _module(
             networks[direction] = _built(spec, weights_of(key), path)
             given, made = (shapes[domain] for domain in direction.split("2"))
             check_translates(networks[direction], given, made, path)
-        _check_step(step, path)
+        check_step(step, path)
         return LoadedTranslator(networks, shapes, step)
     if isinstance(keys, dict) and keys.keys() == {"enhance"}:
         return _enhancer(description, keys["enhance"], weights_of, path, trust, step)
     key = next(iter(keys.values()), None) if isinstance(keys, dict) else keys
-    shape, spec = _image_shape(description.get("image_shape"), path), _spec(description, key, path)
+    shape, spec = image_shape_of(description.get("image_shape"), path), _spec(description, key, path)
     if not trust:
         _check_makes(_check_own(spec, weights_of(key), path), shape, path)
     G = _built(spec, weights_of(key), path)
@@ -248,15 +288,15 @@ def _enhancer(
 ) -> LoadedEnhancer:
     fields, rate = description.get("fields"), description.get("sample_rate")
     shape = fields.get("noisy") if isinstance(fields, dict) else None
-    if not _are_integers(shape, 1, _MAX_WINDOW) or len(shape) != 2 or shape[0] != 1:
+    if not are_integers(shape, 1, _MAX_WINDOW) or len(shape) != 2 or shape[0] != 1:
         raise CheckpointError(f"{path} is damaged: its windows have shape {shortened(shape)}")
-    if not _are_integers([rate], 1, 2**31):
+    if not are_integers([rate], 1, 2**31):
         raise CheckpointError(f"{path} is damaged: its sample rate is {shortened(rate)}")
     spec = _spec(description, key, path)
     if not trust:
         _check_own(spec, weights_of(key), path)
     network = _built(spec, weights_of(key), path)
-    _check_step(step, path)
+    check_step(step, path)
     try:
         made = list(enhance_windows(network, torch.zeros(1, *shape), seed=0).shape)
     except (GankitError, RuntimeError) as error:
@@ -278,28 +318,14 @@ def _of_domains(
     step: int | None,
 ) -> DomainTranslator:
     names, exclusive = domains_of(description, path)
-    shape, key = _image_shape(description.get("image_shape"), path), description["inference"]
+    shape, key = image_shape_of(description.get("image_shape"), path), description["inference"]
     spec, weights = _spec(description, key["domains"], path), weights_of(key["domains"])
     if not trust:
         _check_own(spec, weights, path)
     network = _built(spec, weights, path)
     check_translates(network, tuple(shape), tuple(shape), path, torch.zeros(1, len(names)))
-    _check_step(step, path)
+    check_step(step, path)
     return DomainTranslator(network, names, exclusive, tuple(shape), step)
-
-
-def _image_shape(shape: Any, path: Path) -> list[int]:
-    if (
-        not isinstance(shape, list)
-        or [type(size) for size in shape] != [int] * 3
-        or min(shape) < 1
-        or math.prod(shape) > _MAX_VALUES
-    ):
-        raise CheckpointError(
-            f"{path} has the image shape {shortened(shape)}; allowed are three integers from 1, of "
-            f"{_MAX_VALUES:,} values at most"
-        )
-    return shape
 
 
 def _made(G: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
@@ -369,13 +395,6 @@ def _spec(description: dict[str, Any], key: Any, path: Path) -> Spec:
     return spec
 
 
-def _shapes(description: dict[str, Any], names: Iterable[str], path: Path) -> list[tuple[int, ...]]:
-    """The shapes of the images in the fields ``names``."""
-    fields = description.get("fields")
-    fields = fields if isinstance(fields, dict) else {}
-    return [tuple(_image_shape(fields.get(name), path)) for name in names]
-
-
 def _fill(network: M, weights: Any, path: Path) -> M:
     """Give ``network`` the weights, and make it ready to use."""
     _load(network, weights, path)
@@ -420,20 +439,28 @@ def _sampled(state: dict[str, Any], path: Path) -> Any:
     Of a program of one's own, which does not say where they are, they are those of G.
     """
     keys = state["config"].get("inference")
-    if isinstance(keys, dict) and len(keys) == 1:
-        return _weights(state, next(iter(keys.values())))
+    _check_one(keys, path)
     if isinstance(keys, dict):
-        raise ConfigError(
-            f"generator is one network, and {path} has {len(keys)}: gankit.load without generator "
-            f"gives {' and '.join(map(str, keys))}"
-        )
+        return _weights(state, next(iter(keys.values())))
     every = state["gan_step"]
     averaged = any(name.startswith("averages.G.") for name in every)
     return _weights(state, "averages.G" if averaged else "G")
 
 
+def _check_one(keys: Any, path: Path) -> None:
+    if isinstance(keys, dict) and len(keys) != 1:
+        raise ConfigError(
+            f"generator is one network, and {path} has {len(keys)}: gankit.load without generator "
+            f"gives {' and '.join(map(str, keys))}"
+        )
+
+
 def _weights(state: dict[str, Any], key: Any) -> Any:
-    found = weights_under(state["gan_step"], key) if isinstance(key, str) else {}
+    return _under(state["gan_step"], key)
+
+
+def _under(state: dict[str, Any], key: Any) -> Any:
+    found = weights_under(state, key) if isinstance(key, str) else {}
     if not found:
         raise CheckpointError(f"the checkpoint has no weights of {shortened(key)}")
     return found
@@ -450,15 +477,15 @@ def interface_of(
     )
     if (
         distribution not in (None, *DISTRIBUTIONS)
-        or not _are_integers(shape, 1, 2**31)
-        or not _are_integers(classes, 0, n_classes or 0)
+        or not are_integers(shape, 1, 2**31)
+        or not are_integers(classes, 0, n_classes or 0)
         or not (isinstance(names, (list, tuple)) and all(type(name) is str for name in names))
     ):
         raise CheckpointError(
             f"{path} is damaged: what it says of its generator's noise, images or classes is "
             "something that gankit does not write"
         )
-    _check_step(step, path)
+    check_step(step, path)
     return Interface(
         z_dim=noise_for(G).shape[0],
         z_distribution=distribution,
@@ -467,15 +494,4 @@ def interface_of(
         classes=tuple(classes),
         step=step,
         class_names=tuple(names),
-    )
-
-
-def _check_step(step: Any, path: Path) -> None:
-    if not (step is None or _are_integers([step], 0, 2**63)):
-        raise CheckpointError(f"{path} is damaged: its step is {shortened(step)}")
-
-
-def _are_integers(values: Any, least: int, end: int) -> TypeGuard[list[int]]:
-    return isinstance(values, (list, tuple)) and all(
-        type(value) is int and least <= value < end for value in values
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from gankit.training.translation import translate
 from gankit.training.upscaling import upscale
 
 _MAX_DOMAINS, _MAX_LETTERS = 1000, 200
+# Of an image; the test image of a loaded run takes as much memory.
+_MAX_VALUES = 2**26
 
 
 def check_upscales(network: nn.Module, channels: int, scale: int, path: Path) -> None:
@@ -82,3 +85,38 @@ def check_translates(
             f"{path} does not fit its generator, which turns images of {given[0]} channels into "
             f"images of shape {shape} in place of {[made[0], *size]}"
         )
+
+
+def image_shape_of(shape: Any, path: Path) -> list[int]:
+    """``shape``, that of images. Raises CheckpointError if it is none."""
+    if (
+        not isinstance(shape, list)
+        or [type(size) for size in shape] != [int] * 3
+        or min(shape) < 1
+        or math.prod(shape) > _MAX_VALUES
+    ):
+        raise CheckpointError(
+            f"{path} has the image shape {shortened(shape)}; allowed are three integers from 1, of "
+            f"{_MAX_VALUES:,} values at most"
+        )
+    return shape
+
+
+def shapes_of(description: dict[str, Any], names: Iterable[str], path: Path) -> list[tuple[int, ...]]:
+    """The shapes of the images in the fields ``names``."""
+    fields = description.get("fields")
+    fields = fields if isinstance(fields, dict) else {}
+    return [tuple(image_shape_of(fields.get(name), path)) for name in names]
+
+
+def check_step(step: Any, path: Path) -> None:
+    """Raise CheckpointError unless ``step`` is None or a number of steps."""
+    if not (step is None or are_integers([step], 0, 2**63)):
+        raise CheckpointError(f"{path} is damaged: its step is {shortened(step)}")
+
+
+def are_integers(values: Any, least: int, end: int) -> TypeGuard[list[int]]:
+    """Whether ``values`` are integers from ``least`` and below ``end``."""
+    return isinstance(values, (list, tuple)) and all(
+        type(value) is int and least <= value < end for value in values
+    )

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from gankit.cli import latent
 from gankit.errors import CheckpointError, ConfigError
+from gankit.hub import resolve
 from gankit.latent import standing_statistics, truncated
 from gankit.loaded import Interface
+from gankit.model_folder import is_exported
 from gankit.runs.build import pick_device
 from gankit.saved import CHECKPOINT, SavedRun, load_run
 from gankit.training.image_files import check_folder, save_folder, save_npz
@@ -32,11 +34,11 @@ def sample(arguments: argparse.Namespace) -> int:
     """Draw ``--n`` images from the generator of a run into a grid, an array or single files."""
     mode = latent.check(arguments)
     kind = _kind(arguments) if mode is None else mode
-    run = Path(arguments.run)
-    if not run.is_file() and not (run / CHECKPOINT).is_file():
+    run = resolve(arguments.run)
+    if not run.is_file() and not (run / CHECKPOINT).is_file() and not is_exported(run):
         raise CheckpointError(f"{arguments.run} holds no {CHECKPOINT}, so there is nothing to draw")
     device = pick_device(arguments.device)
-    saved = load_run(arguments.run, trust=arguments.trust)
+    saved = load_run(run, trust=arguments.trust)
     config = saved.config
     if not saved.draws:
         raise ConfigError(

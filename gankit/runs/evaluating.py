@@ -14,12 +14,14 @@ from gankit.data import FieldData
 from gankit.domain_translator import DomainTranslator
 from gankit.enhancer import LoadedEnhancer
 from gankit.errors import ConfigError, GankitWarning, outside_gankit
+from gankit.hub import resolve
 from gankit.json_text import json_text
 from gankit.loaded import LoadedGenerator
 from gankit.metrics.evaluation import Evaluation, compute
 from gankit.metrics.features import FeatureExtractor
 from gankit.metrics.metric import Images, Inputs
 from gankit.metrics.registry import METRICS, metrics_named
+from gankit.model_folder import is_exported
 from gankit.runs import runfiles
 from gankit.runs.build import pick_device
 from gankit.runs.features import check_features, features_for
@@ -99,7 +101,8 @@ def evaluate(
     batch_size, n = whole("batch_size", batch_size), None if n is None else whole("n", n)
     image_size = None if image_size is None else whole("image_size", image_size)
     on = pick_device(device)
-    saved = load_run(path, trust=trust) if _is_run(Path(path)) else None
+    place = resolve(path)
+    saved = load_run(place, trust=trust) if _is_run(place) else None
     wanted = RealData(against, split, image_size, data_root)
     if saved is None:
         if not os.path.lexists(path) and os.path.dirname(path) and ":" not in str(path):
@@ -235,4 +238,6 @@ def _protocol(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_run(path: Path) -> bool:
+    if is_exported(path):
+        return True
     return (path / CHECKPOINT).is_file() or (path.is_file() and path.suffix == ".pt")
