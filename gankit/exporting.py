@@ -24,6 +24,7 @@ from gankit.errors import CheckpointError, ConfigError, MissingExtra
 from gankit.export_check import ADVICE, MANY_BATCHES, TRACED, Expected, Inputs, reason
 from gankit.json_text import json_text
 from gankit.loaded import Interface, LoadedGenerator
+from gankit.model_folder import is_exported
 from gankit.plain import plain_copy, unwrapped_copy
 from gankit.saved import SavedRun, load_run
 from gankit.training.noise import Noise, noise_for
@@ -103,6 +104,8 @@ def export(
             raise ConfigError("inputs are for a network; allowed for a run is None")
         saved = load_run(run, trust=trust)
         chosen = _direction(saved.module, direction)
+        if out is None and is_exported(saved.path):
+            raise ConfigError(f"out is None; allowed for {run} is the file to write")
         path = (
             Path(out) if out else saved.path.with_name((chosen or "generator") + SUFFIXES[format])
         )
@@ -126,13 +129,18 @@ def _direction(network: nn.Module, direction: str | None) -> str | None:
     return None
 
 
-def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
+def description_of(saved: SavedRun) -> dict[str, Any]:
+    """What an exported generator needs of what its checkpoint says."""
     keys = (
         *("networks", "inference", "image_shape", "fields", "sample_rate", "z_distribution"),
         *("classes", "class_names", "domains", "exclusive", "run"),
     )
     description = {key: saved.description[key] for key in keys if key in saved.description}
-    description["step"] = saved.step
+    return {**description, "step": saved.step}
+
+
+def _safetensors(saved: SavedRun, direction: str | None) -> bytes:
+    description = description_of(saved)
     module = saved.module
     if isinstance(module, LoadedEnhancer):
         weights, metadata = module.network.state_dict(), module.metadata()

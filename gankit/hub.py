@@ -47,6 +47,7 @@ def _own(name: str) -> Path:
         raise ConfigError(
             f"there is no model {shortened(name)} in gankit; allowed are {', '.join(names())}{hint}"
         )
+    sums = _sums()
     for file in (WEIGHTS, CONFIG, CARD):
         place = _FOLDER / name / file
         try:
@@ -55,7 +56,7 @@ def _own(name: str) -> Path:
             raise CheckpointError(
                 f"{place} cannot be read ({error.strerror}): install gankit again"
             ) from error
-        if digest != _sums()[f"{name}/{file}"]:
+        if digest != sums[f"{name}/{file}"]:
             raise CheckpointError(
                 f"{place} is not the file that gankit came with, as its SHA-256 says: install "
                 "gankit again"

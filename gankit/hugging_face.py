@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from httpx import TransportError
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -55,5 +56,5 @@ def in_a_sentence(repository: str, revision: str | None = None) -> Iterator[None
         raise ConfigError(
             f"{repository} was not downloaded before, and the hub cannot be reached"
         ) from error
-    except ConnectionError as error:
+    except (ConnectionError, TransportError) as error:
         raise ConfigError(f"the hub cannot be reached for {repository}: {error}") from error

@@ -13,6 +13,7 @@ from gankit.weights_file import read_weights
 
 # The names that the Hugging Face Hub and its programs look for.
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+PICTURE = "sample.png"
 _SUFFIX = ".safetensors"
 
 

@@ -270,7 +270,10 @@ def _module(
     if isinstance(keys, dict) and keys.keys() == {"enhance"}:
         return _enhancer(description, keys["enhance"], weights_of, path, trust, step)
     key = next(iter(keys.values()), None) if isinstance(keys, dict) else keys
-    shape, spec = image_shape_of(description.get("image_shape"), path), _spec(description, key, path)
+    shape, spec = (
+        image_shape_of(description.get("image_shape"), path),
+        _spec(description, key, path),
+    )
     if not trust:
         _check_makes(_check_own(spec, weights_of(key), path), shape, path)
     G = _built(spec, weights_of(key), path)

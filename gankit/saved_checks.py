@@ -102,7 +102,9 @@ def image_shape_of(shape: Any, path: Path) -> list[int]:
     return shape
 
 
-def shapes_of(description: dict[str, Any], names: Iterable[str], path: Path) -> list[tuple[int, ...]]:
+def shapes_of(
+    description: dict[str, Any], names: Iterable[str], path: Path
+) -> list[tuple[int, ...]]:
     """The shapes of the images in the fields ``names``."""
     fields = description.get("fields")
     fields = fields if isinstance(fields, dict) else {}

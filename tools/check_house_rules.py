@@ -50,6 +50,7 @@ _FLOORS = (
         "saved",
         "saved_checks",
         "saved_classifier",
+        "sharing",
         "translator",
         "upscaler",
         "domain_translator",

@@ -152,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(command("run", "run a training script faster"))
     _add_demo(command("demo", "play with a generator in the browser"))
     _add_export(command("export", "write a generator"))
+    _add_push(command("push", "upload a generator to the Hugging Face Hub"))
+    shipped = command("hub", "list the models that gankit brings along")
+    shipped.add_argument("name", nargs="?", metavar="NAME", help="one, with its card")
     listing = command("recipes", "list the recipes")
     listing.add_argument("recipe", nargs="?", metavar="RECIPE", help="one, with all its sources")
     _add_bench(command("bench", "time gankit beside plain PyTorch"))
@@ -440,13 +443,28 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="DIR", help="folder of a run, or a checkpoint")
-    add("--format", required=True, choices=("safetensors", "torch-export", "onnx", "space"))
+    add("--format", required=True, choices=("safetensors", "torch-export", "onnx", "hub", "space"))
     add(
         "--out",
         metavar="PATH",
-        help="file to write (default: DIR/generator and its suffix); of a space a new folder",
+        help="file to write (default: DIR/generator and its suffix); of hub and space a new folder",
     )
     add("--direction", choices=("a2b", "b2a"), help="of a run that translates both ways")
+    add("--license", metavar="L", help="of the weights, for the card of --format hub, such as mit")
+    _add_trust(parser)
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Upload the generator of a run, with its settings and a model card, to the Hugging Face "
+        "Hub. Who uploads is told by `hf auth login` or HF_TOKEN."
+    )
+    add = parser.add_argument
+    add("run", metavar="DIR", help="folder of a run, a checkpoint, or a folder of --format hub")
+    add("repository", metavar="USER/NAME", help="made where it is not there")
+    add("--private", action="store_true", help="make a new repository private")
+    add("--revision", metavar="BRANCH", help="made where it is not there (default: the main one)")
+    add("--license", metavar="L", help="of the weights, for their card, such as mit")
     _add_trust(parser)
 
 
