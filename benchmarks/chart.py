@@ -13,7 +13,7 @@ PEER_COLOUR, OUR_COLOUR = "#8c8c8c", "#1f6fb4"
 
 
 def draw(groups: Sequence[Group], environment: Mapping[str, Any], path: Path) -> None:
-    """Writes a PNG: for each task the best peer and gankit, with the middle half of the rounds."""
+    """Writes a PNG: for each task the best baseline and gankit, and their rounds' middle halves."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def draw(groups: Sequence[Group], environment: Mapping[str, Any], path: Path) ->
     )
     axes.legend(
         handles=[
-            axes.barh([0], [0], color=PEER_COLOUR, label="best peer"),
+            axes.barh([0], [0], color=PEER_COLOUR, label="best baseline"),
             axes.barh([0], [0], color=OUR_COLOUR, label="gankit"),
         ],
         loc="best",

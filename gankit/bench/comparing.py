@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -84,9 +85,10 @@ def read_run(path: Path) -> dict[str, Any]:
     """The JSON of a run. Raises ConfigError for another file, OSError for one that is not there."""
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        read_groups([run])
+        for group in read_groups([run]):
+            _check(group)
         run["machine_info"]["gankit"]["device"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no result of benchmarks ({shortened(str(error))}); expected what gankit "
             "bench --json wrote"
@@ -98,7 +100,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
     """Compare two runs by the ratios within each: a machine's speed drifts from run to run.
 
     Raises ConfigError where they were made on different devices, with different numbers of threads
-    or clocks, or have no task in common.
+    or clocks, or have no task, or no contender of gankit and baseline, in common.
     """
     first, second = (run["machine_info"]["gankit"] for run in (before, after))
     for key in _SAME:
@@ -115,6 +117,11 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
             f"{', '.join(new) or 'none'}"
         )
     changes = [change for name in common for change in _changes(old[name], new[name])]
+    if not changes:
+        raise ConfigError(
+            "the runs have no contender of gankit beside a baseline in common; allowed are runs in "
+            "which neither was left out"
+        )
     alone = [name for name in (*old, *new) if (name in old) != (name in new)]
     return Comparison(tuple(changes), tuple(alone))
 
@@ -123,6 +130,19 @@ def baseline_for(environment: Mapping[str, Any], what: str) -> Path | None:
     """The committed run of ``what`` on this very device, if the source tree is there and has it."""
     path = RESULTS / slug(str(environment["device"])) / f"{slug(what)}.json"
     return path if path.is_file() else None
+
+
+def _check(group: Group) -> None:
+    """Raise ValueError unless every contender has a time above 0 in each of the same rounds."""
+    rounds = {len(entry.data) for entry in group.entries}
+    if len(rounds) != 1 or 0 in rounds:
+        raise ValueError(f"{group.name}: the contenders have {sorted(rounds)} rounds")
+    for entry in group.entries:
+        if not all(isinstance(name, str) for name in (group.name, entry.contender, entry.role)):
+            raise ValueError(f"{group.name}: names are texts")
+        for value in (entry.median, entry.q1, entry.q3, entry.least, *entry.data):
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"{group.name}: {entry.contender}: a time is {value!r}")
 
 
 def _changes(old: Group, new: Group) -> Iterator[Change]:

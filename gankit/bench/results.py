@@ -153,7 +153,14 @@ def summary(groups: Sequence[Group]) -> Iterator[str]:
                 ratio(best, ours),
             )
         )
-    header = ("task", "plain eager", "best peer", "gankit", "against plain", "against best peer")
+    header = (
+        "task",
+        "plain eager",
+        "best baseline",
+        "gankit",
+        "against plain",
+        "against best baseline",
+    )
     yield from table(header, rows)
 
 
@@ -192,7 +199,7 @@ def details(group: Group) -> Iterator[str]:
         rows.append(row)
     yield f"### {group.name}"
     yield ""
-    yield from table([*header, "against plain", "against best peer"], rows)
+    yield from table([*header, "against plain", "against best baseline"], rows)
     for name, reason in group.left_out.items():
         yield ""
         yield f"Left out: {name} ({reason})."
@@ -215,7 +222,8 @@ def markdown(environment: Mapping[str, Any], groups: Sequence[Group]) -> str:
         "Contenders of one task took turns in one process; times are per call, medians over the "
         'rounds, and a ratio is how many times as fast. "Slower" marks where gankit is not faster, '
         '"within the spread" where more than a quarter of the rounds contradict the ratio. The '
-        "best peer is the fastest way without gankit. Measured as benchmarks/GUIDELINES.md says.",
+        "best baseline is the fastest way without gankit. Measured as benchmarks/GUIDELINES.md "
+        "says.",
         "",
         "## Summary",
         "",

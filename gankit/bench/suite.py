@@ -62,6 +62,18 @@ def check_wanted(wanted: Wanted) -> None:
         )
     if wanted.given and wanted.what in SUITES:
         raise ConfigError(f"--set changes a recipe, and {wanted.what} is none; leave it out")
+    ignored = {
+        "--seconds": wanted.seconds is not None,
+        "--leave-out": bool(wanted.leave_out),
+        "--cpu-time": wanted.cpu_time,
+        "--device": wanted.device not in ("auto", "cpu"),
+    }
+    for flag, given in ignored.items():
+        if wanted.what == "scripts" and given:
+            raise ConfigError(
+                f"{flag} is not for scripts, which run some steps on the CPU in processes of their "
+                "own; leave it out"
+            )
 
 
 def finished_races(wanted: Wanted, device: torch.device) -> Iterator[tuple[Race, str]]:
@@ -71,7 +83,10 @@ def finished_races(wanted: Wanted, device: torch.device) -> Iterator[tuple[Race,
     """
     check_wanted(wanted)
     if wanted.what == "scripts":
-        yield from scripts.races(tuple(n for n in scripts.names() if _fits(n, wanted.only)))
+        chosen = tuple(name for name in scripts.names() if _fits(name, wanted.only))
+        if not chosen:
+            raise _fits_none(wanted)
+        yield from scripts.races(chosen)
         return
     count = 0
     for make in _makers(wanted, device):
@@ -85,13 +100,16 @@ def finished_races(wanted: Wanted, device: torch.device) -> Iterator[tuple[Race,
             for each in race.contenders
             if not (wanted.leave_out and _fits(each.name, wanted.leave_out))
         )
+        if not race.contenders:
+            left_out = ",".join(wanted.leave_out)
+            raise ConfigError(f"--leave-out {left_out} leaves no contender of {race.group}")
         race.run()
         for name, error in race.failed.items():
             what = " ".join(str(error).split()) or "no message"
             raise BenchmarkError(f"{race.group}: {name}: {type(error).__name__}: {what}") from error
         yield race, note
     if not count:
-        raise ConfigError(f"--only {','.join(wanted.only)} fits no task of {wanted.what}")
+        raise _fits_none(wanted)
 
 
 def _makers(wanted: Wanted, device: torch.device) -> Iterator[Callable[[], tuple[Race, str]]]:
@@ -111,6 +129,10 @@ def _of_recipe(name: str, wanted: Wanted, device: torch.device) -> tuple[Race, s
     config = changed(config, wanted.given, "--set")
     made = RecipeRace(config, wanted.seconds or _STEP_SECONDS)
     return made.race(), str(made.fused)
+
+
+def _fits_none(wanted: Wanted) -> ConfigError:
+    return ConfigError(f"--only {','.join(wanted.only)} fits no task of {wanted.what}")
 
 
 def _fits(name: str, parts: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,9 +90,16 @@ def _parts(text: str) -> tuple[str, ...]:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    if count is None:
+        yield
+        return
+    before, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(count)
+    os.environ["OMP_NUM_THREADS"] = str(count)  # of the scripts' processes
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        del os.environ["OMP_NUM_THREADS"]
+        if variable is not None:
+            os.environ["OMP_NUM_THREADS"] = variable

@@ -137,8 +137,9 @@ def _unpacked(database: Path, folder: Path, progress: bool) -> list[Path]:
     about = _about(database)
     folder.mkdir(parents=True, exist_ok=True)
     with one_process_at_a_time(folder):
-        if _read(folder / _WHOLE) == about:
-            return _files(folder)
+        files = _files(folder)
+        if _read(folder / _WHOLE) == {**about, "images": len(files)}:
+            return files
         (folder / _WHOLE).unlink(missing_ok=True)
         status = os.statvfs(folder)
         free = status.f_bavail * status.f_frsize
@@ -152,6 +153,14 @@ def _unpacked(database: Path, folder: Path, progress: bool) -> list[Path]:
                 lmdb.open(str(database), readonly=True, lock=False, readahead=False) as opened,
                 opened.begin() as reading,
             ):
+                # Reading pages that the file lacks would kill the process.
+                needed = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"]
+                size = os.stat(database / "data.mdb").st_size
+                if size < needed:
+                    raise DataError(
+                        f"lsun: {database}/data.mdb is cut off: it has {in_words(size)} of "
+                        f"{in_words(needed)}"
+                    )
                 rows = tqdm(
                     reading.cursor(),
                     f"unpacking {database.name}",
@@ -169,7 +178,7 @@ def _unpacked(database: Path, folder: Path, progress: bool) -> list[Path]:
         for file in set(files) - kept:  # of the database that was there before
             file.unlink()
         with atomic_write(folder / _WHOLE) as out:
-            out.write(json_text(about).encode())
+            out.write(json_text({**about, "images": len(kept)}).encode())
         return sorted(kept)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gankit.bench import comparing, suite
 from gankit.bench.recipe import PlainParts, RecipeRace, period
 from gankit.bench.twin import make_plain
 from gankit.cli import main
+from gankit.errors import ConfigError
 from gankit.nn import (
     BatchNormAct1d,
     BatchNormAct2d,
@@ -170,12 +172,46 @@ def test_compare_has_the_exit_code_and_names_the_task(
         (["gam"], "nothing called 'gam'"),
         (["ops", "--set", "lr=1"], "--set changes a recipe"),
         (["ops", "--seconds", "0"], "--seconds"),
+        (["scripts", "--seconds", "1"], "--seconds is not for scripts"),
+        (["scripts", "--leave-out", "plain"], "--leave-out is not for scripts"),
+        (["scripts", "--cpu-time"], "--cpu-time is not for scripts"),
+        (["scripts", "--only", "nothing"], "--only nothing fits no task of scripts"),
     ):
         assert main(["bench", *arguments]) == 2
         assert words in capsys.readouterr().err
     Path(b).write_text("{}")
     assert main(["bench", "--compare", a, b]) == 2
     assert "is no result of benchmarks" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    for number, data in enumerate(
+        ([0.5] * 3, [], [0.0] * 4, [-1.0] * 4, [float("nan")] * 4, ["0.5"] * 4, [None] * 4)
+    ):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(run_of(data)))  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=f"{number}.json is no result of benchmarks"):
+            comparing.read_run(file)
+    for key, value in (("group", 3), ("extra_info", {"contender": ["gankit"]})):
+        run = run_of([0.5] * 4)
+        for entry in run["benchmarks"]:
+            entry[key] = {**entry[key], **value} if isinstance(value, dict) else value
+        file.write_text(json.dumps(run))
+        with pytest.raises(ConfigError, match="is no result of benchmarks"):
+            comparing.read_run(file)
+    file.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="is no result of benchmarks"):
+        comparing.read_run(file)
+    for kept in comparing.RESULTS.glob("*/*.json"):
+        comparing.read_run(kept)
+
+
+def test_runs_without_gankit_or_a_baseline_are_not_called_equal() -> None:
+    for role in ("plain", "gankit"):
+        run = run_of([0.5] * 4)
+        run["benchmarks"] = [e for e in run["benchmarks"] if e["extra_info"]["role"] != role]
+        with pytest.raises(ConfigError, match="no contender of gankit beside a baseline"):
+            comparing.compare(run_of([0.5] * 4), run)
 
 
 def test_a_recipe_is_raced_kept_and_compared_with_the_baseline_of_the_device(
@@ -207,6 +243,20 @@ def test_a_recipe_is_raced_kept_and_compared_with_the_baseline_of_the_device(
     assert "not compared" in capsys.readouterr().out
 
 
+def test_the_processes_of_scripts_have_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    seen = []
+
+    def measure(*_: object) -> dict[str, Any]:
+        seen.append(os.environ["OMP_NUM_THREADS"])
+        return {"seconds": [1.0], "fused": {}}
+
+    monkeypatch.setattr("gankit.bench.scripts.measure", measure)
+    assert main(["bench", "scripts", "--only", "dcgan", "--threads", "1"]) == 0
+    assert set(seen) == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
 def test_ops_and_what_is_wrong_in_a_race(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +268,9 @@ def test_ops_and_what_is_wrong_in_a_race(
     assert "### linear forward 8x64x64 float32" in out
     assert main([*command, "--only", "nothing"]) == 2
     assert "fits no task of ops" in capsys.readouterr().err
+    everyone = ["--leave-out", "eager,compile,gankit,oneDNN"]
+    assert main([*command, "--only", "linear forward 8x64x64", *everyone]) == 2
+    assert "leaves no contender of linear forward" in capsys.readouterr().err
 
     def wrong(*_: object) -> None:
         raise AssertionError("another result")

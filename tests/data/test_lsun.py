@@ -69,6 +69,27 @@ def test_unpacked_once_and_again_when_the_database_changes(tmp_path):
     assert torch.equal(again.images[1], torch.from_numpy(noise(31, 12, 17)).permute(2, 0, 1))
 
 
+def test_an_image_that_was_removed_is_unpacked_again(tmp_path):
+    database(tmp_path, "tower_train", 3)
+    load("lsun", root=tmp_path, image_size=8)
+    files = sorted((tmp_path / "cache" / "lsun" / "tower_train").glob("*/*.webp"))
+    files[1].unlink()
+    assert len(load("lsun", root=tmp_path, image_size=8)) == 3
+    assert files[1].is_file()
+
+
+def test_a_database_that_is_cut_off_is_refused(tmp_path):
+    # As by a download that broke off: reading what is not there would kill the process.
+    file = database(tmp_path, "tower_train", 3) / "data.mdb"
+    content = file.read_bytes()
+    for length in (len(content) // 2, len(content) - 4096, 4096, 0):
+        file.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"cut off|damaged"):
+            load("lsun", root=tmp_path, image_size=8)
+    file.write_bytes(content)
+    assert len(load("lsun", root=tmp_path, image_size=8)) == 3
+
+
 def test_streamed_as_resident(tmp_path):
     database(tmp_path, "tower_train", 3)
     database(tmp_path, "bedroom_train", 2, first=10)
