@@ -12,12 +12,12 @@ from gankit.exporting import export as write
 
 def export(arguments: argparse.Namespace) -> int:
     """Write the generator of a run in the format asked for."""
+    if arguments.license is not None and arguments.format != "hub":
+        raise ConfigError(f"--license is for --format hub, and --format is {arguments.format}")
     if arguments.format == "space":
         return _space(arguments)
     if arguments.format == "hub":
         return _hub(arguments)
-    if arguments.license is not None:
-        raise ConfigError(f"--license is for --format hub, and --format is {arguments.format}")
     checked = ""
     if arguments.format != "safetensors":
         sizes = ", ".join(map(str, BATCHES))

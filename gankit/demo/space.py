@@ -42,8 +42,8 @@ app_file: app.py
 pinned: false
 ---
 
-The page of a generator that was trained with gankit {gankit}: its weights are in {files}, and
-`app.py` shows them. On your own machine:
+The page of a generator that gankit {gankit} exported: its weights are in {files},
+and `app.py` shows them. On your own machine:
 
     pip install -r requirements.txt
     python app.py
@@ -63,7 +63,7 @@ def write_space(
     gankit's own networks, since the Space has no other code.
 
     Args:
-        run: folder of a run, a checkpoint, or a file of ``gankit export --format safetensors``.
+        run: as of ``gankit.load``, ``"hub:NAME"`` too.
         out: the folder, new or empty.
         direction: ``"a2b"`` or ``"b2a"``, of a run that translates; None: all that it has.
         title: of the page (default: the name of the run).

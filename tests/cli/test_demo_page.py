@@ -214,6 +214,8 @@ def test_the_command_says_what_is_wrong(
         assert port in sentence
     space = ["export", str(trained_once("gan")), "--format", "space"]
     assert "--out" in refused(*space)
+    license = refused(*space, "--out", "space", "--license", "mit")
+    assert "--license is for --format hub" in license
     assert "a Space would lack" in refused(*space, "--out", "space", "--trust")
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "pip install 'gankit[demo]'" in refused("demo", str(trained_once("gan")))
@@ -239,6 +241,11 @@ def test_a_space_of_both_directions(
     assert "not an empty folder" in refused(*again)
     one = write_space(space / "b2a.safetensors", tmp_path / "one", title='the "toy"')
     assert {file.name for file in one.glob("*.safetensors")} == {"b2a.safetensors"}
+    named = write_space("hub:nsgan-digits", tmp_path / "named")
+    assert 'title="nsgan-digits"' in (named / "app.py").read_text()
+    z = torch.zeros(1, 16)
+    wanted = gankit.load("hub:nsgan-digits")(z)
+    assert torch.equal(open_model(named / "generator.safetensors")(z), wanted)
     with pytest.raises(ConfigError, match="several files"):
         open_model(one / "b2a.safetensors", one / "b2a.safetensors")
 
