@@ -69,7 +69,7 @@ def write_space(
         title: of the page (default: the name of the run).
 
     Returns:
-        The folder, which is there as a whole or not at all.
+        The folder; a new one is there as a whole or not at all.
 
     Raises:
         ConfigError: a folder that holds something, a direction that there is not, or as
@@ -95,7 +95,8 @@ def write_space(
     interface(model, title=title)  # raises an error where there is no page
     files = [f"{way or 'generator'}.safetensors" for way in ways]
     extras = "demo,audio" if isinstance(model, LoadedEnhancer) else "demo"
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    place = out.resolve()  # "." has no name
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
         for way, name in zip(ways, files, strict=True):
@@ -116,9 +117,11 @@ def write_space(
         }
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
+        if place.exists():  # and stays, for somebody may stand in it
+            for file in temporary.iterdir():
+                os.replace(file, place / file.name)
+        else:
+            os.replace(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
