@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def launch(
     """
     from gankit.demo.parts import CSS, theme
 
+    if host is not None:
+        _check_host(host.strip("[]"))
     _, local, public = page.launch(
         server_name=host,
         server_port=port,
@@ -130,3 +133,13 @@ def launch(
         css=CSS,
     )
     return str(public or local)
+
+
+def _check_host(host: str) -> None:
+    # Gradio would try a hundred ports of it, for many seconds each.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, 0), family=family):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot listen at host {host}: {error.strerror}") from error

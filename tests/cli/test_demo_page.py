@@ -221,6 +221,23 @@ def test_the_command_says_what_is_wrong(
     assert "pip install 'gankit[demo]'" in refused("demo", str(trained_once("gan")))
 
 
+def test_a_space_in_the_folder_at_hand(
+    trained_once: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["export", str(trained_once("gan")), "--format", "space", "--out", "."]) == 0
+    # Whoever stands there sees it.
+    assert {file.name for file in Path().iterdir()} >= {"app.py", "generator.safetensors"}
+    assert [file.name for file in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(OSError, match=f"cannot listen at host {host}"):
+        launch(gr.Blocks(), host=host, block=False)
+
+
 def test_a_space_of_both_directions(
     trained_once: Trained, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
