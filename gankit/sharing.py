@@ -44,7 +44,8 @@ def write_model(
     Args:
         run: folder of a run, or one of its checkpoints.
         out: the folder, new or empty.
-        source: what the card tells to give to ``gankit.load``; None: ``out``.
+        source: what the card tells to give to ``gankit.load``; None: the name of ``out``, without
+            the folders above it.
         license: of the weights, an identifier such as ``"mit"``; None: the card says that none was
             given.
         trust: as for ``gankit.load``.
@@ -76,7 +77,7 @@ def write_model(
     picture = record.pictures[-1] if record is not None and record.pictures else None
     text = model_card(
         *(saved, record, config),
-        source=str(out) if source is None else source,
+        source=out.resolve().name if source is None else source,
         license=license,
         picture=picture is not None,
     )

@@ -98,6 +98,9 @@ def test_a_run_becomes_a_folder_that_draws_the_same(run: Path, tmp_path: Path) -
     assert "license: mit\n" in card
     assert "| steps | 2, batches of 60 |" in card
     assert "`generator.hidden` | `[16, 16]`" in card
+    assert 'gankit.load("model")' in card
+    for file in folder.iterdir():  # nothing of where it lay
+        assert str(tmp_path).encode() not in file.read_bytes()
     assert (folder / "sample.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ConfigError, match="is there already"):
         write_model(run, folder)
