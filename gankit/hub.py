@@ -82,7 +82,9 @@ def _downloaded(text: str) -> Path:
         raise MissingExtra("huggingface_hub", "hub") from error
     from gankit.hugging_face import in_a_sentence
 
-    repository, _, revision = text.partition("@")
+    repository, at, revision = text.partition("@")
+    if at and not revision:
+        raise ConfigError(f"{_HUGGING_FACE}{text} names no revision behind the @")
     with in_a_sentence(repository, revision or None):
         config = hf_hub_download(repository, CONFIG, revision=revision or None)
         # The weights of the same commit, which is the folder's name.

@@ -52,9 +52,13 @@ def in_a_sentence(repository: str, revision: str | None = None) -> Iterator[None
         status = error.response.status_code if error.response is not None else "no status"
         advice = f": {_LOGIN}" if status in (401, 403) else ""
         raise ConfigError(f"the hub refused {repository} with status {status}{advice}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+    except LocalEntryNotFoundError as error:
         raise ConfigError(
             f"{repository} was not downloaded before, and the hub cannot be reached"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise ConfigError(
+            f"the hub is not asked for {repository}: HF_HUB_OFFLINE is set"
         ) from error
     except (ConnectionError, TransportError) as error:
         raise ConfigError(f"the hub cannot be reached for {repository}: {error}") from error

@@ -37,13 +37,14 @@ folder = str(resolve("hub:stargan-shapes"))
 print("address", push(folder, "me/shapes", private=True))
 print("domains", gankit.load("hf:me/shapes").domains)
 print("revision", gankit.load("hf:me/shapes@main").domains)
-for name in ("me/absent", "me/gated", "me/empty", "me/shapes@v9", "no name at all"):
+for name in ("me/absent", "me/gated", "me/empty", "me/shapes@v9", "me/shapes@", "no name at all"):
     print(name, "=>", said(lambda: gankit.load(f"hf:{name}")))
 print("push", "=>", said(lambda: push(folder, "others/shapes")))
 """
 OFFLINE = """
 print("cached", gankit.load("hf:me/shapes").domains)
 print("new", "=>", said(lambda: gankit.load("hf:me/unseen")))
+print("push", "=>", said(lambda: push(str(resolve("hub:stargan-shapes")), "me/shapes")))
 """
 
 
@@ -151,9 +152,11 @@ def test_a_generator_goes_to_the_hub_and_comes_back(address: str, tmp_path: Path
     assert "me/gated is gated" in online["me/gated"]
     assert "me/empty lacks model.safetensors or config.json" in online["me/empty"]
     assert "me/shapes has no revision v9" in online["me/shapes@v9"]
+    assert "hf:me/shapes@ names no revision" in online["me/shapes@"]
     assert "no name of a repository" in online["no name at all"]
     assert "refused others/shapes with status 403" in online["push"]
     start = PROGRAM[: PROGRAM.index("folder =")]
     offline = lines(start + OFFLINE, HF_HUB_OFFLINE="1")
     assert offline["cached"] == online["domains"]
     assert "me/unseen was not downloaded before" in offline["new"]
+    assert "HF_HUB_OFFLINE is set" in offline["push"]
