@@ -168,8 +168,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D",
-        help="digits, mnist, fashion-mnist, cifar10, celeba, photographs, folder:PATH, csv:PATH, "
-        "wds:PATH, npz:PATH, idx:PATH, audio:PATH, pairs:PATH, unpaired:PATH, highres:PATH, "
+        help="digits, mnist, fashion-mnist, cifar10, celeba, lsun, photographs, folder:PATH, "
+        "csv:PATH, wds:PATH, npz:PATH, idx:PATH, audio:PATH, pairs:PATH, unpaired:PATH, "
+        "highres:PATH, "
         "toy:NAME or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
