@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,17 +38,22 @@ def resolve(path: str | os.PathLike[str]) -> Path:
 
 def names() -> tuple[str, ...]:
     """The NAMEs of ``hub:NAME``, in alphabetical order."""
-    return tuple(sorted({name.partition("/")[0] for name in _sums()}))
+    return _names(_sums())
+
+
+def _names(sums: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted({name.partition("/")[0] for name in sums}))
 
 
 def _own(name: str) -> Path:
-    if name not in names():
-        near = get_close_matches(name, names(), n=1)
+    sums = _sums()
+    known = _names(sums)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(
-            f"there is no model {shortened(name)} in gankit; allowed are {', '.join(names())}{hint}"
+            f"there is no model {shortened(name)} in gankit; allowed are {', '.join(known)}{hint}"
         )
-    sums = _sums()
     for file in (WEIGHTS, CONFIG, CARD):
         place = _FOLDER / name / file
         try:

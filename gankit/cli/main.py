@@ -170,8 +170,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         help="digits, mnist, fashion-mnist, cifar10, celeba, lsun, photographs, folder:PATH, "
         "csv:PATH, wds:PATH, npz:PATH, idx:PATH, audio:PATH, pairs:PATH, unpaired:PATH, "
-        "highres:PATH, "
-        "toy:NAME or an import path",
+        "highres:PATH, toy:NAME or an import path",
     )
     add("--data-root", metavar="P", help="folder of downloaded data sets and decoded images")
     length = parser.add_mutually_exclusive_group()

@@ -62,10 +62,7 @@ class Sampler:
         ``label`` None stands for the classes in turn, ``truncation`` None for none.
         """
         if truncation is None:
-            noise = noise_for(
-                self.G.network, self.distribution, device="cpu", random=stream(seed, "z")
-            )
-            z = noise(n)
+            z = self._noise(n, seed)
         else:
             z = truncated(n, self.G.z_dim, truncation, distribution=self.distribution, seed=seed)
         labels = self.G.interface.labels(n, label)
@@ -76,8 +73,7 @@ class Sampler:
 
     def one(self, seed: int) -> Tensor:
         """The noise ``[z_dim]`` of the first image of ``seed``."""
-        noise = noise_for(self.G.network, self.distribution, device="cpu", random=stream(seed, "z"))
-        return noise(1)[0]
+        return self._noise(1, seed)[0]
 
     def image(self, z: Tensor, label: int | None = None) -> Tensor:
         """``[C, H, W]`` of noise ``[z_dim]``; the first class where ``label`` is None."""
@@ -111,3 +107,7 @@ class Sampler:
         frames = list(torch.cat([images, images[1:-1].flip(0)])[:, None])
         scale = max(1, min(-(-112 // min(self.G.image_shape[1:])), 8))
         save_movie(out, frames, scale=scale, frames_per_second=15)
+
+    def _noise(self, n: int, seed: int) -> Tensor:
+        noise = noise_for(self.G.network, self.distribution, device="cpu", random=stream(seed, "z"))
+        return noise(n)
